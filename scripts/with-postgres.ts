@@ -1,0 +1,20 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { PostgresServer } from '../test/support/postgres.js'
+
+/**
+ * `node dist/scripts/with-postgres.js COMMAND ARGS…` runs a command with TEST_DATABASE_URL set to a PostgreSQL server that
+ * lives as long as the command does. Where the variable is set already, that server is used and left alone.
+ */
+async function main([command, ...args]: string[]): Promise<number> {
+  if (command === undefined) throw new Error('usage: with-postgres COMMAND ARGS…')
+  await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start() : null
+  const env = { ...process.env, ...(server === null ? {} : { TEST_DATABASE_URL: server.url }) }
+  const child = spawn(command, args, { stdio: 'inherit', env })
+  // The terminal's Ctrl-C reaches the child by itself; here it must only not cut the clean-up short.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
+  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null]
+  return code ?? (signal === null ? 1 : 130)
+}
+
+process.exitCode = await main(process.argv.slice(2))

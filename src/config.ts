@@ -1,0 +1,99 @@
+import { existsSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { FormatRegistry, Type, type Static, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { LONGEST_TTL_SECONDS } from './locks/lock.js'
+import { StartupError } from './locks/errors.js'
+
+interface Setting<Schema extends TSchema> {
+  readonly schema: Schema
+  /** What the environment would have to say to get the default; undefined leaves the setting unset. */
+  readonly fallback: string | undefined
+  readonly expected: string
+  readonly secret?: true
+}
+
+const setting = <Schema extends TSchema>(schema: Schema, fallback: string | undefined, expected: string): Setting<Schema> => ({
+  schema,
+  fallback,
+  expected
+})
+
+FormatRegistry.Set('host', (text) => isIP(text) !== 0 || /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text))
+
+/** Every setting, its default and its range. Nowhere else is a default written. */
+const SETTINGS = {
+  DATABASE_URL: { ...setting(Type.String({ minLength: 1 }), 'sqlite:///./resource_locks.db', 'a sqlite: or postgres:// URL'), secret: true },
+  HOST: setting(Type.String({ format: 'host' }), '127.0.0.1', 'an IP address or host name to listen on'),
+  PORT: setting(Type.Integer({ minimum: 0, maximum: 65_535 }), '8000', 'a port number, 0 to 65535 (0 takes any free one)'),
+  LOG_LEVEL: setting(
+    Type.Union((['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const).map((level) => Type.Literal(level))),
+    'info',
+    'fatal, error, warn, info, debug, trace or silent'
+  ),
+  DEFAULT_TTL_SECONDS: setting(Type.Number({ exclusiveMinimum: 0 }), undefined, 'a number of seconds greater than 0 and at most MAX_TTL_SECONDS'),
+  MAX_TTL_SECONDS: setting(
+    Type.Number({ exclusiveMinimum: 0, maximum: LONGEST_TTL_SECONDS }),
+    '31536000',
+    `a number of seconds greater than 0 and at most ${LONGEST_TTL_SECONDS}`
+  ),
+  SWEEP_INTERVAL_SECONDS: setting(Type.Number({ minimum: 0.001, maximum: 86_400 }), '5', 'a number of seconds, 0.001 to 86400'),
+  ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false')
+} satisfies Record<string, Setting<TSchema>>
+
+type Settings = { readonly [Name in keyof typeof SETTINGS]: Static<(typeof SETTINGS)[Name]['schema']> }
+
+export interface Config extends Omit<Settings, 'DEFAULT_TTL_SECONDS'> {
+  readonly DEFAULT_TTL_SECONDS: number | undefined
+}
+
+/**
+ * Reads the settings from an environment.
+ *
+ * @throws StartupError that names the setting, the value (unless it may hold a password) and what was expected.
+ */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const config = Object.fromEntries(
+    Object.entries(SETTINGS).map(([name, { schema, fallback, expected, ...rest }]) => {
+      const text = nonEmpty(environment[name]) ?? fallback
+      if (text === undefined) return [name, undefined]
+      const value = fromText(schema, text)
+      if (!Value.Check(schema, value)) throw refusal(name, 'secret' in rest ? undefined : text, expected)
+      return [name, value]
+    })
+  ) as unknown as Config
+  if ((config.DEFAULT_TTL_SECONDS ?? 0) > config.MAX_TTL_SECONDS) {
+    throw refusal('DEFAULT_TTL_SECONDS', String(config.DEFAULT_TTL_SECONDS), SETTINGS.DEFAULT_TTL_SECONDS.expected)
+  }
+  if (!config.ALLOW_ANONYMOUS && !isLoopback(config.HOST)) {
+    throw new StartupError(
+      `HOST is '${config.HOST}', which other machines can reach, and anybody there could take and release locks; ` +
+        'set ALLOW_ANONYMOUS=true if that is meant, or HOST=127.0.0.1.'
+    )
+  }
+  return Object.freeze(config)
+}
+
+/** Puts the settings of `.env` in the working directory, if there is one, into the environment; what is set there already wins. */
+export function loadEnvFile(): void {
+  if (existsSync('.env')) process.loadEnvFile('.env')
+}
+
+function fromText(schema: TSchema, text: string): unknown {
+  if (schema['type'] === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
+  if (schema['type'] === 'string') return text
+  return /^[0-9]+(?:\.[0-9]+)?$/.test(text) ? Number(text) : text
+}
+
+/** `NAME=` in a file means the same as no line at all. */
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text.trim() === '' ? undefined : text.trim()
+}
+
+function refusal(name: string, text: string | undefined, expected: string): StartupError {
+  return new StartupError(`${name} is ${text === undefined ? 'not usable' : `'${text}'`}; expected ${expected}.`)
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
+}

@@ -1,0 +1,37 @@
+/** Faults that a caller can meet without having done anything wrong. Refusals (held, not held) are outcomes, not errors. */
+export type LockErrorCode =
+  /** The database cannot be reached or refuses to work; nothing was changed. */
+  | 'STORAGE_UNAVAILABLE'
+  /** The connection broke around the commit: the change may or may not have happened. */
+  | 'OUTCOME_UNKNOWN'
+  /** No room on the disk; nothing was changed. Releasing still works. */
+  | 'STORAGE_FULL'
+  /** More requests are waiting for the database than the service keeps; nothing was changed. */
+  | 'OVERLOADED'
+  /** The service is shutting down; nothing was changed. */
+  | 'DRAINING'
+
+/** What a caller may be told of each fault: no SQL, no path, no host name. */
+const SENTENCES: Record<LockErrorCode, string> = {
+  STORAGE_UNAVAILABLE: 'The database is not available; nothing was changed',
+  OUTCOME_UNKNOWN: 'The connection to the database broke before it confirmed the change; it may or may not have happened',
+  STORAGE_FULL: 'The disk of the database is full; nothing was changed',
+  OVERLOADED: 'Too many requests are waiting for the database; nothing was changed',
+  DRAINING: 'The service is shutting down; nothing was changed'
+}
+
+/** A fault of storage or of the service itself. `message` is safe to send to a caller; `cause` is for the log only. */
+export class LockError extends Error {
+  override readonly name = 'LockError'
+  readonly code: LockErrorCode
+
+  constructor(code: LockErrorCode, options?: { cause?: unknown }) {
+    super(SENTENCES[code], options)
+    this.code = code
+  }
+}
+
+/** A fault of set-up: the service cannot start, and `message` is the one sentence that says why. */
+export class StartupError extends Error {
+  override readonly name = 'StartupError'
+}

@@ -1,0 +1,88 @@
+/**
+ * The words of the engine.
+ *
+ * - **resource**: whatever a caller wants to have to itself, known by its name.
+ * - **holder**: the process that has a resource, known by its process id.
+ * - **grant**: one acquisition, from being granted until it is released, expires or is taken away.
+ * - **lock id**: the number of a grant. Each grant of a resource has a larger one than every earlier
+ *   grant of it, for ever, which makes it the **fencing token**.
+ * - **lease**: the time a grant lasts, its TTL. **Renewing** moves its end and keeps its number.
+ */
+
+declare const brand: unique symbol
+type Branded<Base, Name extends string> = Base & { readonly [brand]: Name }
+
+/** The name of a resource: 1 to 255 characters (code points) of well-formed Unicode in NFC, no control characters. */
+export type ResourceName = Branded<string, 'ResourceName'>
+
+/** The name of a holder; the same rules as for a {@link ResourceName}. */
+export type ProcessId = Branded<string, 'ProcessId'>
+
+/** Milliseconds since 1970-01-01T00:00:00Z by the database's clock. */
+export type EpochMs = number
+
+/** A lease in whole milliseconds, at least 1; null never expires. */
+export type TtlMs = number | null
+
+/** What a caller wants to find again beside its lock; never interpreted. */
+export type Metadata = Readonly<Record<string, unknown>>
+
+export interface Grant {
+  readonly lockId: number
+  readonly resourceName: ResourceName
+  readonly processId: ProcessId
+  readonly lockedAt: EpochMs
+  /** The first instant at which the grant is no longer valid; null never comes. */
+  readonly expiresAt: EpochMs | null
+  readonly metadata: Metadata | null
+}
+
+export const MAX_NAME_CHARACTERS = 255
+export const MAX_METADATA_BYTES = 4096
+
+/** The longest lease that still ends inside what a JavaScript date can say: a hundred years. */
+export const LONGEST_TTL_SECONDS = 3_155_760_000
+
+/** C0, DEL and C1; a line break in a name could forge a log line or a header. */
+const CONTROL_CHARACTER = /\p{Cc}/u
+const PLAIN_ASCII = /^[\x20-\x7e]*$/
+
+/**
+ * Says what is wrong with a name of a resource or a process, as the end of a sentence, or undefined when it is good.
+ * Nothing is normalised silently: two names that look alike must not become one, nor one name two.
+ */
+export function faultOfName(text: string): string | undefined {
+  if (text.length === 0) return 'should have at least 1 character'
+  if (text.length > 2 * MAX_NAME_CHARACTERS || Array.from(text).length > MAX_NAME_CHARACTERS) {
+    return `should have at most ${MAX_NAME_CHARACTERS} characters`
+  }
+  return faultOfCharacters(text)
+}
+
+/** The part of {@link faultOfName} that is not about the length. */
+export function faultOfCharacters(text: string): string | undefined {
+  if (PLAIN_ASCII.test(text)) return undefined
+  if (!text.isWellFormed()) return 'should be well-formed Unicode, encoded in UTF-8'
+  if (CONTROL_CHARACTER.test(text)) return 'should have no control characters'
+  if (text.normalize('NFC') !== text) return 'should be in Unicode normalisation form C (NFC)'
+  return undefined
+}
+
+/** @throws RangeError when the text breaks the rules of {@link ResourceName}. */
+export function resourceName(text: string): ResourceName {
+  const fault = faultOfName(text)
+  if (fault !== undefined) throw new RangeError(`A resource name ${fault}.`)
+  return text as ResourceName
+}
+
+/** @throws RangeError when the text breaks the rules of {@link ProcessId}. */
+export function processId(text: string): ProcessId {
+  const fault = faultOfName(text)
+  if (fault !== undefined) throw new RangeError(`A process id ${fault}.`)
+  return text as ProcessId
+}
+
+/** A lease of that many seconds (greater than 0), to the nearest millisecond and never less than one. */
+export function ttlFromSeconds(seconds: number): number {
+  return Math.max(1, Math.round(seconds * 1000))
+}

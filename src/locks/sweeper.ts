@@ -1,0 +1,54 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { LockStore } from './lock-store.js'
+
+/** Rows per bite: some milliseconds of work. */
+const BITE = 200
+
+export interface SweeperOptions {
+  readonly intervalMs: number
+  /** Told of rounds that failed; the next round tries again. */
+  readonly onError: (error: unknown) => void
+}
+
+/**
+ * Gets expired and long-ended rows out of the way, a bite at a time, so that space stays bounded. No answer of the service
+ * depends on it. Several instances may sweep one database: each passes over the rows that another has in hand.
+ */
+export class Sweeper implements AsyncDisposable {
+  readonly #store: LockStore
+  readonly #options: SweeperOptions
+  #timer: NodeJS.Timeout | undefined
+  #round: Promise<void> = Promise.resolve()
+  #stopped = false
+
+  constructor(store: LockStore, options: SweeperOptions) {
+    this.#store = store
+    this.#options = options
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.#round = this.sweep()
+        .catch(this.#options.onError)
+        .then(() => {
+          if (!this.#stopped) this.start()
+        })
+    }, this.#options.intervalMs)
+    this.#timer.unref()
+  }
+
+  /** One round: bite after bite until nothing is due, letting requests pass in between. */
+  async sweep(): Promise<void> {
+    while (!this.#stopped) {
+      const { more } = await this.#store.submit({ kind: 'sweep', bite: BITE })
+      if (!more) return
+      await turn()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    await this.#round
+  }
+}

@@ -1,0 +1,73 @@
+import closeWithGrace from 'close-with-grace'
+import type { FastifyInstance } from 'fastify'
+import { pino, type Logger } from 'pino'
+import { buildApp } from './app.js'
+import { loadEnvFile, readConfig, type Config } from './config.js'
+import { StartupError } from './locks/errors.js'
+import { ttlFromSeconds } from './locks/lock.js'
+import { LockService } from './locks/lock-service.js'
+import { Sweeper } from './locks/sweeper.js'
+import { openStore } from './storage/open-store.js'
+import { VERSION } from './version.js'
+
+/** How long requests under way may take once the service was told to stop. */
+const GRACE_MS = 10_000
+
+async function main(): Promise<void> {
+  loadEnvFile()
+  const config = readConfig(process.env)
+  const log = pino({ level: config.LOG_LEVEL })
+  log.info({ version: VERSION }, 'Resource Lock Manager')
+  const stop = await start(config, log)
+  closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ signal, err }) => {
+    if (err !== undefined) log.fatal({ err }, 'stopping after an unexpected error')
+    else log.info({ signal }, 'stopping')
+    await stop()
+  })
+}
+
+/** Opens the database, listens, and resolves to what stops it all again in the opposite order. */
+async function start(config: Config, log: Logger): Promise<() => Promise<void>> {
+  const store = await openStore({
+    databaseUrl: config.DATABASE_URL,
+    onConnectionError: (err) => log.warn({ err }, 'a connection to the database broke')
+  })
+  try {
+    for (const warning of store.warnings) log.warn(warning)
+    const { DEFAULT_TTL_SECONDS: ttl, MAX_TTL_SECONDS: maxTtlSeconds } = config
+    const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl) })
+    const sweeper = new Sweeper(store, {
+      intervalMs: config.SWEEP_INTERVAL_SECONDS * 1000,
+      onError: (err) => log.error({ err }, 'a round of the sweeper failed')
+    })
+    const app = await buildApp({ locks, maxTtlSeconds, logger: log })
+    await listen(app, config)
+    sweeper.start()
+    return async () => {
+      await app.close()
+      await sweeper[Symbol.asyncDispose]()
+      await store[Symbol.asyncDispose]()
+    }
+  } catch (error) {
+    await store[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function listen(app: FastifyInstance, { HOST: host, PORT: port }: Config): Promise<void> {
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    await app.close()
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'EADDRINUSE') throw new StartupError(`Port ${port} on ${host} is in use by another program; set PORT to a free one.`)
+    if (code === 'EACCES') throw new StartupError(`This user may not listen on port ${port}; set PORT to one above 1023.`)
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') throw new StartupError(`This machine has no address ${host}; set HOST to one it has.`)
+    throw error
+  }
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof StartupError ? error.message : String(error)}\n`)
+  process.exitCode = 1
+})

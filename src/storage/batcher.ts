@@ -1,0 +1,151 @@
+import type { Command, OutcomeOf } from '../locks/commands.js'
+import { LockError } from '../locks/errors.js'
+
+/** What became of one command of a batch. `again`: it lost a race and nothing was changed; it goes into the next batch. */
+export type Settlement =
+  | { readonly kind: 'done'; readonly outcome: OutcomeOf<Command> }
+  | { readonly kind: 'failed'; readonly error: Error }
+  | { readonly kind: 'again' }
+
+export const AGAIN: Settlement = { kind: 'again' }
+
+/** How a database carries out many commands with one commit. */
+export interface BatchExecutor {
+  /** How many batches may be under way at once. */
+  readonly lanes: number
+  /** True when a batch takes effect one command after another, so that commands for one name may share it. */
+  readonly sequential: boolean
+  /** Settles each command, in their order, after the commit. Never rejects. */
+  execute(commands: readonly Command[]): Settlement[] | Promise<Settlement[]>
+}
+
+interface Waiting {
+  readonly command: Command
+  readonly settle: (settlement: Settlement) => void
+  tries: number
+}
+
+export interface BatcherLimits {
+  /** Commands in one batch; bounds how long a batch holds its row locks and, on SQLite, the event loop. */
+  readonly maxBatch: number
+  /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases too. */
+  readonly maxWaiting: number
+}
+
+const MOST_TRIES = 100
+
+/**
+ * Group commit: commands that arrive while earlier ones commit are collected and committed together.
+ *
+ * No timer is involved. The first command of a quiet moment starts a batch at the end of the same turn of the event loop,
+ * alone or with whatever else came in that turn; the next batch is whatever gathered meanwhile.
+ */
+export class Batcher {
+  readonly #executor: BatchExecutor
+  readonly #limits: BatcherLimits
+  #waiting: Waiting[] = []
+  /** Names with a command under way; their next command waits, so that a name's commands keep their order. */
+  readonly #busy = new Set<string>()
+  #underWay = 0
+  #scheduled = false
+  #onIdle: (() => void) | undefined
+
+  constructor(executor: BatchExecutor, limits: BatcherLimits) {
+    this.#executor = executor
+    this.#limits = limits
+  }
+
+  submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
+    // Letting go is shed last: it is what makes room.
+    const room = command.kind === 'release' ? this.#limits.maxWaiting * 2 : this.#limits.maxWaiting
+    if (this.#waiting.length >= room) return Promise.reject(new LockError('OVERLOADED'))
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({
+        command,
+        tries: 0,
+        settle: (settlement) => {
+          if (settlement.kind === 'done') resolve(settlement.outcome as OutcomeOf<C>)
+          else if (settlement.kind === 'failed') reject(settlement.error)
+        }
+      })
+      this.#schedule()
+    })
+  }
+
+  /** Resolves when nothing is waiting and nothing is under way. */
+  idle(): Promise<void> {
+    if (this.#underWay === 0 && this.#waiting.length === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#onIdle = resolve
+    })
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#waiting.length === 0 || this.#underWay >= this.#executor.lanes) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      while (this.#underWay < this.#executor.lanes) {
+        const batch = this.#take()
+        if (batch.length === 0) break
+        void this.#run(batch)
+      }
+    })
+  }
+
+  /** Takes the next batch: in order of arrival, leaving what has to wait for an earlier command of the same name. */
+  #take(): Waiting[] {
+    if (this.#executor.sequential) return this.#waiting.splice(0, this.#limits.maxBatch)
+    const batch: Waiting[] = []
+    const kindInBatch = new Map<string, Command['kind']>()
+    const left: Waiting[] = []
+    const blocked = new Set<string>()
+    for (const entry of this.#waiting) {
+      const { command } = entry
+      const name = nameOf(command)
+      if (batch.length >= this.#limits.maxBatch) left.push(entry)
+      else if (name === undefined) batch.push(entry)
+      else if (blocked.has(name) || this.#busy.has(name) || !mayShare(kindInBatch.get(name), command.kind)) {
+        blocked.add(name)
+        left.push(entry)
+      } else {
+        kindInBatch.set(name, command.kind)
+        batch.push(entry)
+      }
+    }
+    for (const name of kindInBatch.keys()) this.#busy.add(name)
+    this.#waiting = left
+    return batch
+  }
+
+  async #run(batch: Waiting[]): Promise<void> {
+    this.#underWay += 1
+    const settlements = await this.#executor.execute(batch.map((entry) => entry.command))
+    this.#underWay -= 1
+    if (!this.#executor.sequential) for (const { command } of batch) this.#busy.delete(nameOf(command) ?? '')
+    const again: Waiting[] = []
+    for (const [index, entry] of batch.entries()) {
+      const settlement = settlements[index] ?? missing(entry.command)
+      if (settlement.kind !== 'again') entry.settle(settlement)
+      else if ((entry.tries += 1) < MOST_TRIES) again.push(entry)
+      else entry.settle({ kind: 'failed', error: new LockError('OVERLOADED') })
+    }
+    if (again.length > 0) this.#waiting = [...again, ...this.#waiting]
+    this.#schedule()
+    if (this.#underWay === 0 && this.#waiting.length === 0) this.#onIdle?.()
+  }
+}
+
+/** The name whose commands must keep their order; undefined for what only reads or minds its own row locks. */
+function nameOf(command: Command): string | undefined {
+  return command.kind === 'acquire' || command.kind === 'release' ? command.resourceName : undefined
+}
+
+/** Commands of one kind for one name that wait together are concurrent, and one statement can serve them all. */
+function mayShare(present: Command['kind'] | undefined, added: Command['kind']): boolean {
+  return present === undefined || present === added
+}
+
+function missing(command: Command): Settlement {
+  return { kind: 'failed', error: new Error(`a batch lost its ${command.kind} command`) }
+}

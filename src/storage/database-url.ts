@@ -1,0 +1,39 @@
+import { StartupError } from '../locks/errors.js'
+
+/** Where the locks are kept, read from a `DATABASE_URL`. */
+export type DatabaseLocation =
+  | { readonly kind: 'sqlite'; readonly file: string }
+  | { readonly kind: 'postgres'; readonly url: string }
+
+const EXPECTED = 'expected sqlite:///./FILE.db, sqlite:FILE.db, sqlite::memory: or postgres://USER:PASSWORD@HOST/DATABASE'
+
+/**
+ * Reads a database URL. SQLite is written as SQLAlchemy does, `sqlite:///./x.db` (relative) and `sqlite:////var/x.db`
+ * (absolute), or short, `sqlite:x.db`; `sqlite::memory:` and `sqlite://` live in memory and end with the process.
+ *
+ * @throws StartupError when it is neither; the sentence does not repeat a URL that may hold a password.
+ */
+export function parseDatabaseUrl(url: string): DatabaseLocation {
+  if (/^postgres(?:ql)?:\/\//.test(url)) {
+    if (!URL.canParse(url)) throw new StartupError(`DATABASE_URL is not a well-formed PostgreSQL URL; ${EXPECTED}.`)
+    return { kind: 'postgres', url }
+  }
+  const sqlite = /^sqlite:(?:\/\/\/?)?(?<file>.*)$/s.exec(url)
+  if (sqlite === null) {
+    const scheme = /^[a-z0-9+.-]+(?=:)/i.exec(url)?.[0]
+    const found = scheme === undefined ? 'has no scheme' : `has the scheme '${scheme}'`
+    throw new StartupError(`DATABASE_URL ${found}; ${EXPECTED}.`)
+  }
+  const file = sqlite.groups?.['file'] ?? ''
+  if (file === '' || file === ':memory:') return { kind: 'sqlite', file: ':memory:' }
+  if (file.includes('\0') || /[?#]/.test(file)) throw new StartupError(`DATABASE_URL names no usable SQLite file; ${EXPECTED}.`)
+  return { kind: 'sqlite', file: decodeFile(file) }
+}
+
+function decodeFile(file: string): string {
+  try {
+    return decodeURIComponent(file)
+  } catch {
+    return file
+  }
+}

@@ -1,0 +1,75 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Expression, Kysely, SqlBool } from 'kysely'
+import { sql } from 'kysely'
+import type { ListPage, ListQuery } from '../locks/lock-store.js'
+import { GRANT_COLUMNS, grantFromRow } from './rows.js'
+import type { Tables } from './tables.js'
+
+export interface ListContext {
+  readonly db: Kysely<Tables>
+  /** The database's clock as an expression that is read once per statement. */
+  readonly now: () => Expression<number>
+  /** How many rows one statement may count: bounded where the database works on this process's own event loop. */
+  readonly countAtOnce: number
+}
+
+export async function listLocks(context: ListContext, query: ListQuery): Promise<ListPage> {
+  const rows = await matching(context, query, query.after)
+    .select(GRANT_COLUMNS)
+    .where(isValid(context.now()))
+    .orderBy('resource_name')
+    .limit(query.limit + 1)
+    .execute()
+  const more = rows.length > query.limit
+  const grants = rows.slice(0, query.limit).map(grantFromRow)
+  const total = query.after === null && !more ? grants.length : await count(context, query)
+  return { total, grants, more }
+}
+
+/** Counts in slices of the name order, and lets requests pass between two slices. */
+async function count(context: ListContext, query: ListQuery): Promise<number> {
+  let total = 0
+  for (let after: string | null = null; ; await turn()) {
+    const slice = matching(context, query, after)
+      .select(['resource_name', 'is_active', 'expires_at'])
+      .orderBy('resource_name')
+      .limit(context.countAtOnce)
+      .as('resource_locks')
+    const found: { last: string | null; seen: number; valid: number } = await context.db
+      .selectFrom(slice)
+      .select(({ fn }) => [
+        fn.max('resource_name').as('last'),
+        fn.countAll<number>().as('seen'),
+        fn.countAll<number>().filterWhere(isValid(context.now())).as('valid')
+      ])
+      .executeTakeFirstOrThrow()
+    total += found.valid
+    if (found.seen < context.countAtOnce || found.last === null) return total
+    after = found.last
+  }
+}
+
+function matching({ db }: ListContext, { prefix, processId }: ListQuery, after: string | null) {
+  const end = endOfPrefix(prefix)
+  return db
+    .selectFrom('resource_locks')
+    .$if(prefix !== '', (query) => query.where('resource_name', '>=', prefix))
+    .$if(end !== undefined, (query) => query.where('resource_name', '<', end ?? ''))
+    .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? ''))
+    .$if(after !== null, (query) => query.where('resource_name', '>', after ?? ''))
+}
+
+function isValid(now: Expression<number>): Expression<SqlBool> {
+  return sql<SqlBool>`(resource_locks.is_active and (resource_locks.expires_at is null or resource_locks.expires_at > ${now}))`
+}
+
+/** The smallest text that sorts after every text with that prefix, bytewise in UTF-8; undefined when there is none. */
+export function endOfPrefix(prefix: string): string | undefined {
+  const points = Array.from(prefix, (character) => character.codePointAt(0) ?? 0)
+  while (points.at(-1) === 0x10ffff) points.pop()
+  const last = points.pop()
+  if (last === undefined) return undefined
+  // Surrogates are no characters of their own.
+  const next = last + 1 === 0xd800 ? 0xe000 : last + 1
+  return String.fromCodePoint(...points, next)
+}

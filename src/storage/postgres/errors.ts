@@ -1,0 +1,34 @@
+import { LockError } from '../../locks/errors.js'
+
+/** The SQLSTATE of what PostgreSQL answered; undefined when it was the connection that failed. */
+export function sqlStateOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
+  return /^[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined
+}
+
+/** Lost a race that nobody is to blame for; nothing was changed and the statement may simply run again. */
+export function isTransient(error: unknown): boolean {
+  const state = sqlStateOf(error)
+  return state === '40001' || state === '40P01' || state === '55P03'
+}
+
+/** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like). */
+export function isConnectionLost(error: unknown): boolean {
+  const state = sqlStateOf(error)
+  return state === undefined || state.startsWith('08') || /^57P0[1-5]$/.test(state)
+}
+
+/**
+ * Translates what went wrong; the text stays in `cause` for the log.
+ *
+ * @param mayHaveCommitted whether a change was under way whose commit the database did not confirm.
+ */
+export function toLockError(error: unknown, mayHaveCommitted: boolean): Error {
+  if (error instanceof LockError) return error
+  if (isConnectionLost(error)) return new LockError(mayHaveCommitted ? 'OUTCOME_UNKNOWN' : 'STORAGE_UNAVAILABLE', { cause: error })
+  const state = sqlStateOf(error) ?? ''
+  if (state === '53100') return new LockError('STORAGE_FULL', { cause: error })
+  // Out of resources, stopped by an operator or a time limit, a lock that never came, a standby that cannot write.
+  if (/^(?:53|57|55P03|40|25006|58)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
+  return error instanceof Error ? error : new Error(String(error))
+}

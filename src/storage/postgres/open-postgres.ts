@@ -1,0 +1,100 @@
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import { StartupError } from '../../locks/errors.js'
+import type { Tables } from '../tables.js'
+import { sqlStateOf } from './errors.js'
+
+export interface OpenPostgres extends AsyncDisposable {
+  /** For batches: statements are sent without waiting for the answers of earlier ones. */
+  readonly batches: pg.Pool
+  /** For lists, counts, migrations. */
+  readonly db: Kysely<Tables>
+  /** What an operator should know about this database, in sentences. */
+  readonly warnings: readonly string[]
+}
+
+// A number of a grant stays below 2^53, so a bigint is safe as a number.
+const types = new pg.TypeOverrides()
+types.setTypeParser(pg.types.builtins.INT8, Number)
+
+/**
+ * The batches' statements get arrays of any length: the plan that is right for one row is right for a thousand, and one
+ * made for the length at hand could read the whole table. No statement waits for ever for a row that another instance holds.
+ */
+const BATCH_SETTINGS = [
+  'set plan_cache_mode = force_generic_plan',
+  'set enable_seqscan = off',
+  'set enable_hashjoin = off',
+  'set enable_mergejoin = off',
+  'set statement_timeout = 10000',
+  'set lock_timeout = 5000',
+  'set idle_in_transaction_session_timeout = 5000'
+].join('; ')
+
+/**
+ * @param lanes how many batches may be under way at once.
+ * @param onError told of connections that break while nobody uses them.
+ * @throws StartupError when the server cannot be reached or is of no use.
+ */
+export async function openPostgres(url: string, lanes: number, onError: (error: Error) => void): Promise<OpenPostgres> {
+  const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager' }
+  const batches = new pg.Pool({ ...common, max: lanes, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true })
+  const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000, statement_timeout: 55_000 })
+  for (const pool of [batches, queries]) {
+    // Without a listener on the pool and on each client a lost server would end the process.
+    pool.on('error', onError)
+    pool.on('connect', (client) => client.on('error', onError))
+  }
+  batches.on('connect', (client) => void client.query(BATCH_SETTINGS).catch(onError))
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
+  const close = async (): Promise<void> => {
+    await Promise.all([batches.end(), db.destroy()])
+  }
+  try {
+    return { batches, db, warnings: await examine(queries), [Symbol.asyncDispose]: close }
+  } catch (error) {
+    await close()
+    throw asStartupError(error, url)
+  }
+}
+
+async function examine(pool: pg.Pool): Promise<string[]> {
+  const { rows } = await pool.query<Record<'fsync' | 'commit' | 'encoding' | 'readonly', string>>(
+    `select current_setting('fsync') as fsync, current_setting('synchronous_commit') as commit,
+       current_setting('server_encoding') as encoding, current_setting('transaction_read_only') as readonly`
+  )
+  const { fsync, commit, encoding, readonly } = rows[0] ?? {}
+  if (encoding !== 'UTF8') throw new StartupError(`The PostgreSQL database has the encoding ${encoding}; create it with the encoding UTF8.`)
+  if (readonly === 'on') throw new StartupError('The PostgreSQL server takes no writes (a standby?); connect to the primary.')
+  const warnings: string[] = []
+  if (fsync === 'off') warnings.push('PostgreSQL runs with fsync = off: locks that were acknowledged can be lost in a crash.')
+  if (commit === 'off') warnings.push('PostgreSQL runs with synchronous_commit = off: locks that were acknowledged can be lost in a crash.')
+  return warnings
+}
+
+function asStartupError(error: unknown, url: string): unknown {
+  if (error instanceof StartupError) return error
+  const { hostname, port, pathname } = new URL(url)
+  const where = `${hostname || 'localhost'}:${port || '5432'}`
+  const database = decodeURIComponent(pathname.slice(1))
+  switch (sqlStateOf(error)) {
+    case undefined:
+      return new StartupError(`PostgreSQL cannot be reached at ${where} (${reasonOf(error)}).`)
+    case '3D000':
+      return new StartupError(`PostgreSQL at ${where} has no database '${database}'; create it with the encoding UTF8.`)
+    case '28P01':
+    case '28000':
+      return new StartupError(`PostgreSQL at ${where} refused the user or password in DATABASE_URL.`)
+    case '57P03':
+      return new StartupError(`PostgreSQL at ${where} is still starting up or is shutting down.`)
+    case '53300':
+      return new StartupError(`PostgreSQL at ${where} has no connection left for this service.`)
+    default:
+      return error
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,52 @@
+import type { Command, OutcomeOf } from '../locks/commands.js'
+import type { ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import { Batcher, type BatchExecutor, type BatcherLimits } from './batcher.js'
+import { listLocks, type ListContext } from './list.js'
+
+/** What a database brings along; everything that differs between databases lies behind it. */
+export interface SqlBackend extends ListContext, AsyncDisposable {
+  readonly executor: BatchExecutor
+  readonly warnings: readonly string[]
+  /** Rejects with a LockError when the database is away or takes no writes. */
+  ping(): Promise<void>
+  /** Turns what a query threw into a LockError, where it is one. */
+  toLockError(error: unknown): Error
+}
+
+/** Locks in the `resource_locks` table of whichever database the backend speaks to. */
+export class SqlLockStore implements LockStore {
+  readonly #backend: SqlBackend
+  readonly #batcher: Batcher
+
+  constructor(backend: SqlBackend, limits: BatcherLimits) {
+    this.#backend = backend
+    this.#batcher = new Batcher(backend.executor, limits)
+  }
+
+  /** What an operator should know about this database, in sentences. */
+  get warnings(): readonly string[] {
+    return this.#backend.warnings
+  }
+
+  submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
+    return this.#batcher.submit(command)
+  }
+
+  async list(query: ListQuery): Promise<ListPage> {
+    try {
+      return await listLocks(this.#backend, query)
+    } catch (error) {
+      throw this.#backend.toLockError(error)
+    }
+  }
+
+  ping(): Promise<void> {
+    return this.#backend.ping()
+  }
+
+  /** Lets what was submitted finish first. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#batcher.idle()
+    await this.#backend[Symbol.asyncDispose]()
+  }
+}

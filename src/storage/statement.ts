@@ -1,0 +1,35 @@
+import { sql, type Compilable, type CompiledQuery, type RawBuilder } from 'kysely'
+
+/** A query that Kysely compiled once; only its arguments change from run to run. */
+export interface Statement<Args> {
+  readonly sql: string
+  /** The arguments in the order in which the SQL text wants them. */
+  readonly bind: (args: Args) => unknown[]
+}
+
+class Slot {
+  readonly name: string
+  constructor(name: string) {
+    this.name = name
+  }
+}
+
+/**
+ * Compiles a query whose arguments are named and come later.
+ *
+ * ```ts
+ * const byName = statement<{ name: string }>((arg) =>
+ *   db.selectFrom('resource_locks').selectAll().where('resource_name', '=', arg('name')))
+ * database.prepare(byName.sql).get(byName.bind({ name: 'invoices' }))
+ * ```
+ */
+export function statement<Args extends object>(
+  build: (arg: <Name extends keyof Args & string>(name: Name) => RawBuilder<Args[Name]>) => Compilable | CompiledQuery
+): Statement<Args> {
+  const built = build((name) => sql`${new Slot(name)}`)
+  const { sql: text, parameters } = 'compile' in built ? built.compile() : built
+  return {
+    sql: text,
+    bind: (args) => parameters.map((value) => (value instanceof Slot ? args[value.name as keyof Args] : value))
+  }
+}

