@@ -1,11 +1,15 @@
 import type { Migration } from 'kysely'
 import { resourceLocks } from './0001-resource-locks.js'
+import { lockEvents } from './0002-lock-events.js'
+import { lockRequests } from './0003-lock-requests.js'
 
 export type DialectName = 'sqlite' | 'postgres'
 
 /** All migrations in the order in which they run. A migration that was released is never edited; a new one follows it. */
 export function migrationsFor(dialect: DialectName): Record<string, Migration> {
   return {
-    '0001-resource-locks': resourceLocks(dialect)
+    '0001-resource-locks': resourceLocks(dialect),
+    '0002-lock-events': lockEvents(dialect),
+    '0003-lock-requests': lockRequests(dialect)
   }
 }

@@ -3,7 +3,9 @@ import { docs } from './http/docs.js'
 import { addErrorHandling } from './http/errors.js'
 import { readJson } from './http/json-body.js'
 import { parseQueryString } from './http/query-string.js'
+import { adminRoutes } from './http/routes/admin.js'
 import { healthRoutes } from './http/routes/health.js'
+import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
 import { isNameFormat, NAME_FORMAT } from './http/schemas/common.js'
 import type { LockService } from './locks/lock-service.js'
@@ -56,6 +58,8 @@ export async function buildApp({ locks, maxTtlSeconds, logger }: AppOptions): Pr
   addErrorHandling(app)
   await app.register(docs)
   await app.register(lockRoutes, { locks, maxTtlSeconds })
+  await app.register(leaseRoutes, { locks, maxTtlSeconds })
+  await app.register(adminRoutes, { locks })
   await app.register(healthRoutes, { locks })
   return app
 }

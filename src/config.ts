@@ -38,6 +38,7 @@ const SETTINGS = {
     `a number of seconds greater than 0 and at most ${LONGEST_TTL_SECONDS}`
   ),
   SWEEP_INTERVAL_SECONDS: setting(Type.Number({ minimum: 0.001, maximum: 86_400 }), '5', 'a number of seconds, 0.001 to 86400'),
+  HISTORY_RETENTION_DAYS: setting(Type.Number({ minimum: 0, maximum: 36_500 }), '7', 'a number of days, 0 to 36500 (0 keeps no history)'),
   ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false')
 } satisfies Record<string, Setting<TSchema>>
 

@@ -30,6 +30,7 @@ async function main(): Promise<void> {
 async function start(config: Config, log: Logger): Promise<() => Promise<void>> {
   const store = await openStore({
     databaseUrl: config.DATABASE_URL,
+    keepHistoryMs: config.HISTORY_RETENTION_DAYS * 86_400_000,
     onConnectionError: (err) => log.warn({ err }, 'a connection to the database broke')
   })
   try {
@@ -38,6 +39,7 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl) })
     const sweeper = new Sweeper(store, {
       intervalMs: config.SWEEP_INTERVAL_SECONDS * 1000,
+      onExpired: (grants) => locks.statistics.count('expiries', grants),
       onError: (err) => log.error({ err }, 'a round of the sweeper failed')
     })
     const app = await buildApp({ locks, maxTtlSeconds, logger: log })

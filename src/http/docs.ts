@@ -24,6 +24,7 @@ export const docs = fp(async (app: FastifyInstance) => {
       },
       tags: [
         { name: 'Locks', description: 'Take, see and release locks.' },
+        { name: 'Administration', description: 'Take locks away, read what happened.' },
         { name: 'Service', description: 'Whether the service works.' }
       ]
     }

@@ -6,6 +6,8 @@ export type ErrorCode =
   | LockErrorCode
   | 'RESOURCE_LOCKED'
   | 'LOCK_NOT_HELD'
+  | 'LOCK_CHANGED'
+  | 'REQUEST_ID_REUSED'
   | 'NOT_FOUND'
   | 'INVALID_REQUEST'
   | 'PAYLOAD_TOO_LARGE'
@@ -17,6 +19,8 @@ export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   LOCK_NOT_HELD: 404,
   NOT_FOUND: 404,
   RESOURCE_LOCKED: 409,
+  LOCK_CHANGED: 409,
+  REQUEST_ID_REUSED: 409,
   PAYLOAD_TOO_LARGE: 413,
   UNSUPPORTED_MEDIA_TYPE: 415,
   INVALID_REQUEST: 422,
@@ -111,6 +115,8 @@ function describe({ keyword, params, message }: FastifySchemaValidationError, lo
       return { type: 'string_too_short', loc, msg: `String should have at least ${limit} character${limit === '1' ? '' : 's'}` }
     case 'maxLength':
       return { type: 'string_too_long', loc, msg: `String should have at most ${limit} characters` }
+    case 'uniqueItems':
+      return { type: 'value_error', loc, msg: 'List should have no item twice' }
     case 'minItems':
       return { type: 'too_short', loc, msg: `List should have at least ${limit} item${limit === '1' ? '' : 's'}` }
     case 'maxItems':

@@ -1,35 +1,92 @@
 import type { EpochMs, Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 
-/** Take a resource if it is free at the database's clock. The holder's own second request is refused like anybody's. */
+/** Marks a request so that its repetition is recognised: the caller's own id, and a digest of all that was asked for. */
+export interface RequestMark {
+  readonly id: string
+  readonly fingerprint: string
+}
+
+/** Take all of the named resources if all are free at the database's clock, or none. A holder's own second request is refused too. */
 export interface AcquireCommand {
   readonly kind: 'acquire'
-  readonly resourceName: ResourceName
+  /** 1 to 100 different names. */
+  readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   readonly ttlMs: TtlMs
   readonly metadata: Metadata | null
+  readonly mark: RequestMark | null
 }
 
 export type AcquireOutcome =
-  | { readonly kind: 'granted'; readonly grant: Grant }
-  | { readonly kind: 'held'; readonly by: Grant; readonly at: EpochMs }
+  /** In the order of the names. `replayed`: an earlier request with this mark was granted them, and they are still held. */
+  | { readonly kind: 'granted'; readonly grants: readonly Grant[]; readonly replayed: boolean }
+  /** The valid grants that stood in the way, at least one; nothing was granted. */
+  | { readonly kind: 'held'; readonly conflicts: readonly Grant[]; readonly at: EpochMs }
+  /** The request's id is remembered for other content, or for grants that have ended since. */
+  | { readonly kind: 'request-id-reused' }
 
-/** End a valid grant of that process; with a lock id, exactly that grant and no later one. */
+/** End a valid grant; with a lock id, exactly that grant and no later one. */
 export interface ReleaseCommand {
   readonly kind: 'release'
   readonly resourceName: ResourceName
-  readonly processId: ProcessId
+  /** Only a grant of this process; null takes it away from whoever holds it. */
+  readonly processId: ProcessId | null
   readonly lockId: number | null
+  /** Why a grant is taken away, for the history. */
+  readonly reason: string | null
 }
 
 export type ReleaseOutcome =
   | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: EpochMs }
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
+/** End several grants in one transaction, each as its own command says; what is not held does not keep the others from ending. */
+export interface ReleaseManyCommand {
+  readonly kind: 'release-many'
+  readonly releases: readonly ReleaseCommand[]
+}
+
+/** In the order of the releases. */
+export interface ReleaseManyOutcome {
+  readonly kind: 'released-many'
+  readonly outcomes: readonly ReleaseOutcome[]
+}
+
 /**
  * Why a process does not hold what it named. `expired` and `released` speak of the latest grant of the resource,
  * as long as it was that process's and is still remembered; `held_by_other` says that some other grant is valid now.
  */
 export type NotHeldReason = 'not_locked' | 'held_by_other' | 'expired' | 'released'
+
+/** Move the end of a valid grant; never brings an ended one back. The number stays. */
+export interface RenewCommand {
+  readonly kind: 'renew'
+  readonly resourceName: ResourceName
+  readonly processId: ProcessId
+  /** From now; undefined takes the lease with which the grant was made. */
+  readonly ttlMs: TtlMs | undefined
+  readonly lockId: number | null
+}
+
+export type RenewOutcome =
+  | { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: EpochMs }
+  | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
+
+/** Move the ends of the next grants of a process, in name order. */
+export interface RenewAllCommand {
+  readonly kind: 'renew-all'
+  readonly processId: ProcessId
+  readonly ttlMs: TtlMs | undefined
+  /** Only names after this one, bytewise; empty begins at the start. */
+  readonly after: string
+  /** At most that many grants. */
+  readonly bite: number
+}
+
+export interface RenewAllOutcome {
+  readonly kind: 'renewed-all'
+  readonly renewals: readonly { readonly grant: Grant; readonly renewedAt: EpochMs }[]
+}
 
 /** Read one resource. */
 export interface InspectCommand {
@@ -45,16 +102,17 @@ export interface InspectOutcome {
 }
 
 /**
- * Mark some expired grants as ended and remove some rows that ended a while ago, in one short transaction.
- * Expiry is checked again under the row's lock, so that a grant renewed meanwhile survives.
+ * Mark some expired grants as ended; remove some rows that ended a while ago, requests remembered long enough and history
+ * past its age; all in one short transaction. Expiry is checked again under the row's lock, so that a grant renewed
+ * meanwhile survives.
  */
 export interface SweepCommand {
   readonly kind: 'sweep'
-  /** At most that many rows. */
+  /** At most that many rows of each sort. */
   readonly bite: number
 }
 
-/** `more`: the bite was full and another one is due at once. */
+/** `more`: a bite was full and another one is due at once. */
 export interface SweepOutcome {
   readonly kind: 'swept'
   readonly expired: number
@@ -62,14 +120,24 @@ export interface SweepOutcome {
   readonly more: boolean
 }
 
-export type Command = AcquireCommand | ReleaseCommand | InspectCommand | SweepCommand
-
 /** Which outcome belongs to which command; a new command does not compile before it has a row here. */
 interface Outcomes {
   acquire: AcquireOutcome
   release: ReleaseOutcome
+  'release-many': ReleaseManyOutcome
+  renew: RenewOutcome
+  'renew-all': RenewAllOutcome
   inspect: InspectOutcome
   sweep: SweepOutcome
 }
+
+export type Command =
+  | AcquireCommand
+  | ReleaseCommand
+  | ReleaseManyCommand
+  | RenewCommand
+  | RenewAllCommand
+  | InspectCommand
+  | SweepCommand
 
 export type OutcomeOf<C extends Command> = Outcomes[C['kind']]

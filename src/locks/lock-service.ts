@@ -1,6 +1,11 @@
-import type { AcquireOutcome, InspectOutcome, ReleaseOutcome } from './commands.js'
+import type { AcquireOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
+import { fingerprintOf } from './fingerprint.js'
 import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { ListPage, ListQuery, LockStore } from './lock-store.js'
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
+import { Statistics } from './statistics.js'
+
+/** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */
+const BITE = 500
 
 export interface LockServiceOptions {
   /** The lease of a request that names none; null never expires. */
@@ -8,22 +13,30 @@ export interface LockServiceOptions {
 }
 
 export interface LockRequest {
-  readonly resourceName: ResourceName
+  /** 1 to 100 different names, all or none of which are granted. */
+  readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   /** Undefined takes the default. */
   readonly ttlMs?: TtlMs | undefined
   readonly metadata?: Metadata | null | undefined
+  /** Chosen by the caller; a repetition with the same id is answered with the same grants. */
+  readonly requestId?: string | undefined
 }
 
-export interface ReleaseRequest {
+/** One grant of a process; with a lock id, exactly that one and no later one. */
+export interface HeldLock {
   readonly resourceName: ResourceName
   readonly processId: ProcessId
-  /** Ends exactly that grant; undefined ends whichever the process holds. */
   readonly lockId?: number | undefined
 }
 
+export type ForceReleaseOutcome = ReleaseOutcome | { readonly kind: 'changed' }
+export type Released = Extract<ReleaseOutcome, { kind: 'released' }>
+export type Renewals = RenewAllOutcome['renewals']
+
 /** The commands of the engine as callers give them. What each promises stands at {@link LockStore}. */
 export class LockService {
+  readonly statistics = new Statistics()
   readonly #store: LockStore
   readonly #options: LockServiceOptions
 
@@ -32,12 +45,73 @@ export class LockService {
     this.#options = options
   }
 
-  request({ resourceName, processId, ttlMs = this.#options.defaultTtlMs, metadata = null }: LockRequest): Promise<AcquireOutcome> {
-    return this.#store.submit({ kind: 'acquire', resourceName, processId, ttlMs, metadata })
+  async request({ resourceNames, processId, ttlMs, metadata = null, requestId }: LockRequest): Promise<AcquireOutcome> {
+    const outcome = await this.#store.submit({
+      kind: 'acquire',
+      resourceNames,
+      processId,
+      ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
+      metadata,
+      mark: requestId === undefined ? null : { id: requestId, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata }) }
+    })
+    if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
+    if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
+    return outcome
   }
 
-  release({ resourceName, processId, lockId }: ReleaseRequest): Promise<ReleaseOutcome> {
-    return this.#store.submit({ kind: 'release', resourceName, processId, lockId: lockId ?? null })
+  async release({ resourceName, processId, lockId }: HeldLock): Promise<ReleaseOutcome> {
+    const outcome = await this.#store.submit(releaseOf(resourceName, processId, lockId))
+    if (outcome.kind === 'released') this.statistics.count('releases')
+    return outcome
+  }
+
+  /** In the order of the names, in one transaction; what is not held does not keep the others from being released. */
+  async releaseMany(resourceNames: readonly ResourceName[], processId: ProcessId): Promise<readonly ReleaseOutcome[]> {
+    const releases = resourceNames.map((name) => releaseOf(name, processId, undefined))
+    const { outcomes } = await this.#store.submit({ kind: 'release-many', releases })
+    this.statistics.count('releases', releasedAmong(outcomes).length)
+    return outcomes
+  }
+
+  /** Releases what the process holds, in name order. A grant that it is given meanwhile may or may not be among them. */
+  async releaseAll(processId: ProcessId): Promise<readonly Released[]> {
+    const released = await this.#endAll({ prefix: '', processId }, ({ resourceName, lockId }) => releaseOf(resourceName, processId, lockId))
+    this.statistics.count('releases', released.length)
+    return released
+  }
+
+  /** @param ttlMs from now; undefined takes the lease with which the grant was made. */
+  async renew(lock: HeldLock, ttlMs: TtlMs | undefined): Promise<RenewOutcome> {
+    const outcome = await this.#store.submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, ttlMs })
+    if (outcome.kind === 'renewed') this.statistics.count('renewals')
+    return outcome
+  }
+
+  /** One heartbeat for all that the process holds, in name order. */
+  async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined): Promise<Renewals> {
+    const all: Renewals[number][] = []
+    for (let after = ''; ; ) {
+      const { renewals } = await this.#store.submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE })
+      all.push(...renewals)
+      this.statistics.count('renewals', renewals.length)
+      const last = renewals.at(-1)
+      if (renewals.length < BITE || last === undefined) return all
+      after = last.grant.resourceName
+    }
+  }
+
+  /** Takes a grant away from whoever holds it. `changed`: the lock id that was given is no longer that of the valid grant. */
+  async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined): Promise<ForceReleaseOutcome> {
+    const outcome = await this.#store.submit(releaseOf(resourceName, null, lockId, reason))
+    if (outcome.kind === 'released') this.statistics.count('forcedReleases')
+    return outcome.kind === 'not-held' && outcome.reason === 'held_by_other' ? { kind: 'changed' } : outcome
+  }
+
+  /** Takes away every grant that is valid now and whose name begins with the prefix; resolves to their number. */
+  async forceReleaseAll(prefix: string, reason: string): Promise<number> {
+    const released = await this.#endAll({ prefix, processId: null }, ({ resourceName, lockId }) => releaseOf(resourceName, null, lockId, reason))
+    this.statistics.count('forcedReleases', released.length)
+    return released.length
   }
 
   inspect(resourceName: ResourceName): Promise<InspectOutcome> {
@@ -48,8 +122,46 @@ export class LockService {
     return this.#store.list(query)
   }
 
+  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+    return this.#store.count(query)
+  }
+
+  history(query: HistoryQuery): Promise<HistoryPage> {
+    return this.#store.history(query)
+  }
+
   /** Rejects with a LockError when locks can be neither taken nor read. */
   checkDatabase(): Promise<void> {
     return this.#store.ping()
   }
+
+  /** Ends listed grants bite by bite, each by its number, so that a later grant of the same name is left alone. */
+  async #endAll(
+    which: Pick<ListQuery, 'prefix' | 'processId'>,
+    releaseIt: (grant: ListPage['grants'][number]) => ReleaseCommand
+  ): Promise<Released[]> {
+    const released: Released[] = []
+    for (let after: string | null = null; ; ) {
+      const { grants, more } = await this.#store.list({ ...which, after, limit: BITE })
+      if (grants.length > 0) {
+        const { outcomes } = await this.#store.submit({ kind: 'release-many', releases: grants.map(releaseIt) })
+        released.push(...releasedAmong(outcomes))
+      }
+      if (!more) return released
+      after = grants.at(-1)?.resourceName ?? null
+    }
+  }
+}
+
+function releaseOf(
+  resourceName: ResourceName,
+  processId: ProcessId | null,
+  lockId: number | undefined,
+  reason: string | null = null
+): ReleaseCommand {
+  return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason }
+}
+
+function releasedAmong(outcomes: readonly ReleaseOutcome[]): Released[] {
+  return outcomes.filter((outcome): outcome is Released => outcome.kind === 'released')
 }

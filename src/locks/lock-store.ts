@@ -1,8 +1,8 @@
 import type { Command, OutcomeOf } from './commands.js'
-import type { Grant, ProcessId } from './lock.js'
+import type { EpochMs, Grant, ProcessId } from './lock.js'
 
 /** The longest page of a list. */
-export const LOCK_LIST_LIMIT = 1000
+export const LIST_LIMIT = 1000
 
 /** Which valid grants to list, and from where. */
 export interface ListQuery {
@@ -11,38 +11,73 @@ export interface ListQuery {
   readonly processId: ProcessId | null
   /** Only names after this one, in bytewise order; null begins at the start. */
   readonly after: string | null
-  /** 1 to {@link LOCK_LIST_LIMIT}. */
+  /** 1 to {@link LIST_LIMIT}. */
   readonly limit: number
 }
 
 export interface ListPage {
-  /** All that match prefix and process, whatever the page shows. */
-  readonly total: number
   /** In bytewise order of their names. */
   readonly grants: readonly Grant[]
   /** Whether names follow after the last one of this page. */
   readonly more: boolean
 }
 
+export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
+
+/** One line of the history. */
+export interface LockEvent {
+  /** Grows with every event. */
+  readonly eventId: number
+  readonly kind: EventKind
+  readonly at: EpochMs
+  readonly resourceName: string
+  readonly lockId: number
+  readonly processId: string
+  /** Why a grant was taken away. */
+  readonly reason: string | null
+}
+
+/** Which events to read, newest first. */
+export interface HistoryQuery {
+  readonly resourceName: string | null
+  readonly processId: string | null
+  /** Only events with a smaller id; null begins with the newest. */
+  readonly before: number | null
+  /** 1 to {@link LIST_LIMIT}. */
+  readonly limit: number
+}
+
+export interface HistoryPage {
+  readonly events: readonly LockEvent[]
+  readonly more: boolean
+}
+
 /**
  * The port to the database. Whatever it promises holds across all instances on one database, is decided by the database's
- * clock, and does not depend on whether the sweeper has run. Every rejection is a LockError.
+ * clock, and does not depend on whether the sweeper has run. Every rejection is a LockError, unless it is a bug.
  */
 export interface LockStore extends AsyncDisposable {
   /**
-   * Carries out one command and resolves once its effect is durable. Commands that arrive together are committed together;
-   * commands for one name take effect in the order in which they were submitted.
+   * Carries out one command and resolves once its effect, and the history of it, is durable. Commands that arrive together
+   * are committed together; commands for one name take effect in the order in which they were submitted.
    *
-   * - `acquire` grants only over a free or expired resource; the new grant's number is drawn while nobody else can touch
-   *   the resource and is larger than every earlier one of it; its lease starts at that moment.
-   * - `release` ends only a grant that is valid, of that process and, where a lock id is given, of that number.
+   * - `acquire` grants only over free or expired resources, all or none; each new grant's number is drawn while nobody else
+   *   can touch the resource and is larger than every earlier one of it; its lease starts at that moment. A mark never
+   *   yields two sets of grants as long as it is remembered: for ten minutes, for the length of the lease, and while held.
+   * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number.
    * - `inspect` never reports an expired grant.
    * - `sweep` passes over rows that another instance is busy with.
    */
   submit<C extends Command>(command: C): Promise<OutcomeOf<C>>
 
-  /** One page of the valid grants. Grants that come or go while a large count runs may or may not be counted. */
+  /** One page of the valid grants. */
   list(query: ListQuery): Promise<ListPage>
+
+  /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
+  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number>
+
+  /** One page of the history; empty where none is kept. */
+  history(query: HistoryQuery): Promise<HistoryPage>
 
   /** Resolves when the database answers a query and can take writes. */
   ping(): Promise<void>

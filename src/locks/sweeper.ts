@@ -6,6 +6,8 @@ const BITE = 200
 
 export interface SweeperOptions {
   readonly intervalMs: number
+  /** Told how many grants a bite found expired. */
+  readonly onExpired?: (grants: number) => void
   /** Told of rounds that failed; the next round tries again. */
   readonly onError: (error: unknown) => void
 }
@@ -40,7 +42,8 @@ export class Sweeper implements AsyncDisposable {
   /** One round: bite after bite until nothing is due, letting requests pass in between. */
   async sweep(): Promise<void> {
     while (!this.#stopped) {
-      const { more } = await this.#store.submit({ kind: 'sweep', bite: BITE })
+      const { expired, more } = await this.#store.submit({ kind: 'sweep', bite: BITE })
+      this.#options.onExpired?.(expired)
       if (!more) return
       await turn()
     }

@@ -28,11 +28,12 @@ interface Waiting {
 export interface BatcherLimits {
   /** Commands in one batch; bounds how long a batch holds its row locks and, on SQLite, the event loop. */
   readonly maxBatch: number
-  /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases too. */
+  /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases and renewals too. */
   readonly maxWaiting: number
 }
 
 const MOST_TRIES = 100
+const SHED_LAST: ReadonlySet<Command['kind']> = new Set(['release', 'release-many', 'renew', 'renew-all'])
 
 /**
  * Group commit: commands that arrive while earlier ones commit are collected and committed together.
@@ -56,8 +57,8 @@ export class Batcher {
   }
 
   submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
-    // Letting go is shed last: it is what makes room.
-    const room = command.kind === 'release' ? this.#limits.maxWaiting * 2 : this.#limits.maxWaiting
+    // Letting go and staying alive are shed last: they end work or keep it from being done twice.
+    const room = SHED_LAST.has(command.kind) ? this.#limits.maxWaiting * 2 : this.#limits.maxWaiting
     if (this.#waiting.length >= room) return Promise.reject(new LockError('OVERLOADED'))
     return new Promise((resolve, reject) => {
       this.#waiting.push({
@@ -97,23 +98,24 @@ export class Batcher {
   #take(): Waiting[] {
     if (this.#executor.sequential) return this.#waiting.splice(0, this.#limits.maxBatch)
     const batch: Waiting[] = []
-    const kindInBatch = new Map<string, Command['kind']>()
     const left: Waiting[] = []
     const blocked = new Set<string>()
+    /** The names in the batch, and what else may touch them in it. */
+    const taken = new Map<string, string>()
     for (const entry of this.#waiting) {
-      const { command } = entry
-      const name = nameOf(command)
-      if (batch.length >= this.#limits.maxBatch) left.push(entry)
-      else if (name === undefined) batch.push(entry)
-      else if (blocked.has(name) || this.#busy.has(name) || !mayShare(kindInBatch.get(name), command.kind)) {
-        blocked.add(name)
-        left.push(entry)
-      } else {
-        kindInBatch.set(name, command.kind)
+      const names = namesOf(entry.command)
+      const sharing = sharingOf(entry.command)
+      const free = (name: string): boolean =>
+        !blocked.has(name) && !this.#busy.has(name) && (!taken.has(name) || (sharing !== '' && taken.get(name) === sharing))
+      if (batch.length < this.#limits.maxBatch && names.every(free)) {
         batch.push(entry)
+        for (const name of names) taken.set(name, sharing)
+      } else {
+        left.push(entry)
+        for (const name of names) blocked.add(name)
       }
     }
-    for (const name of kindInBatch.keys()) this.#busy.add(name)
+    for (const name of taken.keys()) this.#busy.add(name)
     this.#waiting = left
     return batch
   }
@@ -122,7 +124,7 @@ export class Batcher {
     this.#underWay += 1
     const settlements = await this.#executor.execute(batch.map((entry) => entry.command))
     this.#underWay -= 1
-    if (!this.#executor.sequential) for (const { command } of batch) this.#busy.delete(nameOf(command) ?? '')
+    for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
     const again: Waiting[] = []
     for (const [index, entry] of batch.entries()) {
       const settlement = settlements[index] ?? missing(entry.command)
@@ -136,14 +138,30 @@ export class Batcher {
   }
 }
 
-/** The name whose commands must keep their order; undefined for what only reads or minds its own row locks. */
-function nameOf(command: Command): string | undefined {
-  return command.kind === 'acquire' || command.kind === 'release' ? command.resourceName : undefined
+/** The names whose commands must keep their order; none for what only reads or minds its own row locks. */
+function namesOf(command: Command): readonly string[] {
+  switch (command.kind) {
+    case 'acquire':
+      return command.resourceNames
+    case 'release':
+    case 'renew':
+      return [command.resourceName]
+    case 'release-many':
+      return command.releases.map(({ resourceName }) => resourceName)
+    case 'renew-all':
+    case 'inspect':
+    case 'sweep':
+      return []
+  }
 }
 
-/** Commands of one kind for one name that wait together are concurrent, and one statement can serve them all. */
-function mayShare(present: Command['kind'] | undefined, added: Command['kind']): boolean {
-  return present === undefined || present === added
+/**
+ * Requests for one name that wait together are concurrent: the first goes to the database, the others share its answer; and
+ * so do releases. Commands with the same word here may share a name in one batch; an empty one shares with nobody.
+ */
+function sharingOf(command: Command): string {
+  if (command.kind === 'acquire') return command.resourceNames.length === 1 ? 'acquire' : ''
+  return command.kind === 'release' ? 'release' : ''
 }
 
 function missing(command: Command): Settlement {

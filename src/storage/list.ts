@@ -5,6 +5,8 @@ import type { ListPage, ListQuery } from '../locks/lock-store.js'
 import { GRANT_COLUMNS, grantFromRow } from './rows.js'
 import type { Tables } from './tables.js'
 
+type CountQuery = Pick<ListQuery, 'prefix' | 'processId'>
+
 export interface ListContext {
   readonly db: Kysely<Tables>
   /** The database's clock as an expression that is read once per statement. */
@@ -20,14 +22,11 @@ export async function listLocks(context: ListContext, query: ListQuery): Promise
     .orderBy('resource_name')
     .limit(query.limit + 1)
     .execute()
-  const more = rows.length > query.limit
-  const grants = rows.slice(0, query.limit).map(grantFromRow)
-  const total = query.after === null && !more ? grants.length : await count(context, query)
-  return { total, grants, more }
+  return { grants: rows.slice(0, query.limit).map(grantFromRow), more: rows.length > query.limit }
 }
 
 /** Counts in slices of the name order, and lets requests pass between two slices. */
-async function count(context: ListContext, query: ListQuery): Promise<number> {
+export async function countLocks(context: ListContext, query: CountQuery): Promise<number> {
   let total = 0
   for (let after: string | null = null; ; await turn()) {
     const slice = matching(context, query, after)
@@ -49,7 +48,7 @@ async function count(context: ListContext, query: ListQuery): Promise<number> {
   }
 }
 
-function matching({ db }: ListContext, { prefix, processId }: ListQuery, after: string | null) {
+function matching({ db }: ListContext, { prefix, processId }: CountQuery, after: string | null) {
   const end = endOfPrefix(prefix)
   return db
     .selectFrom('resource_locks')

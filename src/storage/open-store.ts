@@ -5,7 +5,7 @@ import { migrateToLatest } from './migrator.js'
 import { toLockError as postgresError } from './postgres/errors.js'
 import { PostgresExecutor } from './postgres/executor.js'
 import { openPostgres } from './postgres/open-postgres.js'
-import { CLOCK_ONCE } from './postgres/statements.js'
+import { CLOCK_ONCE } from './postgres/sql.js'
 import { SqlLockStore, type SqlBackend } from './sql-lock-store.js'
 import { toLockError as sqliteError } from './sqlite/errors.js'
 import { SqliteExecutor } from './sqlite/executor.js'
@@ -16,6 +16,8 @@ export interface StoreOptions {
   readonly databaseUrl: string
   /** SQLite's clock, in milliseconds since 1970; PostgreSQL has its own. */
   readonly clock?: () => number
+  /** How long the history is kept, in milliseconds; 0 keeps none. Seven days if left out. */
+  readonly keepHistoryMs?: number
   /** 0 to 1, for jitter. */
   readonly random?: () => number
   /** PostgreSQL batches under way at once. More is not faster: batches become smaller. */
@@ -30,6 +32,7 @@ const MAX_BATCH = 256
 const MAX_WAITING = 10_000
 const LANES = 2
 const COUNT_AT_ONCE = 2000
+const KEEP_HISTORY_MS = 7 * 86_400_000
 
 /**
  * Opens the database, brings it to the newest version and hands out its locks. The only place that knows which database
@@ -57,14 +60,14 @@ function openBackend(location: DatabaseLocation, options: StoreOptions): Promise
   return location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options)
 }
 
-async function sqliteBackend(file: string, { clock = Date.now }: StoreOptions): Promise<SqlBackend> {
+async function sqliteBackend(file: string, { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS }: StoreOptions): Promise<SqlBackend> {
   const opened = openSqlite(file, clock)
   const { database, db, reserve } = opened
   try {
     await migrateToLatest(db, 'sqlite')
     return {
       db,
-      executor: new SqliteExecutor(database, db, clock, () => reserve?.giveUp() ?? false),
+      executor: new SqliteExecutor(database, db, { clock, keepHistoryMs, makeRoom: () => reserve?.giveUp() ?? false }),
       now: () => sql.val(clock()),
       countAtOnce: COUNT_AT_ONCE,
       warnings: [],
@@ -87,14 +90,14 @@ async function sqliteBackend(file: string, { clock = Date.now }: StoreOptions): 
 }
 
 async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
-  const { lanes = LANES, random = Math.random, onConnectionError = () => undefined } = options
+  const { lanes = LANES, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const opened = await openPostgres(url, lanes, onConnectionError)
   const { batches, db, warnings } = opened
   try {
     await migrateToLatest(db, 'postgres')
     return {
       db,
-      executor: new PostgresExecutor(batches, db, lanes, random),
+      executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random }),
       now: () => CLOCK_ONCE,
       countAtOnce: Number.MAX_SAFE_INTEGER,
       warnings,

@@ -1,7 +1,8 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
-import type { ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
 import { Batcher, type BatchExecutor, type BatcherLimits } from './batcher.js'
-import { listLocks, type ListContext } from './list.js'
+import { readHistory } from './history.js'
+import { countLocks, listLocks, type ListContext } from './list.js'
 
 /** What a database brings along; everything that differs between databases lies behind it. */
 export interface SqlBackend extends ListContext, AsyncDisposable {
@@ -32,16 +33,26 @@ export class SqlLockStore implements LockStore {
     return this.#batcher.submit(command)
   }
 
-  async list(query: ListQuery): Promise<ListPage> {
-    try {
-      return await listLocks(this.#backend, query)
-    } catch (error) {
-      throw this.#backend.toLockError(error)
-    }
+  list(query: ListQuery): Promise<ListPage> {
+    return this.#read(listLocks(this.#backend, query))
+  }
+
+  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+    return this.#read(countLocks(this.#backend, query))
+  }
+
+  history(query: HistoryQuery): Promise<HistoryPage> {
+    return this.#read(readHistory(this.#backend.db, query))
   }
 
   ping(): Promise<void> {
     return this.#backend.ping()
+  }
+
+  #read<T>(answer: Promise<T>): Promise<T> {
+    return answer.catch((error: unknown) => {
+      throw this.#backend.toLockError(error)
+    })
   }
 
   /** Lets what was submitted finish first. */

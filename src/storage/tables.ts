@@ -1,4 +1,6 @@
-import type { SqlBool } from 'kysely'
+import type { Generated, SqlBool } from 'kysely'
+import type { EndReason } from '../locks/ended-grant.js'
+import type { EventKind } from '../locks/lock-store.js'
 
 /**
  * One row per resource that is locked or was a while ago.
@@ -14,12 +16,19 @@ export interface ResourceLocksTable {
   locked_at: number
   expires_at: number | null
   is_active: SqlBool
+  /** The lease with which the grant was made; a renewal that names none takes it. */
   ttl_ms: number | null
   metadata: string | null
   ended_at: number | null
-  end_reason: 'released' | 'expired' | null
+  end_reason: EndReason | null
   /** When the sweeper should look at the row: never later than it has to, sometimes sooner. Null: there is nothing to do. */
   sweep_at: number | null
+  /** When the history last told of the grant. */
+  told_at: number | null
+  /** The expired grant that the latest one was made over, where its end had not been written down: its number, holder and expiry. */
+  passed_id: number | null
+  passed_process_id: string | null
+  passed_at: number | null
 }
 
 /** SQLite only: the largest number that was ever granted. PostgreSQL has a sequence of the same name. */
@@ -27,7 +36,27 @@ export interface LockNumbersTable {
   last_value: number
 }
 
+export interface LockEventsTable {
+  id: Generated<number>
+  at: number
+  kind: EventKind
+  resource_name: string
+  lock_id: number
+  process_id: string
+  reason: string | null
+}
+
+export interface LockRequestsTable {
+  request_id: string
+  fingerprint: string
+  /** JSON: `[[name, number], …]`. */
+  grants: string
+  remembered_until: number
+}
+
 export interface Tables {
   resource_locks: ResourceLocksTable
   lock_numbers: LockNumbersTable
+  lock_events: LockEventsTable
+  lock_requests: LockRequestsTable
 }

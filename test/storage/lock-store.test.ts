@@ -1,44 +1,21 @@
-import t, { type Test } from 'tap'
-import { processId, resourceName } from '../../src/locks/lock.js'
-import type { AcquireCommand, ReleaseCommand } from '../../src/locks/commands.js'
+import t from 'tap'
+import { processId } from '../../src/locks/lock.js'
 import type { ListQuery } from '../../src/locks/lock-store.js'
-import { openStore } from '../../src/storage/open-store.js'
 import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
-import { DATABASES, freshDatabase, START, type TestDatabase } from '../support/databases.js'
-
-const acquire = (name: string, process: string, ttlMs: number | null = null): AcquireCommand => ({
-  kind: 'acquire',
-  resourceName: resourceName(name),
-  processId: processId(process),
-  ttlMs,
-  metadata: null
-})
-const release = (name: string, process: string, lockId: number | null = null): ReleaseCommand => ({
-  kind: 'release',
-  resourceName: resourceName(name),
-  processId: processId(process),
-  lockId
-})
-const inspect = (name: string) => ({ kind: 'inspect', resourceName: resourceName(name) }) as const
-const sweep = { kind: 'sweep', bite: 100 } as const
-const everything: ListQuery = { prefix: '', processId: null, after: null, limit: 1000 }
-
-const openOn = (database: TestDatabase) => openStore({ databaseUrl: database.url, clock: database.now })
+import { acquire, everything, inspect, release, sweep } from '../support/commands.js'
+import { DATABASES, freshDatabase, START } from '../support/databases.js'
+import { onEachStore, openOn } from '../support/store.js'
 
 for (const kind of DATABASES) {
   void t.test(`lock store on ${kind}`, async (t) => {
-    const onStore = (name: string, body: (t: Test, store: Awaited<ReturnType<typeof openOn>>, database: TestDatabase) => Promise<void>) =>
-      t.test(name, async (t) => {
-        await using database = await freshDatabase(kind)
-        await using store = await openOn(database)
-        await body(t, store, database)
-      })
+    const onStore = onEachStore(t, kind)
 
     await onStore('a free resource is granted, from now until its lease ends', async (t, store) => {
       const outcome = await store.submit(acquire('a', 'p', 1500))
       t.same(outcome, {
         kind: 'granted',
-        grant: { lockId: 1, resourceName: 'a', processId: 'p', lockedAt: START, expiresAt: START + 1500, metadata: null }
+        replayed: false,
+        grants: [{ lockId: 1, resourceName: 'a', processId: 'p', lockedAt: START, expiresAt: START + 1500, metadata: null }]
       })
     })
 
@@ -46,7 +23,7 @@ for (const kind of DATABASES) {
       await store.submit(acquire('a', 'p', 1000))
       for (const process of ['q', 'p']) {
         const outcome = await store.submit(acquire('a', process, 9000))
-        t.match(outcome, { kind: 'held', at: START, by: { lockId: 1, processId: 'p', expiresAt: START + 1000 } })
+        t.match(outcome, { kind: 'held', at: START, conflicts: [{ lockId: 1, processId: 'p', expiresAt: START + 1000 }] })
       }
       t.match(await store.submit(inspect('a')), { grant: { lockId: 1, processId: 'p', expiresAt: START + 1000 } })
     })
@@ -57,7 +34,7 @@ for (const kind of DATABASES) {
       t.match(await store.submit(acquire('a', 'q')), { kind: 'held' })
       await database.advance(1)
       t.match(await store.submit(inspect('a')), { grant: null, at: START + 1000 })
-      t.match(await store.submit(acquire('a', 'q')), { kind: 'granted', grant: { lockId: 2, lockedAt: START + 1000, expiresAt: null } })
+      t.match(await store.submit(acquire('a', 'q')), { kind: 'granted', grants: [{ lockId: 2, lockedAt: START + 1000, expiresAt: null }] })
     })
 
     await onStore('release ends the grant of that process only', async (t, store) => {
@@ -99,7 +76,7 @@ for (const kind of DATABASES) {
       await database.advance(KEEP_ENDED_MS)
       t.match(await store.submit(sweep), { expired: 0, removed: 1 })
       t.match(await store.submit(release('a', 'p')), { reason: 'not_locked' })
-      t.match(await store.submit(acquire('a', 'p')), { kind: 'granted', grant: { lockId: 3 } })
+      t.match(await store.submit(acquire('a', 'p')), { kind: 'granted', grants: [{ lockId: 3 }] })
       t.match(await store.submit(inspect('stays')), { grant: { lockId: 2 } })
     })
 
@@ -141,8 +118,8 @@ for (const kind of DATABASES) {
       for (const name of names) await store.submit(acquire(name, name.startsWith('b') ? 'p' : 'q', name === 'c' ? 5 : null))
       await database.advance(5)
       const listed = async (query: Partial<ListQuery>) => {
-        const { total, grants, more } = await store.list({ ...everything, ...query })
-        return [total, grants.map((grant) => grant.resourceName).join(' '), more]
+        const { grants, more } = await store.list({ ...everything, ...query })
+        return [await store.count({ ...everything, ...query }), grants.map((grant) => grant.resourceName).join(' '), more]
       }
       t.same(await listed({}), [6, 'a b b/1 b/2 ﬀ 😀', false])
       t.same(await listed({ prefix: 'b/' }), [2, 'b/1 b/2', false])
@@ -158,7 +135,7 @@ for (const kind of DATABASES) {
       const outcomes = await Promise.all(Array.from({ length: 50 }, (_, index) => store.submit(acquire('a', `p${index}`))))
       t.equal(outcomes.filter((outcome) => outcome.kind === 'granted').length, 1)
       t.match(outcomes[0], { kind: 'granted' }, 'the first to come')
-      for (const outcome of outcomes.slice(1)) t.match(outcome, { kind: 'held', by: { processId: 'p0' } })
+      for (const outcome of outcomes.slice(1)) t.match(outcome, { kind: 'held', conflicts: [{ processId: 'p0' }] })
     })
 
     await onStore('commands for one name take effect in the order in which they came', async (t, store) => {
@@ -180,11 +157,11 @@ for (const kind of DATABASES) {
       let last = 0
       for (let round = 0; round < 1000; round += 1) {
         const [outcome] = await Promise.all([store.submit(acquire('a', 'p')), store.submit(release('a', 'p'))])
-        if (outcome.kind !== 'granted' || outcome.grant.lockId <= last) {
+        if (outcome.kind !== 'granted' || (outcome.grants[0]?.lockId ?? 0) <= last) {
           t.fail(`round ${round}: ${JSON.stringify(outcome)}`)
           return
         }
-        last = outcome.grant.lockId
+        last = outcome.grants[0]?.lockId ?? 0
       }
       t.equal(last, 1000)
     })
@@ -198,8 +175,8 @@ for (const kind of DATABASES) {
         await store.submit(release('b', 'p'))
       }
       await using store = await openOn(database)
-      t.match(await store.submit(acquire('a', 'q')), { kind: 'held', by: { lockId: 1, processId: 'p' } })
-      t.match(await store.submit(acquire('c', 'p')), { kind: 'granted', grant: { lockId: 3 } })
+      t.match(await store.submit(acquire('a', 'q')), { kind: 'held', conflicts: [{ lockId: 1, processId: 'p' }] })
+      t.match(await store.submit(acquire('c', 'p')), { kind: 'granted', grants: [{ lockId: 3 }] })
     })
   })
 }

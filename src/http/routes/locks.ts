@@ -1,11 +1,9 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { AcquireOutcome } from '../../locks/commands.js'
-import { MAX_METADATA_BYTES, ttlFromSeconds, type Grant, type Metadata, type TtlMs } from '../../locks/lock.js'
 import type { LockService } from '../../locks/lock-service.js'
-import { LOCK_LIST_LIMIT } from '../../locks/lock-store.js'
-import { fromCursor, toCursor } from '../cursor.js'
-import { InvalidRequestError } from '../errors.js'
+import { LIST_LIMIT } from '../../locks/lock-store.js'
+import { nameFromCursor, toCursor } from '../cursor.js'
 import { lockSchemas } from '../schemas/locks.js'
+import { grantBody, heldBody, metadataOf, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from '../time.js'
 
 export interface LockRoutesOptions {
@@ -19,49 +17,38 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
 
   app.post('/locks/request', { schema: schemas.request }, async ({ body }, reply) => {
     const outcome = await locks.request({
-      resourceName: body.resource_name,
+      resourceNames: [body.resource_name],
       processId: body.process_id,
       ttlMs: ttlOf(body.ttl_seconds),
-      metadata: metadataOf(body.metadata)
+      metadata: metadataOf(body.metadata),
+      requestId: body.request_id
     })
-    if (outcome.kind === 'held') {
-      const after = secondsUntil(outcome.by.expiresAt, outcome.at)
-      if (after !== null) void reply.header('retry-after', Math.max(1, Math.ceil(after)))
-      return reply.code(409).send(heldBody(outcome))
-    }
-    return {
-      success: true as const,
-      message: `Lock acquired successfully for resource '${body.resource_name}'`,
-      data: grantBody(outcome.grant)
-    }
+    if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
+    const [grant] = outcome.kind === 'granted' ? outcome.grants : []
+    if (outcome.kind === 'request-id-reused' || grant === undefined) return reply.code(409).send(REQUEST_ID_REUSED)
+    const data = grantBody(grant)
+    return success(
+      `Lock acquired successfully for resource '${body.resource_name}'`,
+      outcome.replayed ? { ...data, replayed: true as const } : data
+    )
   })
 
   app.delete('/locks/release', { schema: schemas.release }, async ({ query }, reply) => {
     const { resource_name, process_id, lock_id } = query
     const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
-    if (outcome.kind === 'not-held') {
-      return reply.code(404).send({
-        detail: `No active lock found for resource '${resource_name}' by process '${process_id}'`,
-        code: 'LOCK_NOT_HELD',
-        reason: outcome.reason
-      })
-    }
-    return {
-      success: true as const,
-      message: `Lock released successfully for resource '${resource_name}'`,
-      data: { resource_name, process_id, released_at: isoTime(outcome.releasedAt) }
-    }
+    if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
+    return success(`Lock released successfully for resource '${resource_name}'`, {
+      resource_name,
+      process_id,
+      released_at: isoTime(outcome.releasedAt)
+    })
   })
 
   app.get('/locks/status', { schema: schemas.status }, async ({ query }) => {
     const { at, grant } = await locks.inspect(query.resource_name)
-    return {
-      success: true as const,
-      message:
-        grant === null
-          ? `Resource '${query.resource_name}' is not locked`
-          : `Resource '${query.resource_name}' status retrieved successfully`,
-      data: {
+    return success(
+      grant === null ? `Resource '${query.resource_name}' is not locked` : `Resource '${query.resource_name}' status retrieved successfully`,
+      {
         resource_name: query.resource_name,
         is_locked: grant !== null,
         locked_by: grant?.processId ?? null,
@@ -73,70 +60,22 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
         metadata: grant?.metadata ?? null,
         waiters: 0
       }
-    }
+    )
   })
 
   app.get('/locks/all-locked', { schema: schemas.allLocked }, async ({ query }) => {
-    const { prefix = '', process_id = null, limit = LOCK_LIST_LIMIT, cursor } = query
-    const after = cursor === undefined ? null : placeOf(cursor)
-    const page = await locks.list({ prefix, processId: process_id, after, limit })
-    const last = page.grants.at(-1)
-    return {
-      success: true as const,
-      message: `Retrieved ${page.total} active locks`,
-      data: {
-        total_locks: page.total,
-        locks: page.grants.map((grant) => ({ id: grant.lockId, ...grantBody(grant) })),
-        next_cursor: page.more && last !== undefined ? toCursor(last.resourceName) : null
-      }
-    }
+    const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
+    const after = cursor === undefined ? null : nameFromCursor(cursor)
+    const { grants, more } = await locks.list({ prefix, processId, after, limit })
+    // One page that shows everything needs no counting, and cannot disagree with its own total.
+    const total = after === null && !more ? grants.length : await locks.count({ prefix, processId })
+    const last = grants.at(-1)
+    return success(`Retrieved ${total} active locks`, {
+      total_locks: total,
+      locks: grants.map((grant) => ({ id: grant.lockId, ...grantBody(grant) })),
+      next_cursor: more && last !== undefined ? toCursor(last.resourceName) : null
+    })
   })
 
   done()
-}
-
-function grantBody(grant: Grant) {
-  return {
-    lock_id: grant.lockId,
-    fencing_token: grant.lockId,
-    resource_name: grant.resourceName,
-    process_id: grant.processId,
-    locked_at: isoTime(grant.lockedAt),
-    expires_at: isoTimeOrNull(grant.expiresAt),
-    metadata: grant.metadata
-  }
-}
-
-function heldBody({ by, at }: Extract<AcquireOutcome, { kind: 'held' }>) {
-  return {
-    detail: `Resource '${by.resourceName}' is already locked by process '${by.processId}'`,
-    code: 'RESOURCE_LOCKED' as const,
-    resource_name: by.resourceName,
-    locked_by: by.processId,
-    lock_id: by.lockId,
-    locked_at: isoTime(by.lockedAt),
-    expires_at: isoTimeOrNull(by.expiresAt),
-    retry_after_seconds: secondsUntil(by.expiresAt, at),
-    waiters: 0
-  }
-}
-
-function ttlOf(seconds: number | null | undefined): TtlMs | undefined {
-  return typeof seconds === 'number' ? ttlFromSeconds(seconds) : seconds
-}
-
-function metadataOf(metadata: Metadata | null | undefined): Metadata | null {
-  if (metadata === null || metadata === undefined) return null
-  if (Buffer.byteLength(JSON.stringify(metadata)) <= MAX_METADATA_BYTES) return metadata
-  throw new InvalidRequestError([
-    { type: 'too_long', loc: ['body', 'metadata'], msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
-  ])
-}
-
-function placeOf(cursor: string): string {
-  const name = fromCursor(cursor)
-  if (name !== undefined) return name
-  throw new InvalidRequestError([
-    { type: 'value_error', loc: ['query', 'cursor'], msg: 'Input should be the next_cursor of an earlier page' }
-  ])
 }

@@ -9,7 +9,8 @@ export function sqlStateOf(error: unknown): string | undefined {
 /** Lost a race that nobody is to blame for; nothing was changed and the statement may simply run again. */
 export function isTransient(error: unknown): boolean {
   const state = sqlStateOf(error)
-  return state === '40001' || state === '40P01' || state === '55P03'
+  // 23505: another transaction was remembering the same request id.
+  return state === '40001' || state === '40P01' || state === '55P03' || state === '23505'
 }
 
 /** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like). */

@@ -1,24 +1,27 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
-import type { AcquireCommand, Command, InspectCommand, ReleaseCommand, SweepCommand } from '../../locks/commands.js'
-import { isValid, whyNotHeld, type LatestGrant } from '../../locks/ended-grant.js'
-import type { EpochMs } from '../../locks/lock.js'
+import type { Command, OutcomeOf } from '../../locks/commands.js'
 import { AGAIN, type BatchExecutor, type Settlement } from '../batcher.js'
-import { grantFromRow, latestFromRow, metadataToText, type GrantRow, type LatestRow } from '../rows.js'
-import type { Statement } from '../statement.js'
 import type { Tables } from '../tables.js'
+import { acquiring } from './acquiring.js'
+import { ending } from './ending.js'
 import { isConnectionLost, isTransient, toLockError } from './errors.js'
-import { postgresStatements } from './statements.js'
+import { looking } from './looking.js'
+import { renewing } from './renewing.js'
+import { Session } from './session.js'
+import { sweeping } from './sweeping.js'
 
-type Statements = ReturnType<typeof postgresStatements>
-type ArgsOf<S> = S extends Statement<infer Args> ? Args : never
-type Rows = readonly object[]
-
-interface Glance {
-  readonly at: EpochMs
-  readonly latest: LatestGrant | undefined
+export interface PostgresExecutorOptions {
+  /** Batches under way at once. */
+  readonly lanes: number
+  /** 0 keeps no history. */
+  readonly keepHistoryMs: number
+  /** 0 to 1, for the jitter before a statement that lost a deadlock runs again. */
+  readonly random: () => number
 }
+
+type OfKind<Kind extends Command['kind']> = Extract<Command, { kind: Kind }>
 
 const MOST_TRANSIENT_TRIES = 3
 
@@ -27,18 +30,28 @@ const MOST_TRANSIENT_TRIES = 3
  * connection, each kind committed by itself so that no transaction takes rows in two passes.
  */
 export class PostgresExecutor implements BatchExecutor {
-  readonly lanes: number
   readonly sequential = false
+  readonly #options: PostgresExecutorOptions
   readonly #pool: Pool
-  readonly #statements: Statements
-  readonly #random: () => number
+  readonly #looking: ReturnType<typeof looking>
+  readonly #acquiring: ReturnType<typeof acquiring>
+  readonly #release: ReturnType<typeof ending>
+  readonly #renewing: ReturnType<typeof renewing>
+  readonly #sweep: ReturnType<typeof sweeping>
 
-  /** @param random 0 to 1, for the jitter before a statement that lost a deadlock runs again. */
-  constructor(pool: Pool, db: Kysely<Tables>, lanes: number, random: () => number) {
+  constructor(pool: Pool, db: Kysely<Tables>, options: PostgresExecutorOptions) {
+    const keepsHistory = options.keepHistoryMs > 0
+    this.#options = options
     this.#pool = pool
-    this.#statements = postgresStatements(db)
-    this.lanes = lanes
-    this.#random = random
+    this.#looking = looking(db)
+    this.#acquiring = acquiring(db, keepsHistory, this.#looking.look)
+    this.#release = ending(db, keepsHistory, this.#looking.look)
+    this.#renewing = renewing(db, keepsHistory, this.#looking.look)
+    this.#sweep = sweeping(db, options.keepHistoryMs)
+  }
+
+  get lanes(): number {
+    return this.#options.lanes
   }
 
   async execute(commands: readonly Command[]): Promise<Settlement[]> {
@@ -50,13 +63,25 @@ export class PostgresExecutor implements BatchExecutor {
       return commands.map(() => ({ kind: 'failed', error: failed }))
     }
     const settlements = new Map<Command, Settlement>()
-    const session = new Session(client, this.#statements)
+    const session = new Session(client)
+    const settle = <C extends Command>(some: readonly C[], run: (some: readonly C[]) => Promise<readonly Settlement[]>): Promise<void> =>
+      this.#settle(settlements, some, run)
+    const one = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
+      Promise.all(ofKind(commands, kind).map((command) => settle([command], async () => done([await run(command)]))))
+
     await Promise.all([
-      this.#settle(settlements, ofKind(commands, 'release'), (some) => this.#release(session, some)),
-      this.#settle(settlements, ofKind(commands, 'acquire'), (some) => this.#acquire(session, some)),
-      this.#settle(settlements, ofKind(commands, 'inspect'), (some) => this.#inspect(session, some)),
-      ...ofKind(commands, 'sweep').map((command) => this.#settle(settlements, [command], ([one]) => this.#sweep(session, one)))
+      settle(ofKind(commands, 'release'), async (some) => done(await this.#release(session, some))),
+      settle(ofKind(commands, 'renew'), async (some) => done(await this.#renewing.renew(session, some))),
+      settle(ofKind(commands, 'acquire').filter(isForOne), (some) => this.#acquiring.acquire(session, some)),
+      settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
+      one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
+      one('renew-all', (command) => this.#renewing.renewAll(session, command)),
+      one('sweep', (command) => this.#sweep(session, command))
     ])
+    // These look at an answer before they commit, so that nothing else may be sent meanwhile.
+    for (const command of ofKind(commands, 'acquire')) {
+      if (!isForOne(command)) await settle([command], async () => [await this.#acquiring.acquireMany(session, command)])
+    }
     client.release(session.lost)
     return commands.map((command) => settlements.get(command) ?? AGAIN)
   }
@@ -74,7 +99,7 @@ export class PostgresExecutor implements BatchExecutor {
       for (const [index, command] of commands.entries()) settlements.set(command, settled[index] ?? AGAIN)
     } catch (error) {
       if (isTransient(error) && tries < MOST_TRANSIENT_TRIES) {
-        await sleep(this.#random() * 20 * tries)
+        await sleep(this.#options.random() * 20 * tries)
         return this.#settle(settlements, commands, run, tries + 1)
       }
       if (commands.length > 1 && !isConnectionLost(error)) {
@@ -86,121 +111,16 @@ export class PostgresExecutor implements BatchExecutor {
       }
     }
   }
-
-  async #acquire(session: Session, commands: readonly AcquireCommand[]): Promise<Settlement[]> {
-    const firsts = [...new Map(commands.toReversed().map((command) => [command.resourceName, command])).values()]
-    const names = firsts.map(({ resourceName }) => resourceName)
-    const [, , rows] = await Promise.all([
-      session.run('begin', {}),
-      session.run('place', { names }),
-      session.run('acquire', {
-        names,
-        processes: firsts.map(({ processId }) => processId),
-        ttls: firsts.map(({ ttlMs }) => ttlMs),
-        metadata: firsts.map(({ metadata }) => metadataToText(metadata))
-      }),
-      session.run('commit', {})
-    ])
-    const found = new Map((rows as (GrantRow & { at: EpochMs | null })[]).map((row) => [row.resource_name, row]))
-    const first = new Set(firsts)
-    return commands.map((command) => {
-      const row = found.get(command.resourceName)
-      if (row === undefined) return AGAIN
-      const grant = grantFromRow(row)
-      if (row.at === null && first.has(command)) return { kind: 'done', outcome: { kind: 'granted', grant } }
-      // Whoever asked for the same name in the same batch came just after the one that was granted.
-      return { kind: 'done', outcome: { kind: 'held', by: grant, at: row.at ?? grant.lockedAt } }
-    })
-  }
-
-  async #release(session: Session, commands: readonly ReleaseCommand[]): Promise<Settlement[]> {
-    const rows = await session.run('release', {
-      names: commands.map(({ resourceName }) => resourceName),
-      processes: commands.map(({ processId }) => processId),
-      lockIds: commands.map(({ lockId }) => lockId)
-    })
-    const rowOf = new Map((rows as (GrantRow & { ended_at: EpochMs })[]).map((row) => [row.resource_name, row]))
-    const released = new Map<ReleaseCommand, GrantRow & { ended_at: EpochMs }>()
-    for (const command of commands) {
-      const row = rowOf.get(command.resourceName)
-      if (row === undefined || !couldEnd(command, row)) continue
-      // Of several alike, the one that came first ended the grant, and the others found it released.
-      released.set(command, row)
-      rowOf.delete(command.resourceName)
-    }
-    const refused = commands.filter((command) => !released.has(command))
-    const glances = refused.length === 0 ? undefined : await this.#look(session, refused)
-    return commands.map((command) => {
-      const { resourceName, processId } = command
-      const row = released.get(command)
-      if (row !== undefined) {
-        return { kind: 'done', outcome: { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at } }
-      }
-      const glance = glances?.get(resourceName)
-      if (glance === undefined) return AGAIN
-      return { kind: 'done', outcome: { kind: 'not-held', reason: whyNotHeld(glance.latest, processId, glance.at) } }
-    })
-  }
-
-  async #inspect(session: Session, commands: readonly InspectCommand[]): Promise<Settlement[]> {
-    const glances = await this.#look(session, commands)
-    return commands.map(({ resourceName }) => {
-      const glance = glances.get(resourceName)
-      if (glance === undefined) return AGAIN
-      const { at, latest } = glance
-      return { kind: 'done', outcome: { kind: 'inspected', at, grant: latest !== undefined && isValid(latest, at) ? latest : null } }
-    })
-  }
-
-  async #look(session: Session, commands: readonly { resourceName: string }[]): Promise<Map<string, Glance>> {
-    const names = [...new Set(commands.map(({ resourceName }) => resourceName))]
-    const rows = (await session.run('look', { names })) as ({ name: string; at: EpochMs } & LatestRow)[]
-    return new Map(
-      // A name without a row comes with nulls, `id` among them.
-      rows.map((row) => [row.name, { at: row.at, latest: row.id === null ? undefined : latestFromRow(row) }])
-    )
-  }
-
-  async #sweep(session: Session, command: SweepCommand | undefined): Promise<Settlement[]> {
-    if (command === undefined) return []
-    const [row] = (await session.run('sweep', { bite: command.bite })) as { seen: number; expired: number; removed: number }[]
-    const { seen = 0, expired = 0, removed = 0 } = row ?? {}
-    return [{ kind: 'done', outcome: { kind: 'swept', expired, removed, more: seen >= command.bite } }]
-  }
 }
 
-/** One connection for the length of one batch; remembers whether it broke. */
-class Session {
-  readonly #client: PoolClient
-  readonly #statements: Statements
-  #lost: Error | undefined
-
-  constructor(client: PoolClient, statements: Statements) {
-    this.#client = client
-    this.#statements = statements
-  }
-
-  get lost(): Error | undefined {
-    return this.#lost
-  }
-
-  /** Sends at once, without waiting for earlier answers. The name lets PostgreSQL parse and plan each text once per connection. */
-  async run<Name extends keyof Statements>(name: Name, args: ArgsOf<Statements[Name]>): Promise<Rows> {
-    const { sql: text, bind } = this.#statements[name] as Statement<object>
-    try {
-      const { rows } = await this.#client.query<object>({ name, text, values: bind(args) })
-      return rows
-    } catch (error) {
-      if (isConnectionLost(error)) this.#lost = error instanceof Error ? error : new Error(String(error))
-      throw error
-    }
-  }
+function done(outcomes: readonly OutcomeOf<Command>[]): Settlement[] {
+  return outcomes.map((outcome) => ({ kind: 'done', outcome }))
 }
 
-function couldEnd({ processId, lockId }: ReleaseCommand, row: GrantRow): boolean {
-  return processId === row.process_id && (lockId ?? row.id) === row.id
+function ofKind<Kind extends Command['kind']>(commands: readonly Command[], kind: Kind): OfKind<Kind>[] {
+  return commands.filter((command): command is OfKind<Kind> => command.kind === kind)
 }
 
-function ofKind<Kind extends Command['kind']>(commands: readonly Command[], kind: Kind): Extract<Command, { kind: Kind }>[] {
-  return commands.filter((command): command is Extract<Command, { kind: Kind }> => command.kind === kind)
+function isForOne({ resourceNames }: OfKind<'acquire'>): boolean {
+  return resourceNames.length === 1
 }

@@ -1,94 +1,77 @@
 import type Database from 'better-sqlite3'
 import type { Kysely } from 'kysely'
-import type {
-  AcquireCommand,
-  AcquireOutcome,
-  Command,
-  InspectCommand,
-  InspectOutcome,
-  OutcomeOf,
-  ReleaseCommand,
-  ReleaseOutcome,
-  SweepCommand,
-  SweepOutcome
-} from '../../locks/commands.js'
-import { isValid, whyNotHeld, type LatestGrant } from '../../locks/ended-grant.js'
+import type { Command, OutcomeOf } from '../../locks/commands.js'
+import { isValid } from '../../locks/ended-grant.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { BatchExecutor, Settlement } from '../batcher.js'
-import { grantFromRow, KEEP_ENDED_MS, latestFromRow, leaseEnd, metadataToText, type GrantRow, type LatestRow } from '../rows.js'
-import type { Statement } from '../statement.js'
-import type { ResourceLocksTable, Tables } from '../tables.js'
+import type { Tables } from '../tables.js'
+import { acquiring } from './acquiring.js'
+import { sqliteContext, type SqliteContext } from './context.js'
+import { ending } from './ending.js'
 import { toLockError } from './errors.js'
-import { sqliteStatements } from './statements.js'
+import { NumberSource } from './numbers.js'
+import { renewing } from './renewing.js'
+import { sweeping } from './sweeping.js'
 
-type Statements = ReturnType<typeof sqliteStatements>
-type Prepared = { [Name in keyof Statements]: PreparedStatement<Statements[Name]> }
-type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'is_active' | 'expires_at' | 'ended_at'>
+export interface SqliteExecutorOptions {
+  readonly clock: () => EpochMs
+  /** 0 keeps no history. */
+  readonly keepHistoryMs: number
+  /** Frees the space kept back for a full disk; false when there is none left. */
+  readonly makeRoom: () => boolean
+}
 
-/**
- * Carries out a batch on SQLite: one IMMEDIATE transaction, one command after another, one flush.
- *
- * SQLite has one writer, and this process is the only one (see owner.ts), so the largest number so far is kept in memory
- * and written down once per batch.
- */
+/** Carries out a batch on SQLite: one IMMEDIATE transaction, one command after another, one flush. */
 export class SqliteExecutor implements BatchExecutor {
   readonly lanes = 1
   readonly sequential = true
-  readonly #run: Prepared
+  readonly #options: SqliteExecutorOptions
+  readonly #database: Database.Database
   readonly #begin: Database.Statement
   readonly #commit: Database.Statement
-  readonly #database: Database.Database
-  readonly #clock: () => EpochMs
-  readonly #makeRoom: () => boolean
-  #lastNumber: number
+  readonly #numbers: NumberSource
+  readonly #context: SqliteContext
+  readonly #acquire: ReturnType<typeof acquiring>
+  readonly #release: ReturnType<typeof ending>
+  readonly #renewing: ReturnType<typeof renewing>
+  readonly #sweep: ReturnType<typeof sweeping>
 
-  /** @param makeRoom frees the space kept back for a full disk; false when there is none left. */
-  constructor(database: Database.Database, db: Kysely<Tables>, clock: () => EpochMs, makeRoom: () => boolean) {
+  constructor(database: Database.Database, db: Kysely<Tables>, options: SqliteExecutorOptions) {
+    this.#options = options
     this.#database = database
-    this.#clock = clock
-    this.#makeRoom = makeRoom
-    const entries = Object.entries(sqliteStatements(db)).map(
-      ([name, compiled]) => [name, new PreparedStatement(database, compiled as Statement<object>)] as const
-    )
-    this.#run = Object.fromEntries(entries) as Prepared
     this.#begin = database.prepare('begin immediate')
     this.#commit = database.prepare('commit')
-    this.#lastNumber = this.#readNumber()
+    this.#context = sqliteContext(database, db, options.keepHistoryMs > 0)
+    this.#numbers = new NumberSource(this.#context)
+    this.#acquire = acquiring(this.#context, this.#numbers)
+    this.#release = ending(this.#context)
+    this.#renewing = renewing(this.#context)
+    this.#sweep = sweeping(this.#context, options.keepHistoryMs)
   }
 
   execute(commands: readonly Command[]): Settlement[] {
     try {
       return this.#commitTogether(commands)
     } catch (error) {
-      this.#rollBack()
+      if (this.#database.inTransaction) this.#database.exec('rollback')
+      this.#numbers.forgetWritten()
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
       const fault = toLockError(error)
-      const frees = commands[0]?.kind === 'release' || commands[0]?.kind === 'sweep'
       const full = fault instanceof LockError && fault.code === 'STORAGE_FULL'
-      if (full && frees && this.#makeRoom()) return this.execute(commands)
+      if (full && commands.some(makesRoom) && this.#options.makeRoom()) return this.execute(commands)
       return [{ kind: 'failed', error: fault }]
     }
   }
 
   #commitTogether(commands: readonly Command[]): Settlement[] {
     this.#begin.run()
-    const now = this.#clock()
-    const numberBefore = this.#lastNumber
+    const now = this.#options.clock()
     const settlements = commands.map((command): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
-    if (this.#lastNumber !== numberBefore) this.#run.saveNumber.run({ number: this.#lastNumber })
+    this.#numbers.save()
     this.#commit.run()
     return settlements
-  }
-
-  #rollBack(): void {
-    if (this.#database.inTransaction) this.#database.exec('rollback')
-    this.#lastNumber = this.#readNumber()
-  }
-
-  #readNumber(): number {
-    return (this.#run.lastNumber.get({}) as { last_value: number }).last_value
   }
 
   #carryOut(command: Command, now: EpochMs): OutcomeOf<Command> {
@@ -97,85 +80,22 @@ export class SqliteExecutor implements BatchExecutor {
         return this.#acquire(command, now)
       case 'release':
         return this.#release(command, now)
-      case 'inspect':
-        return this.#inspect(command, now)
+      case 'release-many':
+        return { kind: 'released-many', outcomes: command.releases.map((release) => this.#release(release, now)) }
+      case 'renew':
+        return this.#renewing.renew(command, now)
+      case 'renew-all':
+        return this.#renewing.renewAll(command, now)
+      case 'inspect': {
+        const { at, latest } = this.#context.look(command.resourceName, now)
+        return { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null }
+      }
       case 'sweep':
         return this.#sweep(command, now)
     }
   }
-
-  #acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
-    const { resourceName, processId, ttlMs, metadata } = command
-    const expiresAt = leaseEnd(now, ttlMs)
-    const row = this.#run.acquire.get({
-      name: resourceName,
-      number: this.#lastNumber + 1,
-      process: processId,
-      now,
-      expiresAt,
-      ttlMs,
-      metadata: metadataToText(metadata)
-    }) as { id: number } | undefined
-    if (row === undefined) return { kind: 'held', by: this.#look(resourceName) as LatestGrant, at: now }
-    this.#lastNumber = row.id
-    return { kind: 'granted', grant: { lockId: row.id, resourceName, processId, lockedAt: now, expiresAt, metadata } }
-  }
-
-  #release({ resourceName, processId, lockId }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
-    const row = this.#run.release.get({ name: resourceName, process: processId, lockId, now, sweepAt: now + KEEP_ENDED_MS })
-    if (row !== undefined) return { kind: 'released', grant: grantFromRow(row as GrantRow), releasedAt: now }
-    return { kind: 'not-held', reason: whyNotHeld(this.#look(resourceName), processId, now) }
-  }
-
-  #inspect({ resourceName }: InspectCommand, now: EpochMs): InspectOutcome {
-    const latest = this.#look(resourceName)
-    return { kind: 'inspected', at: now, grant: latest !== undefined && isValid(latest, now) ? latest : null }
-  }
-
-  #look(name: string): LatestGrant | undefined {
-    return latestFromRow(this.#run.look.get({ name }) as LatestRow | undefined)
-  }
-
-  #sweep({ bite }: SweepCommand, now: EpochMs): SweepOutcome {
-    const rows = this.#run.due.all({ now, bite }) as DueRow[]
-    let expired = 0
-    let removed = 0
-    for (const { resource_name: name, is_active, expires_at, ended_at } of rows) {
-      if (is_active && expires_at !== null && expires_at <= now) {
-        this.#run.expire.run({ name, sweepAt: now + KEEP_ENDED_MS })
-        expired += 1
-      } else if (is_active) {
-        this.#run.postpone.run({ name, sweepAt: expires_at })
-      } else if ((ended_at ?? 0) + KEEP_ENDED_MS > now) {
-        this.#run.postpone.run({ name, sweepAt: (ended_at ?? 0) + KEEP_ENDED_MS })
-      } else {
-        this.#run.remove.run({ name })
-        removed += 1
-      }
-    }
-    return { kind: 'swept', expired, removed, more: rows.length === bite }
-  }
 }
 
-/** A statement that SQLite has parsed once, with its named arguments. */
-class PreparedStatement<Compiled extends Statement<never>> {
-  readonly #prepared: Database.Statement
-  readonly #bind: (args: Parameters<Compiled['bind']>[0]) => unknown[]
-
-  constructor(database: Database.Database, compiled: Statement<object>) {
-    this.#prepared = database.prepare(compiled.sql)
-    this.#bind = (args) => compiled.bind(args)
-  }
-
-  get(args: Parameters<Compiled['bind']>[0]): unknown {
-    return this.#prepared.get(...this.#bind(args))
-  }
-
-  all(args: Parameters<Compiled['bind']>[0]): unknown[] {
-    return this.#prepared.all(...this.#bind(args))
-  }
-
-  run(args: Parameters<Compiled['bind']>[0]): void {
-    this.#prepared.run(...this.#bind(args))
-  }
+function makesRoom({ kind }: Command): boolean {
+  return kind === 'release' || kind === 'release-many' || kind === 'sweep'
 }

@@ -1,0 +1,131 @@
+import { Type } from '@sinclair/typebox'
+import { LIST_LIMIT } from '../../locks/lock-store.js'
+import { answer, LockIdSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, Timestamp } from './common.js'
+import { exampleGrant, exampleNames, grantFields, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from './grants.js'
+
+const ReasonText = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  format: 'lock-name',
+  description: 'Why, for the history: 1 to 500 characters.',
+  examples: ['worker-7 was taken out of service']
+})
+
+const tags = ['Administration']
+const exampleReason = 'worker-7 was taken out of service'
+
+export const adminSchemas = {
+  forceRelease: {
+    tags,
+    summary: 'Take a lock away',
+    description: 'Ends the lock of whoever holds it; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused.',
+    body: Type.Object(
+      { resource_name: ResourceNameSchema, reason: ReasonText, lock_id: Type.Optional(LockIdSchema) },
+      { examples: [{ resource_name: 'database_backup', reason: exampleReason, lock_id: 42 }] }
+    ),
+    response: {
+      200: answer(
+        'The lock that was taken away.',
+        Type.Object({ ...grantFields, released_at: Timestamp('When it ended.'), reason: Type.String() }),
+        "Lock force-released successfully for resource 'database_backup'",
+        { ...exampleGrant, released_at: '2024-01-15T10:32:00.123+00:00', reason: exampleReason }
+      ),
+      404: LOCK_NOT_HELD,
+      409: refusal(
+        'Another grant is valid by now; nothing was changed.',
+        'LOCK_CHANGED',
+        "Resource 'database_backup' is no longer held by lock 42",
+        {},
+        {}
+      ),
+      ...WITH_BODY
+    }
+  },
+
+  forceReleaseAll: {
+    tags,
+    summary: 'Take all locks away',
+    description: 'Ends every lock whose name begins with the prefix; without one, every lock there is.',
+    body: Type.Object(
+      { reason: ReasonText, prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name' })) },
+      { examples: [{ reason: 'maintenance', prefix: 'reports/' }] }
+    ),
+    response: {
+      200: answer('How many were taken away.', Type.Object({ total_released: Type.Integer() }), 'Force-released 3 locks', { total_released: 3 }),
+      ...WITH_BODY
+    }
+  },
+
+  history: {
+    tags,
+    summary: 'What happened to locks',
+    description:
+      'Newest first. Renewals are told at most once a minute for each lock. Events are kept for HISTORY_RETENTION_DAYS.',
+    querystring: Type.Object({
+      resource_name: Type.Optional(ResourceNameSchema),
+      process_id: Type.Optional(ProcessIdSchema),
+      limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: 'At most that many events; 100 if left out.' })),
+      cursor: Type.Optional(Type.String({ maxLength: 64, description: 'The `next_cursor` of the page before.' }))
+    }),
+    response: {
+      200: answer(
+        'One page of the history.',
+        Type.Object({
+          events: Type.Array(
+            Type.Object({
+              event_id: Type.Integer(),
+              event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'released', 'expired', 'force_released'] }),
+              at: Timestamp('When it happened, by the database’s clock.'),
+              resource_name: Type.String(),
+              process_id: Type.String({ description: 'The holder.' }),
+              lock_id: LockIdSchema,
+              reason: orNull<string>('string', { description: 'Why a lock was taken away.' })
+            })
+          ),
+          next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
+        }),
+        'Retrieved 1 events',
+        {
+          events: [{ event_id: 7, event: 'granted', at: '2024-01-15T10:30:00.123+00:00', ...exampleNames, lock_id: 42, reason: null }],
+          next_cursor: null
+        }
+      ),
+      ...WITH_QUERY
+    }
+  },
+
+  stats: {
+    tags,
+    summary: 'Figures of the service',
+    description: '`held` and `waiters` are of the whole database; the others count what this instance has seen since it started.',
+    response: {
+      200: answer(
+        'The figures.',
+        Type.Object({
+          held: Type.Integer(),
+          waiters: Type.Integer(),
+          grants: Type.Integer(),
+          conflicts: Type.Integer(),
+          releases: Type.Integer(),
+          renewals: Type.Integer(),
+          forced_releases: Type.Integer(),
+          expiries: Type.Integer(),
+          top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
+        }),
+        'Retrieved statistics',
+        {
+          held: 12,
+          waiters: 0,
+          grants: 4711,
+          conflicts: 230,
+          releases: 4690,
+          renewals: 88,
+          forced_releases: 1,
+          expiries: 8,
+          top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
+        }
+      ),
+      ...WITH_QUERY
+    }
+  }
+}

@@ -1,0 +1,111 @@
+import { Type } from '@sinclair/typebox'
+import type { ResourceName } from '../../locks/lock.js'
+import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp } from './common.js'
+
+/** What the schemas of the lock calls share. */
+
+export const exampleNames = { resource_name: 'database_backup', process_id: 'process_123' }
+export const exampleTimes = { locked_at: '2024-01-15T10:30:00.123+00:00', expires_at: '2024-01-15T10:35:00.123+00:00' }
+export const exampleGrant = { lock_id: 42, fencing_token: 42, ...exampleNames, ...exampleTimes, metadata: { host: 'worker-7' } }
+
+const AsAskedFor = Type.String({ description: 'As asked for.' })
+
+export const grantFields = {
+  lock_id: LockIdSchema,
+  fencing_token: Type.Integer({ description: 'The same number, under the name by which the resource itself should check it.' }),
+  resource_name: AsAskedFor,
+  process_id: AsAskedFor,
+  locked_at: Timestamp('When the lock was granted, by the database’s clock.'),
+  expires_at: ExpiresAt,
+  metadata: MetadataSchema
+}
+
+/** Most names that one request may take or release together. */
+const MOST_NAMES = 100
+
+export const ResourceNames = Type.Unsafe<ResourceName[]>({
+  type: 'array',
+  items: ResourceNameSchema,
+  minItems: 1,
+  maxItems: MOST_NAMES,
+  uniqueItems: true,
+  description: `1 to ${MOST_NAMES} different names.`,
+  examples: [['database_backup', 'report']]
+})
+
+export const RequestIdSchema = Type.String({
+  minLength: 1,
+  maxLength: 128,
+  format: 'lock-name',
+  description: 'Chosen by the caller, new for each request: a repetition with the same id answers with the same lock and changes nothing.',
+  examples: ['5f0c6a0e-7f2b-4b1c-9a53-0d6a3f0e8f11']
+})
+
+export const Replayed = Type.Optional(Type.Literal(true, { description: 'This answers a repetition; the lock was granted before.' }))
+
+export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {
+  return orNull<number>('number', {
+    exclusiveMinimum: 0,
+    maximum: maxTtlSeconds,
+    description: `Seconds until the lock ends by itself, to the millisecond, at most ${maxTtlSeconds}; null never ends, left out ${leftOut}.`,
+    examples: [300]
+  })
+}
+
+const conflict = {
+  resource_name: Type.String(),
+  locked_by: Type.String(),
+  lock_id: LockIdSchema,
+  locked_at: Timestamp('When it was granted.'),
+  expires_at: ExpiresAt,
+  retry_after_seconds: orNull<number>('number', { description: 'Seconds until the lock ends by itself; null if it never does.' }),
+  waiters: Type.Integer({ description: 'How many wait in line for it.' })
+}
+const exampleConflict = { locked_by: 'process_123', lock_id: 42, expires_at: exampleTimes.expires_at }
+
+export const RequestRefused = Type.Object(
+  {
+    detail: Type.String(),
+    code: Type.Union([Type.Literal('RESOURCE_LOCKED'), Type.Literal('REQUEST_ID_REUSED')]),
+    ...Type.Partial(Type.Object(conflict)).properties,
+    conflicts: Type.Optional(
+      Type.Array(Type.Object({ resource_name: Type.String(), locked_by: Type.String(), lock_id: LockIdSchema, expires_at: ExpiresAt }), {
+        description: 'Every lock that stood in the way of several.'
+      })
+    )
+  },
+  {
+    description:
+      'Somebody holds the resource, perhaps the caller itself, or the `request_id` was used before for other content or for a lock that has ended; ' +
+      'nothing was changed. `Retry-After` is sent when the expiry is known.',
+    examples: [
+      {
+        detail: "Resource 'database_backup' is already locked by process 'process_123'",
+        code: 'RESOURCE_LOCKED',
+        resource_name: 'database_backup',
+        ...exampleConflict,
+        locked_at: exampleTimes.locked_at,
+        retry_after_seconds: 299.877,
+        waiters: 0
+      }
+    ]
+  }
+)
+
+export const Reason = Type.Unsafe<string>({
+  type: 'string',
+  enum: ['not_locked', 'held_by_other', 'expired', 'released'],
+  description: 'Nobody holds it; another grant is valid; this process held it and it expired, or was released.'
+})
+
+export const LOCK_NOT_HELD = refusal(
+  'The process does not hold that lock; nothing was changed.',
+  'LOCK_NOT_HELD',
+  "No active lock found for resource 'database_backup' by process 'process_123'",
+  { reason: Reason },
+  { reason: 'expired' }
+)
+
+/** What any call that changes locks can be refused with, beside its own refusals. */
+export const WITH_BODY = { 422: InvalidRequest, ...BODY_FAULTS, ...STORAGE_FAULTS }
+export const WITH_QUERY = { 422: InvalidRequest, ...STORAGE_FAULTS }

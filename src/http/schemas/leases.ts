@@ -1,0 +1,130 @@
+import { Type } from '@sinclair/typebox'
+import { answer, LockIdSchema, MetadataSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from './common.js'
+import {
+  exampleGrant,
+  exampleNames,
+  grantFields,
+  LOCK_NOT_HELD,
+  Reason,
+  Replayed,
+  RequestIdSchema,
+  RequestRefused,
+  ResourceNames,
+  ttlSeconds,
+  WITH_BODY,
+  WITH_QUERY
+} from './grants.js'
+
+const exampleEnd = '2024-01-15T10:32:00.123+00:00'
+const releasedLock = {
+  resource_name: Type.String(),
+  process_id: Type.String(),
+  lock_id: LockIdSchema,
+  released_at: Timestamp('When it ended.')
+}
+const renewedLock = { ...grantFields, renewed_at: Timestamp('When it was renewed.') }
+const exampleRenewed = { ...exampleGrant, renewed_at: exampleEnd }
+const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd }
+
+const tags = ['Locks']
+
+/** @param maxTtlSeconds the longest lease that may be asked for. */
+export function leaseSchemas(maxTtlSeconds: number) {
+  const RenewFor = Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the lease with which the lock was granted'))
+
+  return {
+    renew: {
+      tags,
+      summary: 'Renew a lock',
+      description: 'Moves the end of a lock that is still held: it ends so many seconds from now. Its number stays. An ended lock never comes back.',
+      body: Type.Object(
+        { resource_name: ResourceNameSchema, process_id: ProcessIdSchema, ttl_seconds: RenewFor, lock_id: Type.Optional(LockIdSchema) },
+        { examples: [{ ...exampleNames, ttl_seconds: 300 }] }
+      ),
+      response: {
+        200: answer('The lock was renewed.', Type.Object(renewedLock), "Lock renewed successfully for resource 'database_backup'", exampleRenewed),
+        404: LOCK_NOT_HELD,
+        ...WITH_BODY
+      }
+    },
+
+    renewAll: {
+      tags,
+      summary: 'Renew all locks of a process',
+      description: 'One heartbeat for everything that the process holds.',
+      body: Type.Object({ process_id: ProcessIdSchema, ttl_seconds: RenewFor }, { examples: [{ process_id: 'process_123' }] }),
+      response: {
+        200: answer(
+          'What was renewed, sorted by name.',
+          Type.Object({ total_renewed: Type.Integer(), locks: Type.Array(Type.Object(renewedLock)) }),
+          "Renewed 1 locks of process 'process_123'",
+          { total_renewed: 1, locks: [exampleRenewed] }
+        ),
+        ...WITH_BODY
+      }
+    },
+
+    requestMany: {
+      tags,
+      summary: 'Acquire several locks, all or none',
+      description: 'Grants all of the resources in one transaction, or none of them.',
+      body: Type.Object(
+        {
+          resource_names: ResourceNames,
+          process_id: ProcessIdSchema,
+          ttl_seconds: Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the default')),
+          request_id: Type.Optional(RequestIdSchema),
+          metadata: Type.Optional(MetadataSchema)
+        },
+        { examples: [{ resource_names: ['database_backup', 'report'], process_id: 'process_123', ttl_seconds: 300 }] }
+      ),
+      response: {
+        200: answer(
+          'All were granted, in the order of the names.',
+          Type.Object({ locks: Type.Array(Type.Object(grantFields)), replayed: Replayed }),
+          'Acquired 1 locks successfully',
+          { locks: [exampleGrant] }
+        ),
+        409: RequestRefused,
+        ...WITH_BODY
+      }
+    },
+
+    releaseMany: {
+      tags,
+      summary: 'Release several locks',
+      description: 'Releases those of the resources that the process holds, in one transaction, and says which it did not hold.',
+      body: Type.Object(
+        { resource_names: ResourceNames, process_id: ProcessIdSchema },
+        { examples: [{ resource_names: ['database_backup', 'report'], process_id: 'process_123' }] }
+      ),
+      response: {
+        200: answer(
+          'What was released and what was not held, in the order of the names.',
+          Type.Object({
+            released: Type.Array(Type.Object(releasedLock)),
+            not_held: Type.Array(Type.Object({ resource_name: Type.String(), reason: Reason }))
+          }),
+          'Released 1 of 2 locks',
+          { released: [exampleReleased], not_held: [{ resource_name: 'report', reason: 'expired' }] }
+        ),
+        ...WITH_BODY
+      }
+    },
+
+    releaseAll: {
+      tags,
+      summary: 'Release all locks of a process',
+      querystring: Type.Object({ process_id: ProcessIdSchema }),
+      response: {
+        200: answer(
+          'What was released, sorted by name.',
+          Type.Object({ total_released: Type.Integer(), locks: Type.Array(Type.Object(releasedLock)) }),
+          "Released 1 locks of process 'process_123'",
+          { total_released: 1, locks: [exampleReleased] }
+        ),
+        ...WITH_QUERY
+      }
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import type { Kysely } from 'kysely'
+import type { AcquireCommand, AcquireOutcome } from '../../locks/commands.js'
+import { isValid } from '../../locks/ended-grant.js'
+import type { Grant } from '../../locks/lock.js'
+import { AGAIN, type Settlement } from '../batcher.js'
+import { grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
+import type { Tables } from '../tables.js'
+import { acquireStatements } from './acquire-statements.js'
+import type { Look } from './looking.js'
+import type { Session } from './session.js'
+
+/** Granting on PostgreSQL. */
+export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
+  const statements = acquireStatements(db, keepsHistory)
+
+  /** Requests for one resource each, in one transaction. For several with the same name, the first speaks for all. */
+  async function acquire(session: Session, commands: readonly AcquireCommand[]): Promise<Settlement[]> {
+    const firsts = [...new Map(commands.toReversed().map((command) => [nameOf(command), command])).values()]
+    const names = firsts.map(nameOf)
+    const ids = firsts.flatMap(({ mark }) => mark?.id ?? [])
+    const [rows] = await session.together([
+      send(session, names, ids, {
+        names,
+        processes: firsts.map(({ processId }) => processId),
+        ttls: firsts.map(({ ttlMs }) => ttlMs),
+        metadata: firsts.map(({ metadata }) => metadataToText(metadata)),
+        requestIds: firsts.map(({ mark }) => mark?.id ?? null),
+        fingerprints: firsts.map(({ mark }) => mark?.fingerprint ?? null)
+      }),
+      session.run(statements.commit, {})
+    ])
+    const found = new Map(rows.map((row) => [row.resource_name, row]))
+    const granted = new Set(firsts.filter((command) => found.get(nameOf(command))?.at === null))
+    const before = await recall(
+      session,
+      commands.filter((command) => !granted.has(command))
+    )
+    return commands.map((command) => {
+      const known = before.get(command)
+      if (known !== undefined) return { kind: 'done', outcome: known }
+      const row = found.get(nameOf(command))
+      if (row === undefined) return AGAIN
+      const grant = grantFromRow(row)
+      if (granted.has(command)) return done({ kind: 'granted', grants: [grant], replayed: false })
+      // Whoever asked for the same name in the same batch came just after the one that was granted.
+      return done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt })
+    })
+  }
+
+  /** A request for several resources, in a transaction of its own: it commits only if all were granted. */
+  async function acquireMany(session: Session, command: AcquireCommand): Promise<Settlement> {
+    const { resourceNames: names, processId, ttlMs, metadata, mark } = command
+    const known = (await recall(session, [command])).get(command)
+    if (known !== undefined) return { kind: 'done', outcome: known }
+    const each = <T>(value: T): T[] => names.map(() => value)
+    const rows = await send(session, names, mark === null ? [] : [mark.id], {
+      names: [...names],
+      processes: each(processId),
+      ttls: each(ttlMs),
+      metadata: each(metadataToText(metadata)),
+      requestIds: each(null),
+      fingerprints: each(null)
+    }).catch(async (error: unknown) => {
+      await session.run(statements.rollback, {}).catch(() => undefined)
+      throw error
+    })
+    const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
+    if (granted.size < names.length) {
+      await session.run(statements.rollback, {})
+      const glances = await look(session, names)
+      const conflicts = names.flatMap((name) => {
+        const glance = glances.get(name)
+        return glance !== undefined && isValid(glance.latest, glance.at) ? [glance.latest] : []
+      })
+      const at = Math.max(...[...glances.values()].map((glance) => glance.at))
+      return conflicts.length === 0 ? AGAIN : done({ kind: 'held', conflicts, at })
+    }
+    const grants = names.map((name) => granted.get(name) as Grant)
+    const remembered =
+      mark === null ? [] : [session.run(statements.remember, { ...mark, grants: grantsToText(grants), forMs: Math.max(ttlMs ?? 0, REMEMBER_MS) })]
+    await session.together([...remembered, session.run(statements.commit, {})])
+    return done({ kind: 'granted', grants, replayed: false })
+  }
+
+  /** Begins a transaction, lays missing rows and grants what is free; the rows in the way come with the time of that finding. */
+  async function send(
+    session: Session,
+    names: readonly string[],
+    requestIds: string[],
+    args: Parameters<typeof statements.acquire.bind>[0]
+  ) {
+    const [, , , rows] = await session.together([
+      session.run(statements.begin, {}),
+      requestIds.length === 0 ? Promise.resolve([]) : session.run(statements.forget, { requestIds }),
+      session.run(statements.place, { names: [...names] }),
+      session.run(statements.acquire, args)
+    ])
+    return rows
+  }
+
+  /** What is remembered of those requests that bear an id. */
+  async function recall(session: Session, commands: readonly AcquireCommand[]): Promise<Map<AcquireCommand, AcquireOutcome>> {
+    const marked = commands.flatMap((command) => (command.mark === null ? [] : [{ command, mark: command.mark }]))
+    if (marked.length === 0) return new Map()
+    const rows = await session.run(statements.recall, { requestIds: marked.map(({ mark }) => mark.id) })
+    const remembered = new Map(
+      rows.map(({ request_id, fingerprint, grants, remembered_until: until }): [string, Remembered] => [
+        request_id,
+        { fingerprint, grants: JSON.parse(grants) as [string, number][], until }
+      ])
+    )
+    if (remembered.size === 0) return new Map()
+    const glances = await look(
+      session,
+      [...remembered.values()].flatMap(({ grants }) => grants.map(([name]) => name))
+    )
+    return new Map(
+      marked.flatMap(({ command, mark }): [AcquireCommand, AcquireOutcome][] => {
+        const memory = remembered.get(mark.id)
+        const before = memory === undefined ? undefined : recognise(memory, mark.fingerprint, glances)
+        if (before === undefined) return []
+        return [[command, before === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants: before, replayed: true }]]
+      })
+    )
+  }
+
+  return { acquire, acquireMany }
+}
+
+function nameOf({ resourceNames }: AcquireCommand): string {
+  return resourceNames[0] ?? ''
+}
+
+function done(outcome: AcquireOutcome): Settlement {
+  return { kind: 'done', outcome }
+}

@@ -1,0 +1,82 @@
+import { sql, type Kysely } from 'kysely'
+import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
+import { whyNotHeld } from '../../locks/ended-grant.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { GRANT_COLUMNS, grantFromRow, type GrantRow } from '../rows.js'
+import type { Tables } from '../tables.js'
+import type { Look } from './looking.js'
+import type { Session } from './session.js'
+import { CLOCK, columns, compiled, KEEP, VALID } from './sql.js'
+
+interface EndArgs {
+  readonly names: string[]
+  /** Null ends whoever's grant it is. */
+  readonly processes: (string | null)[]
+  readonly lockIds: (number | null)[]
+  readonly reasons: (string | null)[]
+}
+
+type EndedRow = GrantRow & { ended_at: EpochMs; ordinal: number }
+
+/** Releasing, and taking away, on PostgreSQL. */
+export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
+  const told = keepsHistory
+    ? sql`,
+      told as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id, reason)
+        select ended_at, case when end_reason = 'forced' then 'force_released' else 'released' end, resource_name, id, process_id, reason
+        from ended
+      )`
+    : sql``
+
+  /**
+   * Answers with the grants that were ended, each with the place of the command that ended it: of several alike, the first.
+   * The rows are locked in name order before; an update alone would not keep to it.
+   */
+  const end = compiled<EndArgs, EndedRow>(
+    db,
+    (arg) => sql`
+      with asked as materialized (
+        select * from unnest(${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[])
+          with ordinality as asked(resource_name, process_id, lock_id, reason, ordinal)
+      ),
+      locked as materialized (
+        select l.resource_name, asked.process_id, asked.reason, asked.ordinal
+        from asked join resource_locks l on l.resource_name = asked.resource_name
+        where l.process_id = coalesce(asked.process_id, l.process_id) and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+        order by l.resource_name, asked.ordinal
+        for update of l
+      ),
+      first as materialized (select distinct on (resource_name) * from locked order by resource_name, ordinal),
+      ended as (
+        update resource_locks l set
+          is_active = false,
+          ended_at = ${CLOCK},
+          end_reason = case when first.process_id is null then 'forced' else 'released' end,
+          sweep_at = least(l.sweep_at, ${CLOCK} + ${KEEP})
+        from first
+        where l.resource_name = first.resource_name and ${VALID}
+        returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, first.reason, first.ordinal
+      )${told}
+      select * from ended`
+  )
+
+  return async function release(session: Session, commands: readonly ReleaseCommand[]): Promise<ReleaseOutcome[]> {
+    const rows = await session.run(end, {
+      names: commands.map(({ resourceName }) => resourceName),
+      processes: commands.map(({ processId }) => processId),
+      lockIds: commands.map(({ lockId }) => lockId),
+      reasons: commands.map(({ reason }) => reason)
+    })
+    const ended = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
+    const refused = commands.filter((command) => !ended.has(command))
+    const names = refused.map(({ resourceName }) => resourceName)
+    const glances = refused.length === 0 ? undefined : await look(session, names)
+    return commands.map((command): ReleaseOutcome => {
+      const row = ended.get(command)
+      if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }
+      const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
+      return { kind: 'not-held', reason: whyNotHeld(latest, command.processId, at) }
+    })
+  }
+}

@@ -1,0 +1,43 @@
+import { sql, type Kysely } from 'kysely'
+import type { InspectCommand } from '../../locks/commands.js'
+import { isValid } from '../../locks/ended-grant.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { AGAIN, type Settlement } from '../batcher.js'
+import { LATEST_COLUMNS, latestFromRow, type Glance, type LatestRow } from '../rows.js'
+import type { Tables } from '../tables.js'
+import type { Session } from './session.js'
+import { CLOCK, columns, compiled } from './sql.js'
+
+export type Look = ReturnType<typeof looking>['look']
+
+/** Reading on PostgreSQL, without taking any row. */
+export function looking(db: Kysely<Tables>) {
+  /** One row per name, whether or not there is a lock. */
+  const byNames = compiled<{ names: string[] }, { name: string; at: EpochMs } & LatestRow>(
+    db,
+    (arg) => sql`
+      select asked.name, ${CLOCK} as at, ${columns(LATEST_COLUMNS)}
+      from unnest(${arg('names')}::text[]) as asked(name) left join resource_locks l on l.resource_name = asked.name`
+  )
+
+  async function look(session: Session, names: readonly string[]): Promise<Map<string, Glance>> {
+    const rows = await session.run(byNames, { names: [...new Set(names)] })
+    // A name without a row comes with nulls, `id` among them.
+    return new Map(rows.map((row) => [row.name, { at: row.at, latest: row.id === null ? undefined : latestFromRow(row) }]))
+  }
+
+  async function inspect(session: Session, commands: readonly InspectCommand[]): Promise<Settlement[]> {
+    const glances = await look(
+      session,
+      commands.map(({ resourceName }) => resourceName)
+    )
+    return commands.map(({ resourceName }) => {
+      const glance = glances.get(resourceName)
+      if (glance === undefined) return AGAIN
+      const { at, latest } = glance
+      return { kind: 'done', outcome: { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null } }
+    })
+  }
+
+  return { look, inspect }
+}

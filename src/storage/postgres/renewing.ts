@@ -1,0 +1,115 @@
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
+import { whyNotHeld } from '../../locks/ended-grant.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { GRANT_COLUMNS, grantFromRow, TELL_RENEWALS_EVERY_MS, type GrantRow } from '../rows.js'
+import type { Tables } from '../tables.js'
+import type { Look } from './looking.js'
+import type { Session } from './session.js'
+import { CLOCK, columns, compiled, VALID } from './sql.js'
+
+/** `told_at` doubles as the note of when it happened: it is written anew where the history is due. */
+type RenewedRow = GrantRow & { at: EpochMs; ordinal: number }
+
+interface RenewArgs {
+  readonly names: string[]
+  readonly processes: string[]
+  readonly lockIds: (number | null)[]
+  /** True where the grant keeps the lease with which it was made. */
+  readonly own: boolean[]
+  readonly ttls: (number | null)[]
+}
+
+interface RenewAllArgs {
+  readonly process: string
+  readonly own: boolean
+  readonly ttlMs: number | null
+  readonly after: string
+  readonly bite: number
+}
+
+const EVERY = sql.lit(TELL_RENEWALS_EVERY_MS)
+
+/** Renewing on PostgreSQL. */
+export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
+  const told = keepsHistory
+    ? sql`,
+      told as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id)
+        select told_at, 'renewed', resource_name, id, process_id from renewed where told
+      )`
+    : sql``
+
+  /** @param chosen locks rows in name order: `resource_name, own, ttl_ms, ordinal`, each name once. */
+  const renewal = (chosen: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+    with ${chosen},
+    renewed as (
+      update resource_locks l set
+        (expires_at, sweep_at, told_at) = (
+          select at + ttl, least(l.sweep_at, at + ttl), case when l.told_at + ${EVERY} <= at then at else l.told_at end
+          from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
+        )
+      from chosen
+      where l.resource_name = chosen.resource_name and ${VALID}
+      returning ${columns(GRANT_COLUMNS)}, l.told_at,
+        coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK}) as at,
+        l.told_at <> chosen.told_at as told, chosen.ordinal
+    )${told}
+    select * from renewed order by resource_name`
+
+  const renewOnes = compiled<RenewArgs, RenewedRow>(db, (arg) =>
+    renewal(sql`
+      asked as materialized (
+        select * from unnest(
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, ordinal)
+      ),
+      chosen as materialized (
+        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.ordinal
+        from asked join resource_locks l on l.resource_name = asked.resource_name
+        where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+        order by l.resource_name
+        for update of l
+      )`)
+  )
+
+  const renewBite = compiled<RenewAllArgs, RenewedRow>(db, (arg) =>
+    renewal(sql`
+      chosen as materialized (
+        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms, 1 as ordinal
+        from resource_locks l
+        where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
+        order by l.resource_name
+        limit ${arg('bite')}
+        for update of l
+      )`)
+  )
+
+  return {
+    /** Commands for different names. */
+    async renew(session: Session, commands: readonly RenewCommand[]): Promise<RenewOutcome[]> {
+      const rows = await session.run(renewOnes, {
+        names: commands.map(({ resourceName }) => resourceName),
+        processes: commands.map(({ processId }) => processId),
+        lockIds: commands.map(({ lockId }) => lockId),
+        own: commands.map(({ ttlMs }) => ttlMs === undefined),
+        ttls: commands.map(({ ttlMs }) => ttlMs ?? null)
+      })
+      const renewed = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
+      const refused = commands.filter((command) => !renewed.has(command))
+      const names = refused.map(({ resourceName }) => resourceName)
+      const glances = refused.length === 0 ? undefined : await look(session, names)
+      return commands.map((command): RenewOutcome => {
+        const row = renewed.get(command)
+        if (row !== undefined) return { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at }
+        const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
+        return { kind: 'not-held', reason: whyNotHeld(latest, command.processId, at) }
+      })
+    },
+
+    async renewAll(session: Session, { processId, ttlMs, after, bite }: RenewAllCommand): Promise<RenewAllOutcome> {
+      const rows = await session.run(renewBite, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, after, bite })
+      return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import type { PoolClient } from 'pg'
+import { isConnectionLost } from './errors.js'
+import type { PostgresStatement } from './sql.js'
+
+/** One connection for the length of one batch; remembers whether it broke. */
+export class Session {
+  readonly #client: PoolClient
+  #lost: Error | undefined
+
+  constructor(client: PoolClient) {
+    this.#client = client
+  }
+
+  get lost(): Error | undefined {
+    return this.#lost
+  }
+
+  /** Sends at once, without waiting for the answers to what was sent before. */
+  async run<Args extends object, Row>(compiled: PostgresStatement<Args, Row>, args: Args): Promise<Row[]> {
+    const { name, sql: text, bind } = compiled
+    try {
+      const { rows } = await this.#client.query<Row & object>({ name, text, values: bind(args) })
+      return rows
+    } catch (error) {
+      if (isConnectionLost(error)) this.#lost = error instanceof Error ? error : new Error(String(error))
+      throw error
+    }
+  }
+
+  /**
+   * Sends what belongs into one transaction in one go. All of it has been answered when this settles, so that nothing of
+   * a failed transaction is still under way when the next one is sent.
+   */
+  async together<Answers extends readonly unknown[]>(sent: readonly [...{ [I in keyof Answers]: Promise<Answers[I]> }]): Promise<Answers> {
+    const settled = await Promise.allSettled<unknown>(sent as readonly Promise<unknown>[])
+    return settled.map((result) => {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    }) as never
+  }
+}

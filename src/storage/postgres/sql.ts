@@ -1,0 +1,40 @@
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import { KEEP_ENDED_MS } from '../rows.js'
+import { statement, type Statement } from '../statement.js'
+import type { Tables } from '../tables.js'
+
+/** `clock_timestamp()`, not `now()`: the latter stands still while a statement waits for a row. */
+export const CLOCK = sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
+
+/** The clock read once for a whole statement, so that an index can be searched with it. */
+export const CLOCK_ONCE = sql<number>`(select ${CLOCK})`
+
+/** The grant in the row `l` is valid now. */
+export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at > ${CLOCK}))`
+
+export const KEEP = sql.lit(KEEP_ENDED_MS)
+
+/** Columns of the row `l`. */
+export function columns(names: readonly string[]): RawBuilder<unknown> {
+  return sql.join(names.map((name) => sql.ref(`l.${name}`)))
+}
+
+type Arg<Args> = <Name extends keyof Args & string>(name: Name) => RawBuilder<Args[Name]>
+
+/** A statement that is written in SQL, compiled once. */
+export function compiled<Args extends object, Row = never>(
+  db: Kysely<Tables>,
+  build: (arg: Arg<Args>) => RawBuilder<unknown>
+): PostgresStatement<Args, Row> {
+  statements += 1
+  return { name: `rlm_${statements}`, ...statement<Args>((arg) => build(arg).compile(db)) }
+}
+
+let statements = 0
+
+/** PostgreSQL parses and plans a named statement once per connection. */
+export interface PostgresStatement<Args, Row> extends Statement<Args> {
+  readonly name: string
+  /** Only for the type: what its rows look like. */
+  readonly row?: Row
+}

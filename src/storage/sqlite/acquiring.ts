@@ -1,0 +1,126 @@
+import { sql } from 'kysely'
+import type { AcquireCommand, AcquireOutcome, RequestMark } from '../../locks/commands.js'
+import { isValid } from '../../locks/ended-grant.js'
+import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
+import { grantsToText, leaseEnd, metadataToText, PASSED_COLUMNS, recognise, REMEMBER_MS, type Glance } from '../rows.js'
+import { statement } from '../statement.js'
+import type { LockRequestsTable, ResourceLocksTable } from '../tables.js'
+import { isValidAt, type SqliteContext } from './context.js'
+import type { NumberSource } from './numbers.js'
+import { prepare } from './prepared.js'
+
+type UpsertedRow = Pick<ResourceLocksTable, 'id' | (typeof PASSED_COLUMNS)[number]>
+
+/** Granting on SQLite. The batch's transaction is the only writer, so that what was read stays true until it commits. */
+export function acquiring(context: SqliteContext, numbers: NumberSource) {
+  const { database, db, look, tell } = context
+
+  /** Returns no row when somebody holds the resource. */
+  const upsert = prepare<
+    { name: string; number: number; process: string; now: number; expiresAt: number | null; ttlMs: number | null; metadata: string | null },
+    UpsertedRow
+  >(
+    database,
+    statement((arg) =>
+      db
+        .insertInto('resource_locks')
+        .values({
+          resource_name: arg('name'),
+          id: arg('number'),
+          process_id: arg('process'),
+          locked_at: arg('now'),
+          expires_at: arg('expiresAt'),
+          is_active: sql.lit(1),
+          ttl_ms: arg('ttlMs'),
+          metadata: arg('metadata'),
+          sweep_at: arg('expiresAt'),
+          told_at: arg('now')
+        })
+        .onConflict((conflict) =>
+          conflict
+            .column('resource_name')
+            .doUpdateSet((eb) => ({
+              // A restored row may bear a number that this database has not reached yet.
+              id: sql`max(${eb.ref('excluded.id')}, ${eb.ref('resource_locks.id')} + 1)`,
+              process_id: eb.ref('excluded.process_id'),
+              locked_at: eb.ref('excluded.locked_at'),
+              expires_at: eb.ref('excluded.expires_at'),
+              is_active: sql.lit(1),
+              ttl_ms: eb.ref('excluded.ttl_ms'),
+              metadata: eb.ref('excluded.metadata'),
+              ended_at: null,
+              end_reason: null,
+              sweep_at: eb.ref('excluded.expires_at'),
+              told_at: eb.ref('excluded.told_at'),
+              passed_id: sql`iif(resource_locks.is_active, resource_locks.id, null)`,
+              passed_process_id: sql`iif(resource_locks.is_active, resource_locks.process_id, null)`,
+              passed_at: sql`iif(resource_locks.is_active, resource_locks.expires_at, null)`
+            }))
+            .where((eb) => eb.not(isValidAt(arg('now'))))
+        )
+        .returning(['id', ...PASSED_COLUMNS])
+    )
+  )
+  const recall = prepare<{ id: string }, LockRequestsTable>(
+    database,
+    statement((arg) => db.selectFrom('lock_requests').selectAll().where('request_id', '=', arg('id')))
+  )
+  const remember = prepare<{ id: string; fingerprint: string; grants: string; until: number }>(
+    database,
+    statement((arg) =>
+      db.replaceInto('lock_requests').values({
+        request_id: arg('id'),
+        fingerprint: arg('fingerprint'),
+        grants: arg('grants'),
+        remembered_until: arg('until')
+      })
+    )
+  )
+
+  function answerBefore({ id, fingerprint }: RequestMark, now: EpochMs): AcquireOutcome | undefined {
+    const row = recall.get({ id })
+    if (row === undefined) return undefined
+    const grants = JSON.parse(row.grants) as [string, number][]
+    const glances = new Map(grants.map(([name]): [string, Glance] => [name, look(name, now)]))
+    const before = recognise({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, glances)
+    if (before === 'reused') return { kind: 'request-id-reused' }
+    return before === undefined ? undefined : { kind: 'granted', grants: before, replayed: true }
+  }
+
+  function grantOne(name: ResourceName, { processId, ttlMs, metadata }: AcquireCommand, now: EpochMs): Grant | undefined {
+    const expiresAt = leaseEnd(now, ttlMs)
+    const row = upsert.get({ name, number: numbers.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata) })
+    if (row === undefined) return undefined
+    numbers.last = Math.max(numbers.last, row.id)
+    if (row.passed_id !== null) {
+      const { passed_id, passed_process_id, passed_at } = row
+      tell({ at: passed_at ?? now, kind: 'expired', resource_name: name, lock_id: passed_id, process_id: passed_process_id ?? '', reason: null })
+    }
+    tell({ at: now, kind: 'granted', resource_name: name, lock_id: row.id, process_id: processId, reason: null })
+    return { lockId: row.id, resourceName: name, processId, lockedAt: now, expiresAt, metadata }
+  }
+
+  return function acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
+    const { resourceNames, mark } = command
+    const before = mark === null ? undefined : answerBefore(mark, now)
+    if (before !== undefined) return before
+
+    const conflicts = resourceNames.length === 1 ? [] : validAmong(resourceNames.map((name) => look(name, now)))
+    const grants: Grant[] = []
+    for (const name of conflicts.length === 0 ? resourceNames : []) {
+      const grant = grantOne(name, command, now)
+      if (grant === undefined) conflicts.push(...validAmong([look(name, now)]))
+      else grants.push(grant)
+    }
+    if (conflicts.length > 0) return { kind: 'held', conflicts, at: now }
+    if (mark !== null) {
+      const until = now + Math.max(command.ttlMs ?? 0, REMEMBER_MS)
+      remember.run({ ...mark, grants: grantsToText(grants), until })
+    }
+    return { kind: 'granted', grants, replayed: false }
+  }
+}
+
+function validAmong(glances: readonly Glance[]): Grant[] {
+  return glances.flatMap(({ latest, at }) => (isValid(latest, at) ? [latest] : []))
+}

@@ -1,0 +1,47 @@
+import type Database from 'better-sqlite3'
+import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
+import type { EpochMs } from '../../locks/lock.js'
+import { LATEST_COLUMNS, latestFromRow, type EventRow, type Glance, type LatestRow } from '../rows.js'
+import { statement } from '../statement.js'
+import type { Tables } from '../tables.js'
+import { prepare } from './prepared.js'
+
+/** What the families of commands share on SQLite. */
+export interface SqliteContext {
+  readonly database: Database.Database
+  readonly db: Kysely<Tables>
+  readonly look: (name: string, now: EpochMs) => Glance
+  /** Writes one line of the history, where one is kept. */
+  readonly tell: (event: EventRow) => void
+}
+
+export function sqliteContext(database: Database.Database, db: Kysely<Tables>, keepsHistory: boolean): SqliteContext {
+  const byName = prepare<{ name: string }, LatestRow>(
+    database,
+    statement((arg) => db.selectFrom('resource_locks').select(LATEST_COLUMNS).where('resource_name', '=', arg('name')))
+  )
+  const addEvent = prepare<EventRow>(
+    database,
+    statement((arg) =>
+      db.insertInto('lock_events').values({
+        at: arg('at'),
+        kind: arg('kind'),
+        resource_name: arg('resource_name'),
+        lock_id: arg('lock_id'),
+        process_id: arg('process_id'),
+        reason: arg('reason')
+      })
+    )
+  )
+  return {
+    database,
+    db,
+    look: (name, now) => ({ at: now, latest: latestFromRow(byName.get({ name })) }),
+    tell: keepsHistory ? (event) => void addEvent.run(event) : () => undefined
+  }
+}
+
+/** The row's grant is valid at that instant; `resource_locks` must be in scope. */
+export function isValidAt(now: Expression<number>): Expression<SqlBool> {
+  return sql<SqlBool>`(resource_locks.is_active and (resource_locks.expires_at is null or resource_locks.expires_at > ${now}))`
+}

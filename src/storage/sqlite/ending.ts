@@ -1,0 +1,43 @@
+import { sql } from 'kysely'
+import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
+import { whyNotHeld, type EndReason } from '../../locks/ended-grant.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { GRANT_COLUMNS, grantFromRow, KEEP_ENDED_MS, type GrantRow } from '../rows.js'
+import { statement } from '../statement.js'
+import { isValidAt, type SqliteContext } from './context.js'
+import { prepare } from './prepared.js'
+
+/** Releasing, and taking away, on SQLite. */
+export function ending({ database, db, look, tell }: SqliteContext) {
+  const end = prepare<
+    { name: string; process: string | null; lockId: number | null; how: EndReason; now: number; sweepAt: number },
+    GrantRow
+  >(
+    database,
+    statement((arg) =>
+      db
+        .updateTable('resource_locks')
+        .set({
+          is_active: sql.lit(0),
+          ended_at: arg('now'),
+          end_reason: arg('how'),
+          // Left alone where the sweeper will come by soon anyway: an index entry less to move.
+          sweep_at: sql`min(coalesce(sweep_at, ${arg('sweepAt')}), ${arg('sweepAt')})`
+        })
+        .where('resource_name', '=', arg('name'))
+        .where((eb) => eb('process_id', '=', sql<string>`coalesce(${arg('process')}, ${eb.ref('process_id')})`))
+        .where((eb) => eb('id', '=', sql<number>`coalesce(${arg('lockId')}, ${eb.ref('id')})`))
+        .where(isValidAt(arg('now')))
+        .returning(GRANT_COLUMNS)
+    )
+  )
+
+  return function release({ resourceName, processId, lockId, reason }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
+    const how = processId === null ? 'forced' : 'released'
+    const row = end.get({ name: resourceName, process: processId, lockId, how, now, sweepAt: now + KEEP_ENDED_MS })
+    if (row === undefined) return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
+    const { id: lock_id, process_id } = row
+    tell({ at: now, kind: processId === null ? 'force_released' : 'released', resource_name: resourceName, lock_id, process_id, reason })
+    return { kind: 'released', grant: grantFromRow(row), releasedAt: now }
+  }
+}

@@ -1,0 +1,41 @@
+import type { AcquireCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
+import type { HistoryQuery, ListQuery } from '../../src/locks/lock-store.js'
+
+/** Commands in few words; a list of names asks for all of them together. */
+
+export function acquire(names: string | readonly string[], process: string, ttlMs: TtlMs = null, mark: AcquireCommand['mark'] = null): AcquireCommand {
+  return {
+    kind: 'acquire',
+    resourceNames: [names].flat().map(resourceName),
+    processId: processId(process),
+    ttlMs,
+    metadata: null,
+    mark
+  }
+}
+
+export function release(name: string, process: string, lockId: number | null = null): ReleaseCommand {
+  return { kind: 'release', resourceName: resourceName(name), processId: processId(process), lockId, reason: null }
+}
+
+export function force(name: string, reason: string, lockId: number | null = null): ReleaseCommand {
+  return { kind: 'release', resourceName: resourceName(name), processId: null, lockId, reason }
+}
+
+export function renew(name: string, process: string, ttlMs?: TtlMs, lockId: number | null = null): RenewCommand {
+  return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId }
+}
+
+export function renewAll(process: string, ttlMs?: TtlMs, after = '', bite = 100): RenewAllCommand {
+  return { kind: 'renew-all', processId: processId(process), ttlMs, after, bite }
+}
+
+export function inspect(name: string): InspectCommand {
+  return { kind: 'inspect', resourceName: resourceName(name) }
+}
+
+export const sweep: SweepCommand = { kind: 'sweep', bite: 100 }
+
+export const everything: ListQuery = { prefix: '', processId: null, after: null, limit: 1000 }
+export const allEvents: HistoryQuery = { resourceName: null, processId: null, before: null, limit: 1000 }
