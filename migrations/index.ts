@@ -2,6 +2,7 @@ import type { Migration } from 'kysely'
 import { resourceLocks } from './0001-resource-locks.js'
 import { lockEvents } from './0002-lock-events.js'
 import { lockRequests } from './0003-lock-requests.js'
+import { lockWaiters } from './0004-lock-waiters.js'
 
 export type DialectName = 'sqlite' | 'postgres'
 
@@ -10,6 +11,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
   return {
     '0001-resource-locks': resourceLocks(dialect),
     '0002-lock-events': lockEvents(dialect),
-    '0003-lock-requests': lockRequests(dialect)
+    '0003-lock-requests': lockRequests(dialect),
+    '0004-lock-waiters': lockWaiters(dialect)
   }
 }

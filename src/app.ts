@@ -14,6 +14,8 @@ export interface AppOptions {
   readonly locks: LockService
   /** The longest lease that may be asked for, in seconds. */
   readonly maxTtlSeconds: number
+  /** The longest that a request may wait in line, in seconds. */
+  readonly maxWaitSeconds: number
   /** Silent when left out. */
   readonly logger?: FastifyBaseLogger
 }
@@ -21,7 +23,7 @@ export interface AppOptions {
 const MAX_BODY_BYTES = 64 * 1024
 
 /** The whole HTTP service, ready to listen or to be injected into; it reads no environment and opens no database. */
-export async function buildApp({ locks, maxTtlSeconds, logger }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -56,9 +58,11 @@ export async function buildApp({ locks, maxTtlSeconds, logger }: AppOptions): Pr
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'string' }, readJson)
   addErrorHandling(app)
+  // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
+  app.addHook('preClose', () => locks.drain())
   await app.register(docs)
-  await app.register(lockRoutes, { locks, maxTtlSeconds })
-  await app.register(leaseRoutes, { locks, maxTtlSeconds })
+  await app.register(lockRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
+  await app.register(leaseRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
   await app.register(adminRoutes, { locks })
   await app.register(healthRoutes, { locks })
   return app

@@ -37,6 +37,7 @@ const SETTINGS = {
     '31536000',
     `a number of seconds greater than 0 and at most ${LONGEST_TTL_SECONDS}`
   ),
+  MAX_WAIT_SECONDS: setting(Type.Number({ minimum: 0, maximum: 3600 }), '60', 'a number of seconds, 0 to 3600'),
   SWEEP_INTERVAL_SECONDS: setting(Type.Number({ minimum: 0.001, maximum: 86_400 }), '5', 'a number of seconds, 0.001 to 86400'),
   HISTORY_RETENTION_DAYS: setting(Type.Number({ minimum: 0, maximum: 36_500 }), '7', 'a number of days, 0 to 36500 (0 keeps no history)'),
   ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false')

@@ -1,7 +1,6 @@
 import type { FastifyReply } from 'fastify'
-import type { AcquireOutcome, NotHeldReason } from '../locks/commands.js'
-import { MAX_METADATA_BYTES, ttlFromSeconds, type EpochMs, type Grant, type Metadata, type TtlMs } from '../locks/lock.js'
-import { InvalidRequestError } from './errors.js'
+import type { AcquireOutcome, Conflict, NotHeldReason } from '../locks/commands.js'
+import { ttlFromSeconds, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from './time.js'
 
 /** The frame of every answer 200. */
@@ -24,7 +23,7 @@ export function grantBody(grant: Grant) {
 type Held = Extract<AcquireOutcome, { kind: 'held' }>
 
 /** The refusal of a request for a held resource. Of several conflicts the one that lasts longest speaks for all. */
-export function heldBody({ conflicts, at }: Held, reply: FastifyReply) {
+export function heldBody({ conflicts, at, waiters, queuePosition }: Held & { queuePosition?: number }, reply: FastifyReply) {
   const by = lastToEnd(conflicts)
   const after = secondsUntil(by.expiresAt, at)
   if (after !== null) void reply.header('retry-after', Math.max(1, Math.ceil(after)))
@@ -33,24 +32,26 @@ export function heldBody({ conflicts, at }: Held, reply: FastifyReply) {
     code: 'RESOURCE_LOCKED' as const,
     resource_name: by.resourceName,
     locked_by: by.processId,
-    lock_id: by.lockId,
-    locked_at: isoTime(by.lockedAt),
+    // A free resource that is kept for the first in line has no lock yet.
+    lock_id: by.lockId === 0 ? null : by.lockId,
+    locked_at: isoTimeOrNull(by.lockedAt),
     expires_at: isoTimeOrNull(by.expiresAt),
     retry_after_seconds: after,
-    waiters: 0
+    waiters,
+    ...(queuePosition === undefined ? {} : { queue_position: queuePosition })
   }
 }
 
-function lastToEnd(conflicts: readonly Grant[]): Grant {
+function lastToEnd(conflicts: readonly Conflict[]): Conflict {
   return conflicts.reduce((last, grant) => (endOf(grant) > endOf(last) ? grant : last))
 }
 
-function endOf({ expiresAt }: Grant): EpochMs {
-  return expiresAt ?? Number.POSITIVE_INFINITY
+function endOf({ lockId, expiresAt }: Conflict): EpochMs {
+  return lockId === 0 ? 0 : (expiresAt ?? Number.POSITIVE_INFINITY)
 }
 
-export function conflictBody({ resourceName, processId, lockId, expiresAt }: Grant) {
-  return { resource_name: resourceName, locked_by: processId, lock_id: lockId, expires_at: isoTimeOrNull(expiresAt) }
+export function conflictBody({ resourceName, processId, lockId, expiresAt }: Conflict) {
+  return { resource_name: resourceName, locked_by: processId, lock_id: lockId === 0 ? null : lockId, expires_at: isoTimeOrNull(expiresAt) }
 }
 
 export function notHeldBody(resourceName: string, processId: string, reason: NotHeldReason) {
@@ -68,12 +69,4 @@ export const REQUEST_ID_REUSED = {
 
 export function ttlOf(seconds: number | null | undefined): TtlMs | undefined {
   return typeof seconds === 'number' ? ttlFromSeconds(seconds) : seconds
-}
-
-export function metadataOf(metadata: Metadata | null | undefined): Metadata | null {
-  if (metadata === null || metadata === undefined) return null
-  if (Buffer.byteLength(JSON.stringify(metadata)) <= MAX_METADATA_BYTES) return metadata
-  throw new InvalidRequestError([
-    { type: 'too_long', loc: ['body', 'metadata'], msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
-  ])
 }

@@ -15,13 +15,25 @@ export interface AcquireCommand {
   readonly ttlMs: TtlMs
   readonly metadata: Metadata | null
   readonly mark: RequestMark | null
+  /** The place in line from which it asks; null asks from behind everybody who waits. */
+  readonly ticket: number | null
+}
+
+/** What stands in the way of a request: a valid grant, or a free resource that is kept for the first in line (`lockId` 0). */
+export interface Conflict {
+  readonly resourceName: ResourceName
+  /** Who holds it, or whose turn it is. */
+  readonly processId: ProcessId
+  readonly lockId: number
+  readonly lockedAt: EpochMs | null
+  readonly expiresAt: EpochMs | null
 }
 
 export type AcquireOutcome =
   /** In the order of the names. `replayed`: an earlier request with this mark was granted them, and they are still held. */
   | { readonly kind: 'granted'; readonly grants: readonly Grant[]; readonly replayed: boolean }
-  /** The valid grants that stood in the way, at least one; nothing was granted. */
-  | { readonly kind: 'held'; readonly conflicts: readonly Grant[]; readonly at: EpochMs }
+  /** What stood in the way, at least one; nothing was granted. `waiters`: how many wait for the first of them. */
+  | { readonly kind: 'held'; readonly conflicts: readonly Conflict[]; readonly at: EpochMs; readonly waiters: number }
   /** The request's id is remembered for other content, or for grants that have ended since. */
   | { readonly kind: 'request-id-reused' }
 
@@ -99,6 +111,48 @@ export interface InspectOutcome {
   readonly kind: 'inspected'
   readonly at: EpochMs
   readonly grant: Grant | null
+  /** How many wait in line for it. */
+  readonly waiters: number
+}
+
+/**
+ * Take a place in line for all of the named resources. A request whose mark left a place a short while ago gets that place
+ * back. Whoever waits asks again with its ticket: at once, since the resource may have become free meanwhile, and whenever
+ * it is woken.
+ */
+export interface EnqueueCommand {
+  readonly kind: 'enqueue'
+  readonly resourceNames: readonly ResourceName[]
+  readonly processId: ProcessId
+  readonly mark: RequestMark | null
+}
+
+export interface EnqueueOutcome {
+  readonly kind: 'enqueued'
+  /** Smaller tickets are served first. */
+  readonly ticket: number
+}
+
+/** Leave the line, or keep the places for that many milliseconds for requests that will come back with the same mark. */
+export interface LeaveCommand {
+  readonly kind: 'leave'
+  readonly tickets: readonly number[]
+  readonly keepMs: number
+}
+
+export interface LeaveOutcome {
+  readonly kind: 'left'
+  /** The place in line that was left, 1 being the next to be served: of the first ticket and its longest line. 0 where there was none. */
+  readonly position: number
+}
+
+/** Say that this instance lives, so that its waiters keep their places. */
+export interface BeatCommand {
+  readonly kind: 'beat'
+}
+
+export interface BeatOutcome {
+  readonly kind: 'beaten'
 }
 
 /**
@@ -129,6 +183,9 @@ interface Outcomes {
   'renew-all': RenewAllOutcome
   inspect: InspectOutcome
   sweep: SweepOutcome
+  enqueue: EnqueueOutcome
+  leave: LeaveOutcome
+  beat: BeatOutcome
 }
 
 export type Command =
@@ -139,5 +196,8 @@ export type Command =
   | RenewAllCommand
   | InspectCommand
   | SweepCommand
+  | EnqueueCommand
+  | LeaveCommand
+  | BeatCommand
 
 export type OutcomeOf<C extends Command> = Outcomes[C['kind']]

@@ -1,8 +1,9 @@
-import type { AcquireOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
+import type { AcquireCommand, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
 import { fingerprintOf } from './fingerprint.js'
-import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
 import { Statistics } from './statistics.js'
+import { WaitingRoom, type WaitOutcome } from './waiting-room.js'
 
 /** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */
 const BITE = 500
@@ -30,6 +31,15 @@ export interface HeldLock {
   readonly lockId?: number | undefined
 }
 
+export interface WaitOptions {
+  /** How long to wait in line, in milliseconds. */
+  readonly waitMs: number
+  /** Fires when the caller is gone. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export type RequestOutcome = WaitOutcome
+
 export type ForceReleaseOutcome = ReleaseOutcome | { readonly kind: 'changed' }
 export type Released = Extract<ReleaseOutcome, { kind: 'released' }>
 export type Renewals = RenewAllOutcome['renewals']
@@ -39,21 +49,27 @@ export class LockService {
   readonly statistics = new Statistics()
   readonly #store: LockStore
   readonly #options: LockServiceOptions
+  readonly #waitingRoom: WaitingRoom
 
   constructor(store: LockStore, options: LockServiceOptions) {
     this.#store = store
     this.#options = options
+    this.#waitingRoom = new WaitingRoom(store)
   }
 
-  async request({ resourceNames, processId, ttlMs, metadata = null, requestId }: LockRequest): Promise<AcquireOutcome> {
-    const outcome = await this.#store.submit({
+  async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
+    const { resourceNames, processId, ttlMs, metadata = null, requestId } = request
+    const command: AcquireCommand = {
       kind: 'acquire',
       resourceNames,
       processId,
       ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
       metadata,
-      mark: requestId === undefined ? null : { id: requestId, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata }) }
-    })
+      mark: requestId === undefined ? null : { id: requestId, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata }) },
+      ticket: null
+    }
+    let outcome: RequestOutcome = await this.#store.submit(command)
+    if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
     if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
     if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
     return outcome
@@ -128,6 +144,21 @@ export class LockService {
 
   history(query: HistoryQuery): Promise<HistoryPage> {
     return this.#store.history(query)
+  }
+
+  /** Releases grants whose answer never reached the caller. */
+  async giveBack(grants: readonly Grant[]): Promise<void> {
+    await this.#waitingRoom.giveBack(grants)
+  }
+
+  /** How many requests of this instance wait in line. */
+  get waiting(): number {
+    return this.#waitingRoom.size
+  }
+
+  /** Answers everybody who waits with `DRAINING`, and gives their places up; nobody can wait from now on. */
+  drain(): Promise<void> {
+    return this.#waitingRoom.drain()
   }
 
   /** Rejects with a LockError when locks can be neither taken nor read. */

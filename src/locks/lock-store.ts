@@ -66,9 +66,17 @@ export interface LockStore extends AsyncDisposable {
    *   yields two sets of grants as long as it is remembered: for ten minutes, for the length of the lease, and while held.
    * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number.
    * - `inspect` never reports an expired grant.
+   * - `acquire` without a ticket is refused while anybody waits for one of its resources, with one while anybody waits with a
+   *   smaller ticket; being granted gives the place in line up.
    * - `sweep` passes over rows that another instance is busy with.
    */
   submit<C extends Command>(command: C): Promise<OutcomeOf<C>>
+
+  /**
+   * Calls with the ticket of a waiter of this instance when its turn may have come. A hint: it may come for nothing, and it
+   * may be lost, so that whoever waits also asks by itself about once a second.
+   */
+  onTurn(listener: (ticket: number) => void): void
 
   /** One page of the valid grants. */
   list(query: ListQuery): Promise<ListPage>

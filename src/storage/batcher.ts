@@ -33,7 +33,14 @@ export interface BatcherLimits {
 }
 
 const MOST_TRIES = 100
-const SHED_LAST: ReadonlySet<Command['kind']> = new Set(['release', 'release-many', 'renew', 'renew-all'])
+const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
+  'release',
+  'release-many',
+  'renew',
+  'renew-all',
+  'leave',
+  'beat'
+])
 
 /**
  * Group commit: commands that arrive while earlier ones commit are collected and committed together.
@@ -151,6 +158,9 @@ function namesOf(command: Command): readonly string[] {
     case 'renew-all':
     case 'inspect':
     case 'sweep':
+    case 'enqueue':
+    case 'leave':
+    case 'beat':
       return []
   }
 }
@@ -160,7 +170,7 @@ function namesOf(command: Command): readonly string[] {
  * so do releases. Commands with the same word here may share a name in one batch; an empty one shares with nobody.
  */
 function sharingOf(command: Command): string {
-  if (command.kind === 'acquire') return command.resourceNames.length === 1 ? 'acquire' : ''
+  if (command.kind === 'acquire') return command.resourceNames.length === 1 && command.ticket === null ? 'acquire' : ''
   return command.kind === 'release' ? 'release' : ''
 }
 

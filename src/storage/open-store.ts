@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import { LockError } from '../locks/errors.js'
 import { parseDatabaseUrl, type DatabaseLocation } from './database-url.js'
 import { migrateToLatest } from './migrator.js'
 import { toLockError as postgresError } from './postgres/errors.js'
 import { PostgresExecutor } from './postgres/executor.js'
+import { Listener } from './postgres/listener.js'
 import { openPostgres } from './postgres/open-postgres.js'
 import { CLOCK_ONCE } from './postgres/sql.js'
 import { SqlLockStore, type SqlBackend } from './sql-lock-store.js'
@@ -63,11 +65,18 @@ function openBackend(location: DatabaseLocation, options: StoreOptions): Promise
 async function sqliteBackend(file: string, { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS }: StoreOptions): Promise<SqlBackend> {
   const opened = openSqlite(file, clock)
   const { database, db, reserve } = opened
+  const turns = { listener: (_ticket: number) => {} }
   try {
     await migrateToLatest(db, 'sqlite')
     return {
       db,
-      executor: new SqliteExecutor(database, db, { clock, keepHistoryMs, makeRoom: () => reserve?.giveUp() ?? false }),
+      turns,
+      executor: new SqliteExecutor(database, db, {
+        clock,
+        keepHistoryMs,
+        makeRoom: () => reserve?.giveUp() ?? false,
+        onTurn: (ticket) => turns.listener(ticket)
+      }),
       now: () => sql.val(clock()),
       countAtOnce: COUNT_AT_ONCE,
       warnings: [],
@@ -93,11 +102,16 @@ async function postgresBackend(url: string, options: StoreOptions): Promise<SqlB
   const { lanes = LANES, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const opened = await openPostgres(url, lanes, onConnectionError)
   const { batches, db, warnings } = opened
+  const turns = { listener: (_ticket: number) => {} }
+  const instance = randomUUID().replaceAll('-', '')
+  const listener = new Listener({ url, instance, onTurn: (ticket) => turns.listener(ticket), onError: onConnectionError })
   try {
     await migrateToLatest(db, 'postgres')
+    await listener.start()
     return {
       db,
-      executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random }),
+      turns,
+      executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random, instance, call: (turn) => listener.call(turn) }),
       now: () => CLOCK_ONCE,
       countAtOnce: Number.MAX_SAFE_INTEGER,
       warnings,
@@ -108,9 +122,13 @@ async function postgresBackend(url: string, options: StoreOptions): Promise<SqlB
           .then(({ rows }) => (rows[0]?.readonly === 'off' ? undefined : new Error('the server takes no writes')), (error: unknown) => error)
         if (failed !== undefined) throw new LockError('STORAGE_UNAVAILABLE', { cause: failed })
       },
-      [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]()
+      async [Symbol.asyncDispose]() {
+        await listener[Symbol.asyncDispose]()
+        await opened[Symbol.asyncDispose]()
+      }
     }
   } catch (error) {
+    await listener[Symbol.asyncDispose]()
     await opened[Symbol.asyncDispose]()
     throw error
   }

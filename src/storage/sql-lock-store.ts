@@ -8,6 +8,8 @@ import { countLocks, listLocks, type ListContext } from './list.js'
 export interface SqlBackend extends ListContext, AsyncDisposable {
   readonly executor: BatchExecutor
   readonly warnings: readonly string[]
+  /** Who is told that the turn of a waiter of this instance may have come. */
+  readonly turns: { listener: (ticket: number) => void }
   /** Rejects with a LockError when the database is away or takes no writes. */
   ping(): Promise<void>
   /** Turns what a query threw into a LockError, where it is one. */
@@ -27,6 +29,10 @@ export class SqlLockStore implements LockStore {
   /** What an operator should know about this database, in sentences. */
   get warnings(): readonly string[] {
     return this.#backend.warnings
+  }
+
+  onTurn(listener: (ticket: number) => void): void {
+    this.#backend.turns.listener = listener
   }
 
   submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {

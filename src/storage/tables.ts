@@ -54,9 +54,29 @@ export interface LockRequestsTable {
   remembered_until: number
 }
 
+/** One row for each resource that a waiting request wants. */
+export interface LockWaitersTable {
+  resource_name: string
+  ticket: number
+  process_id: string
+  instance: string
+  request_id: string | null
+  fingerprint: string | null
+  /** Until when the place is kept for a request that is to come back; null: as long as the instance lives. */
+  lease_until: number | null
+}
+
+/** PostgreSQL only: until when an instance counts as alive without a further sign. */
+export interface LockInstancesTable {
+  instance: string
+  lease_until: number
+}
+
 export interface Tables {
   resource_locks: ResourceLocksTable
   lock_numbers: LockNumbersTable
   lock_events: LockEventsTable
   lock_requests: LockRequestsTable
+  lock_waiters: LockWaitersTable
+  lock_instances: LockInstancesTable
 }

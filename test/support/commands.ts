@@ -11,7 +11,8 @@ export function acquire(names: string | readonly string[], process: string, ttlM
     processId: processId(process),
     ttlMs,
     metadata: null,
-    mark
+    mark,
+    ticket: null
   }
 }
 

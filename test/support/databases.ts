@@ -19,25 +19,36 @@ export const START = Date.UTC(2024, 0, 15, 10, 30)
 export type DatabaseName = 'sqlite' | 'postgres'
 export const DATABASES: readonly DatabaseName[] = ['sqlite', 'postgres']
 
-export function freshDatabase(name: DatabaseName): Promise<TestDatabase> {
-  return name === 'sqlite' ? freshSqlite() : freshPostgres()
+/** @param clock `real` for what must be seen in real time. */
+export function freshDatabase(name: DatabaseName, clock: 'moved' | 'real' = 'moved'): Promise<TestDatabase> {
+  return name === 'sqlite' ? freshSqlite(clock) : freshPostgres(clock)
 }
 
-async function freshSqlite(): Promise<TestDatabase> {
+async function freshSqlite(clock: 'moved' | 'real'): Promise<TestDatabase> {
   const folder = await mkdtemp(join(tmpdir(), 'rlm-sqlite-'))
   return {
     url: `sqlite:${join(folder, 'locks.db')}`,
     ...clockThat(() => Promise.resolve()),
+    ...(clock === 'real' ? { now: Date.now } : {}),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true })
   }
 }
 
-async function freshPostgres(): Promise<TestDatabase> {
+async function freshPostgres(clock: 'moved' | 'real'): Promise<TestDatabase> {
   const name = `test_${randomBytes(8).toString('hex')}`
   await onServer(serverUrl(), `create database ${name} template template0 encoding 'UTF8' lc_collate 'C' lc_ctype 'C'`)
   const url = Object.assign(new URL(serverUrl()), { pathname: `/${name}` }).href
-  // A function of the same name that is found first: the service's own SQL runs unchanged, by a clock that the test moves.
-  await onServer(
+  if (clock === 'moved') await moveClock(url, name)
+  return {
+    url,
+    ...clockThat((at) => onServer(url, `update moved.clock set at = to_timestamp(${at} / 1000.0)`)),
+    [Symbol.asyncDispose]: () => onServer(serverUrl(), `drop database ${name} with (force)`)
+  }
+}
+
+/** Puts a function of the same name where it is found first: the service's own SQL runs unchanged, by a clock that the test moves. */
+function moveClock(url: string, name: string): Promise<void> {
+  return onServer(
     url,
     `create schema moved;
      create table moved.clock (at timestamptz not null);
@@ -45,11 +56,6 @@ async function freshPostgres(): Promise<TestDatabase> {
      create function moved.clock_timestamp() returns timestamptz language sql volatile as 'select at from moved.clock';
      alter database ${name} set search_path = public, moved, pg_catalog`
   )
-  return {
-    url,
-    ...clockThat((at) => onServer(url, `update moved.clock set at = to_timestamp(${at} / 1000.0)`)),
-    [Symbol.asyncDispose]: () => onServer(serverUrl(), `drop database ${name} with (force)`)
-  }
 }
 
 function clockThat(tell: (at: number) => Promise<void>) {

@@ -1,13 +1,14 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { Released, Renewals } from '../../locks/lock-service.js'
 import { leaseSchemas } from '../schemas/leases.js'
-import { conflictBody, grantBody, heldBody, metadataOf, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
+import { requestLocks } from '../request-locks.js'
+import { conflictBody, grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
 import { isoTime } from '../time.js'
 import type { LockRoutesOptions } from './locks.js'
 
 /** Beyond the mirrored API: renewing, and several locks at once. */
-export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locks, maxTtlSeconds }, done) => {
-  const schemas = leaseSchemas(maxTtlSeconds)
+export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locks, ...limits }, done) => {
+  const schemas = leaseSchemas(limits)
 
   app.post('/locks/renew', { schema: schemas.renew }, async ({ body }, reply) => {
     const { resource_name, process_id, lock_id, ttl_seconds } = body
@@ -25,13 +26,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
   })
 
   app.post('/locks/request-many', { schema: schemas.requestMany }, async ({ body }, reply) => {
-    const outcome = await locks.request({
-      resourceNames: body.resource_names,
-      processId: body.process_id,
-      ttlMs: ttlOf(body.ttl_seconds),
-      metadata: metadataOf(body.metadata),
-      requestId: body.request_id
-    })
+    const outcome = await requestLocks(locks, reply, body.resource_names, body)
     if (outcome.kind === 'request-id-reused') return reply.code(409).send(REQUEST_ID_REUSED)
     if (outcome.kind === 'held') {
       return reply.code(409).send({ ...heldBody(outcome, reply), conflicts: outcome.conflicts.map(conflictBody) })

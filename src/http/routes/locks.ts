@@ -2,30 +2,25 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import type { LockService } from '../../locks/lock-service.js'
 import { LIST_LIMIT } from '../../locks/lock-store.js'
 import { nameFromCursor, toCursor } from '../cursor.js'
+import type { LeaseLimits } from '../schemas/grants.js'
 import { lockSchemas } from '../schemas/locks.js'
-import { grantBody, heldBody, metadataOf, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
+import { requestLocks } from '../request-locks.js'
+import { grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success } from '../shapes.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from '../time.js'
 
-export interface LockRoutesOptions {
+export interface LockRoutesOptions extends LeaseLimits {
   readonly locks: LockService
-  readonly maxTtlSeconds: number
 }
 
 /** The mirrored API: request, release, status, all-locked. */
-export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locks, maxTtlSeconds }, done) => {
-  const schemas = lockSchemas(maxTtlSeconds)
+export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locks, ...limits }, done) => {
+  const schemas = lockSchemas(limits)
 
   app.post('/locks/request', { schema: schemas.request }, async ({ body }, reply) => {
-    const outcome = await locks.request({
-      resourceNames: [body.resource_name],
-      processId: body.process_id,
-      ttlMs: ttlOf(body.ttl_seconds),
-      metadata: metadataOf(body.metadata),
-      requestId: body.request_id
-    })
+    const outcome = await requestLocks(locks, reply, [body.resource_name], body)
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
     const [grant] = outcome.kind === 'granted' ? outcome.grants : []
-    if (outcome.kind === 'request-id-reused' || grant === undefined) return reply.code(409).send(REQUEST_ID_REUSED)
+    if (outcome.kind !== 'granted' || grant === undefined) return reply.code(409).send(REQUEST_ID_REUSED)
     const data = grantBody(grant)
     return success(
       `Lock acquired successfully for resource '${body.resource_name}'`,
@@ -45,7 +40,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
   })
 
   app.get('/locks/status', { schema: schemas.status }, async ({ query }) => {
-    const { at, grant } = await locks.inspect(query.resource_name)
+    const { at, grant, waiters } = await locks.inspect(query.resource_name)
     return success(
       grant === null ? `Resource '${query.resource_name}' is not locked` : `Resource '${query.resource_name}' status retrieved successfully`,
       {
@@ -58,7 +53,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
         fencing_token: grant?.lockId ?? null,
         remaining_seconds: secondsUntil(grant?.expiresAt ?? null, at),
         metadata: grant?.metadata ?? null,
-        waiters: 0
+        waiters
       }
     )
   })

@@ -20,6 +20,12 @@ export const grantFields = {
   metadata: MetadataSchema
 }
 
+/** What may be asked for, in seconds: the longest lease and the longest wait. */
+export interface LeaseLimits {
+  readonly maxTtlSeconds: number
+  readonly maxWaitSeconds: number
+}
+
 /** Most names that one request may take or release together. */
 const MOST_NAMES = 100
 
@@ -41,6 +47,17 @@ export const RequestIdSchema = Type.String({
   examples: ['5f0c6a0e-7f2b-4b1c-9a53-0d6a3f0e8f11']
 })
 
+export function waitSeconds(maxWaitSeconds: number) {
+  return Type.Optional(
+    Type.Number({
+      minimum: 0,
+      maximum: maxWaitSeconds,
+      description: `Seconds to wait in line, first come, first served, at most ${maxWaitSeconds}; 0 if left out.`,
+      examples: [10]
+    })
+  )
+}
+
 export const Replayed = Type.Optional(Type.Literal(true, { description: 'This answers a repetition; the lock was granted before.' }))
 
 export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {
@@ -55,11 +72,12 @@ export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {
 const conflict = {
   resource_name: Type.String(),
   locked_by: Type.String(),
-  lock_id: LockIdSchema,
-  locked_at: Timestamp('When it was granted.'),
+  lock_id: orNull<number>('integer', { description: 'Null where the resource is free, but kept for the first in line.', examples: [42] }),
+  locked_at: orNull<string>('string', { description: 'When it was granted.' }),
   expires_at: ExpiresAt,
   retry_after_seconds: orNull<number>('number', { description: 'Seconds until the lock ends by itself; null if it never does.' }),
-  waiters: Type.Integer({ description: 'How many wait in line for it.' })
+  waiters: Type.Integer({ description: 'How many wait in line for it.' }),
+  queue_position: Type.Integer({ description: 'The place in line that was reached while waiting; 1 is the next to be served.' })
 }
 const exampleConflict = { locked_by: 'process_123', lock_id: 42, expires_at: exampleTimes.expires_at }
 
@@ -69,7 +87,7 @@ export const RequestRefused = Type.Object(
     code: Type.Union([Type.Literal('RESOURCE_LOCKED'), Type.Literal('REQUEST_ID_REUSED')]),
     ...Type.Partial(Type.Object(conflict)).properties,
     conflicts: Type.Optional(
-      Type.Array(Type.Object({ resource_name: Type.String(), locked_by: Type.String(), lock_id: LockIdSchema, expires_at: ExpiresAt }), {
+      Type.Array(Type.Object({ resource_name: Type.String(), locked_by: Type.String(), lock_id: conflict.lock_id, expires_at: ExpiresAt }), {
         description: 'Every lock that stood in the way of several.'
       })
     )

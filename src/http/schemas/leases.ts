@@ -5,12 +5,14 @@ import {
   exampleNames,
   grantFields,
   LOCK_NOT_HELD,
+  type LeaseLimits,
   Reason,
   Replayed,
   RequestIdSchema,
   RequestRefused,
   ResourceNames,
   ttlSeconds,
+  waitSeconds,
   WITH_BODY,
   WITH_QUERY
 } from './grants.js'
@@ -28,8 +30,7 @@ const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd 
 
 const tags = ['Locks']
 
-/** @param maxTtlSeconds the longest lease that may be asked for. */
-export function leaseSchemas(maxTtlSeconds: number) {
+export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
   const RenewFor = Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the lease with which the lock was granted'))
 
   return {
@@ -73,6 +74,7 @@ export function leaseSchemas(maxTtlSeconds: number) {
           resource_names: ResourceNames,
           process_id: ProcessIdSchema,
           ttl_seconds: Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the default')),
+          wait_seconds: waitSeconds(maxWaitSeconds),
           request_id: Type.Optional(RequestIdSchema),
           metadata: Type.Optional(MetadataSchema)
         },

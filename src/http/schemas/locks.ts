@@ -7,10 +7,12 @@ import {
   exampleTimes,
   grantFields,
   LOCK_NOT_HELD,
+  type LeaseLimits,
   Replayed,
   RequestIdSchema,
   RequestRefused,
   ttlSeconds,
+  waitSeconds,
   WITH_BODY,
   WITH_QUERY
 } from './grants.js'
@@ -18,8 +20,7 @@ import {
 const LockIdOrNull = orNull<number>('integer', { examples: [42] })
 const tags = ['Locks']
 
-/** @param maxTtlSeconds the longest lease that may be asked for. */
-export function lockSchemas(maxTtlSeconds: number) {
+export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
   return {
     request: {
       tags,
@@ -32,6 +33,7 @@ export function lockSchemas(maxTtlSeconds: number) {
           resource_name: ResourceNameSchema,
           process_id: ProcessIdSchema,
           ttl_seconds: Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the default')),
+          wait_seconds: waitSeconds(maxWaitSeconds),
           request_id: Type.Optional(RequestIdSchema),
           metadata: Type.Optional(MetadataSchema)
         },

@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
 import type { LockRequestsTable, Tables } from '../tables.js'
-import { CLOCK, columns, compiled, KEEP, VALID } from './sql.js'
+import { CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
 
 interface AcquireArgs {
   readonly names: string[]
@@ -11,6 +11,7 @@ interface AcquireArgs {
   readonly metadata: (string | null)[]
   readonly requestIds: (string | null)[]
   readonly fingerprints: (string | null)[]
+  readonly tickets: (number | null)[]
 }
 
 const REMEMBER = sql.lit(REMEMBER_MS)
@@ -49,24 +50,24 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
 
     /**
      * Answers with the new grants and with the valid grants that stood in the way. A name in neither was free when the
-     * statement began and taken when it came to its row, or its request id is remembered.
+     * statement began and taken when it came to its row, somebody waits for it, or its request id is remembered.
      *
      * What is plainly held is left out before the upsert, since an upsert locks the row even where it then changes nothing.
      * The values to insert are those of a row laid in advance: should the sweeper have removed the row just now, nothing
      * is granted, and the command goes again. A request id that another transaction is about to remember violates the
      * table's key; the statement then runs again for each command by itself.
      */
-    acquire: compiled<AcquireArgs, GrantRow & { at: EpochMs | null }>(
+    acquire: compiled<AcquireArgs, GrantRow & { at: EpochMs | null; waiters: number }>(
       db,
       (arg) => sql`
         with asked as materialized (
           select * from unnest(
             ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[],
-            ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[]
-          ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint)
+            ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[]
+          ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint, ticket)
         ),
         held as materialized (
-          select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at
+          select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at, ${waitersFor(sql`l.resource_name`)} as waiters
           from asked join resource_locks l on l.resource_name = asked.resource_name
           where ${VALID}
         ),
@@ -75,6 +76,10 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
           select resource_name, 0, process_id, 0, false, ttl_ms, metadata, ${CLOCK}
           from asked
           where not exists (select from held where held.resource_name = asked.resource_name)
+            and not exists (
+              select from lock_waiters w
+              where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
+            )
             and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))
           order by resource_name
           on conflict (resource_name) do update set
@@ -100,10 +105,14 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
             l.locked_at + greatest(asked.ttl_ms, ${REMEMBER})
           from granted l join asked on asked.resource_name = l.resource_name
           where asked.request_id is not null and l.is_active
+        ),
+        served as (
+          delete from lock_waiters w using granted l, asked
+          where l.is_active and asked.resource_name = l.resource_name and w.resource_name = l.resource_name and w.ticket = asked.ticket
         )
-        select ${columns(GRANT_COLUMNS)}, null::bigint as at from granted l where is_active
+        select ${columns(GRANT_COLUMNS)}, null::bigint as at, 0 as waiters from granted l where is_active
         union all
-        select ${columns(GRANT_COLUMNS)}, at from held l`
+        select ${columns(GRANT_COLUMNS)}, at, waiters from held l`
     ),
 
     recall: compiled<{ requestIds: string[] }, LockRequestsTable>(

@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely'
-import type { AcquireCommand, AcquireOutcome } from '../../locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, Conflict } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { Grant } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
@@ -8,9 +8,10 @@ import type { Tables } from '../tables.js'
 import { acquireStatements } from './acquire-statements.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
+import type { Line } from './waiting.js'
 
 /** Granting on PostgreSQL. */
-export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
+export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
   const statements = acquireStatements(db, keepsHistory)
 
   /** Requests for one resource each, in one transaction. For several with the same name, the first speaks for all. */
@@ -25,7 +26,8 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look)
         ttls: firsts.map(({ ttlMs }) => ttlMs),
         metadata: firsts.map(({ metadata }) => metadataToText(metadata)),
         requestIds: firsts.map(({ mark }) => mark?.id ?? null),
-        fingerprints: firsts.map(({ mark }) => mark?.fingerprint ?? null)
+        fingerprints: firsts.map(({ mark }) => mark?.fingerprint ?? null),
+        tickets: firsts.map(({ ticket }) => ticket)
       }),
       session.run(statements.commit, {})
     ])
@@ -35,21 +37,28 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look)
       session,
       commands.filter((command) => !granted.has(command))
     )
+    // The next in line should know how long the new grant lasts.
+    await line.callFirsts(
+      session,
+      [...granted].flatMap((command) => (command.ticket === null ? [] : [nameOf(command)]))
+    )
+    const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
+    const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
     return commands.map((command) => {
       const known = before.get(command)
-      if (known !== undefined) return { kind: 'done', outcome: known }
+      if (known !== undefined) return done(known)
       const row = found.get(nameOf(command))
-      if (row === undefined) return AGAIN
+      if (row === undefined) return keptFor(lines?.get(nameOf(command)), command)
       const grant = grantFromRow(row)
       if (granted.has(command)) return done({ kind: 'granted', grants: [grant], replayed: false })
       // Whoever asked for the same name in the same batch came just after the one that was granted.
-      return done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt })
+      return done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt, waiters: row.waiters })
     })
   }
 
   /** A request for several resources, in a transaction of its own: it commits only if all were granted. */
   async function acquireMany(session: Session, command: AcquireCommand): Promise<Settlement> {
-    const { resourceNames: names, processId, ttlMs, metadata, mark } = command
+    const { resourceNames: names, processId, ttlMs, metadata, mark, ticket } = command
     const known = (await recall(session, [command])).get(command)
     if (known !== undefined) return { kind: 'done', outcome: known }
     const each = <T>(value: T): T[] => names.map(() => value)
@@ -59,7 +68,8 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look)
       ttls: each(ttlMs),
       metadata: each(metadataToText(metadata)),
       requestIds: each(null),
-      fingerprints: each(null)
+      fingerprints: each(null),
+      tickets: each(ticket)
     }).catch(async (error: unknown) => {
       await session.run(statements.rollback, {}).catch(() => undefined)
       throw error
@@ -68,17 +78,22 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look)
     if (granted.size < names.length) {
       await session.run(statements.rollback, {})
       const glances = await look(session, names)
-      const conflicts = names.flatMap((name) => {
+      const lines = await line.lines(session, names)
+      const conflicts = names.flatMap((name): Conflict[] => {
         const glance = glances.get(name)
-        return glance !== undefined && isValid(glance.latest, glance.at) ? [glance.latest] : []
+        if (glance !== undefined && isValid(glance.latest, glance.at)) return [glance.latest]
+        const first = lines.get(name)
+        return first !== undefined && first.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [first.conflict] : []
       })
       const at = Math.max(...[...glances.values()].map((glance) => glance.at))
-      return conflicts.length === 0 ? AGAIN : done({ kind: 'held', conflicts, at })
+      const waiters = lines.get(conflicts[0]?.resourceName ?? '')?.waiters ?? 0
+      return conflicts.length === 0 ? AGAIN : done({ kind: 'held', conflicts, at, waiters })
     }
     const grants = names.map((name) => granted.get(name) as Grant)
     const remembered =
       mark === null ? [] : [session.run(statements.remember, { ...mark, grants: grantsToText(grants), forMs: Math.max(ttlMs ?? 0, REMEMBER_MS) })]
     await session.together([...remembered, session.run(statements.commit, {})])
+    if (ticket !== null) await line.callFirsts(session, names)
     return done({ kind: 'granted', grants, replayed: false })
   }
 
@@ -125,6 +140,12 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look)
   }
 
   return { acquire, acquireMany }
+}
+
+/** Nobody holds the resource, but it is kept for the first in line; or it was only just taken, and the command goes again. */
+function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): Settlement {
+  if (first === undefined || (ticket !== null && first.ticket >= ticket)) return AGAIN
+  return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
 }
 
 function nameOf({ resourceNames }: AcquireCommand): string {

@@ -7,6 +7,7 @@ import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
 import { CLOCK, columns, compiled, KEEP, VALID } from './sql.js'
+import type { Line } from './waiting.js'
 
 interface EndArgs {
   readonly names: string[]
@@ -16,10 +17,10 @@ interface EndArgs {
   readonly reasons: (string | null)[]
 }
 
-type EndedRow = GrantRow & { ended_at: EpochMs; ordinal: number }
+type EndedRow = GrantRow & { ended_at: EpochMs; ordinal: number; awaited: boolean }
 
 /** Releasing, and taking away, on PostgreSQL. */
-export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
+export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
   const told = keepsHistory
     ? sql`,
       told as (
@@ -56,7 +57,8 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
           sweep_at = least(l.sweep_at, ${CLOCK} + ${KEEP})
         from first
         where l.resource_name = first.resource_name and ${VALID}
-        returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, first.reason, first.ordinal
+        returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, first.reason, first.ordinal,
+          exists (select from lock_waiters w where w.resource_name = l.resource_name) as awaited
       )${told}
       select * from ended`
   )
@@ -68,13 +70,22 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look) {
       lockIds: commands.map(({ lockId }) => lockId),
       reasons: commands.map(({ reason }) => reason)
     })
+    // After the commit: whoever is called would otherwise still find the resource held.
+    await line.callFirsts(
+      session,
+      rows.flatMap(({ awaited, resource_name }) => (awaited ? [resource_name] : []))
+    )
     const ended = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
-    const refused = commands.filter((command) => !ended.has(command))
+    const endedAs = new Map(rows.map((row) => [row.resource_name, row.ordinal]))
+    // What came before the command that ended the grant must not be told of an end that was still to come.
+    const tooEarly = new Set(commands.filter(({ resourceName }, index) => index + 1 < (endedAs.get(resourceName) ?? 0)))
+    const refused = commands.filter((command) => !ended.has(command) && !tooEarly.has(command))
     const names = refused.map(({ resourceName }) => resourceName)
     const glances = refused.length === 0 ? undefined : await look(session, names)
     return commands.map((command): ReleaseOutcome => {
       const row = ended.get(command)
       if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }
+      if (tooEarly.has(command)) return { kind: 'not-held', reason: 'held_by_other' }
       const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
       return { kind: 'not-held', reason: whyNotHeld(latest, command.processId, at) }
     })

@@ -11,6 +11,7 @@ import { looking } from './looking.js'
 import { renewing } from './renewing.js'
 import { Session } from './session.js'
 import { sweeping } from './sweeping.js'
+import { waiting, type Line, type Turn } from './waiting.js'
 
 export interface PostgresExecutorOptions {
   /** Batches under way at once. */
@@ -19,6 +20,10 @@ export interface PostgresExecutorOptions {
   readonly keepHistoryMs: number
   /** 0 to 1, for the jitter before a statement that lost a deadlock runs again. */
   readonly random: () => number
+  /** The name of this instance among those on the database. */
+  readonly instance: string
+  /** Tells a waiter, on whichever instance, that its turn may have come. */
+  readonly call: (turn: Turn) => void
 }
 
 type OfKind<Kind extends Command['kind']> = Extract<Command, { kind: Kind }>
@@ -34,6 +39,7 @@ export class PostgresExecutor implements BatchExecutor {
   readonly #options: PostgresExecutorOptions
   readonly #pool: Pool
   readonly #looking: ReturnType<typeof looking>
+  readonly #line: Line
   readonly #acquiring: ReturnType<typeof acquiring>
   readonly #release: ReturnType<typeof ending>
   readonly #renewing: ReturnType<typeof renewing>
@@ -44,8 +50,9 @@ export class PostgresExecutor implements BatchExecutor {
     this.#options = options
     this.#pool = pool
     this.#looking = looking(db)
-    this.#acquiring = acquiring(db, keepsHistory, this.#looking.look)
-    this.#release = ending(db, keepsHistory, this.#looking.look)
+    this.#line = waiting(db, options.instance, options.call)
+    this.#acquiring = acquiring(db, keepsHistory, this.#looking.look, this.#line)
+    this.#release = ending(db, keepsHistory, this.#looking.look, this.#line)
     this.#renewing = renewing(db, keepsHistory, this.#looking.look)
     this.#sweep = sweeping(db, options.keepHistoryMs)
   }
@@ -76,7 +83,10 @@ export class PostgresExecutor implements BatchExecutor {
       settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
       one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
       one('renew-all', (command) => this.#renewing.renewAll(session, command)),
-      one('sweep', (command) => this.#sweep(session, command))
+      one('sweep', (command) => this.#sweep(session, command)),
+      one('enqueue', (command) => this.#line.enqueue(session, command)),
+      one('leave', (command) => this.#line.leave(session, command)),
+      one('beat', () => this.#line.beat(session))
     ])
     // These look at an answer before they commit, so that nothing else may be sent meanwhile.
     for (const command of ofKind(commands, 'acquire')) {

@@ -6,24 +6,24 @@ import { AGAIN, type Settlement } from '../batcher.js'
 import { LATEST_COLUMNS, latestFromRow, type Glance, type LatestRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Session } from './session.js'
-import { CLOCK, columns, compiled } from './sql.js'
+import { CLOCK, columns, compiled, waitersFor } from './sql.js'
 
 export type Look = ReturnType<typeof looking>['look']
 
 /** Reading on PostgreSQL, without taking any row. */
 export function looking(db: Kysely<Tables>) {
   /** One row per name, whether or not there is a lock. */
-  const byNames = compiled<{ names: string[] }, { name: string; at: EpochMs } & LatestRow>(
+  const byNames = compiled<{ names: string[] }, { name: string; at: EpochMs; waiters: number } & LatestRow>(
     db,
     (arg) => sql`
-      select asked.name, ${CLOCK} as at, ${columns(LATEST_COLUMNS)}
+      select asked.name, ${CLOCK} as at, ${waitersFor(sql`asked.name`)} as waiters, ${columns(LATEST_COLUMNS)}
       from unnest(${arg('names')}::text[]) as asked(name) left join resource_locks l on l.resource_name = asked.name`
   )
 
-  async function look(session: Session, names: readonly string[]): Promise<Map<string, Glance>> {
+  async function look(session: Session, names: readonly string[]): Promise<Map<string, Glance & { waiters: number }>> {
     const rows = await session.run(byNames, { names: [...new Set(names)] })
     // A name without a row comes with nulls, `id` among them.
-    return new Map(rows.map((row) => [row.name, { at: row.at, latest: row.id === null ? undefined : latestFromRow(row) }]))
+    return new Map(rows.map((row) => [row.name, { at: row.at, latest: row.id === null ? undefined : latestFromRow(row), waiters: row.waiters }]))
   }
 
   async function inspect(session: Session, commands: readonly InspectCommand[]): Promise<Settlement[]> {
@@ -34,8 +34,8 @@ export function looking(db: Kysely<Tables>) {
     return commands.map(({ resourceName }) => {
       const glance = glances.get(resourceName)
       if (glance === undefined) return AGAIN
-      const { at, latest } = glance
-      return { kind: 'done', outcome: { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null } }
+      const { at, latest, waiters } = glance
+      return { kind: 'done', outcome: { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters } }
     })
   }
 

@@ -14,6 +14,15 @@ export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at 
 
 export const KEEP = sql.lit(KEEP_ENDED_MS)
 
+/** The waiter in the row `w` still waits: its instance lives, or its place is kept. */
+export const LIVE = sql`
+  coalesce(w.lease_until, (select i.lease_until from lock_instances i where i.instance = w.instance), 0) > ${CLOCK}`
+
+/** How many wait for the resource of that name. */
+export function waitersFor(name: RawBuilder<unknown>): RawBuilder<number> {
+  return sql<number>`(select count(*) from lock_waiters w where w.resource_name = ${name} and ${LIVE})`
+}
+
 /** Columns of the row `l`. */
 export function columns(names: readonly string[]): RawBuilder<unknown> {
   return sql.join(names.map((name) => sql.ref(`l.${name}`)))

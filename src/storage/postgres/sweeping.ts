@@ -91,12 +91,22 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
       returning 1 as one`
   )
 
+  /** Places that nobody came back to, and those of instances that are gone. */
+  const pruneWaiters = compiled<object>(
+    db,
+    () => sql`
+      with gone as (delete from lock_instances where lease_until + ${sql.lit(60_000)} <= ${CLOCK} returning instance)
+      delete from lock_waiters
+      where lease_until <= ${CLOCK} or lease_until is null and instance in (select instance from gone)`
+  )
+
   return async function sweep(session: Session, { bite }: SweepCommand): Promise<SweepOutcome> {
     const [locks, , longer, pruned] = await session.together([
       session.run(sweepLocks, { bite }),
       session.run(forget, { bite }),
       session.run(rememberLonger, { bite }),
-      session.run(pruneHistory, { before: keepHistoryMs, bite })
+      session.run(pruneHistory, { before: keepHistoryMs, bite }),
+      session.run(pruneWaiters, {})
     ])
     const { seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
     return { kind: 'swept', expired, removed, more: seen >= bite || longer.length === bite || pruned.length === bite }

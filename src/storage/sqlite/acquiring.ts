@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { AcquireCommand, AcquireOutcome, RequestMark } from '../../locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, Conflict, RequestMark } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
 import { grantsToText, leaseEnd, metadataToText, PASSED_COLUMNS, recognise, REMEMBER_MS, type Glance } from '../rows.js'
@@ -8,11 +8,12 @@ import type { LockRequestsTable, ResourceLocksTable } from '../tables.js'
 import { isValidAt, type SqliteContext } from './context.js'
 import type { NumberSource } from './numbers.js'
 import { prepare } from './prepared.js'
+import type { Line } from './waiting.js'
 
 type UpsertedRow = Pick<ResourceLocksTable, 'id' | (typeof PASSED_COLUMNS)[number]>
 
 /** Granting on SQLite. The batch's transaction is the only writer, so that what was read stays true until it commits. */
-export function acquiring(context: SqliteContext, numbers: NumberSource) {
+export function acquiring(context: SqliteContext, numbers: NumberSource, line: Line) {
   const { database, db, look, tell } = context
 
   /** Returns no row when somebody holds the resource. */
@@ -105,14 +106,19 @@ export function acquiring(context: SqliteContext, numbers: NumberSource) {
     const before = mark === null ? undefined : answerBefore(mark, now)
     if (before !== undefined) return before
 
-    const conflicts = resourceNames.length === 1 ? [] : validAmong(resourceNames.map((name) => look(name, now)))
+    const conflicts: Conflict[] = resourceNames.length === 1 ? [] : validAmong(resourceNames.map((name) => look(name, now)))
+    for (const name of resourceNames) {
+      const ahead = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : line.ahead(name, command.ticket, now)
+      if (ahead !== undefined) conflicts.push(validAmong([look(name, now)])[0] ?? ahead)
+    }
     const grants: Grant[] = []
     for (const name of conflicts.length === 0 ? resourceNames : []) {
       const grant = grantOne(name, command, now)
       if (grant === undefined) conflicts.push(...validAmong([look(name, now)]))
       else grants.push(grant)
     }
-    if (conflicts.length > 0) return { kind: 'held', conflicts, at: now }
+    if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: line.count(conflicts[0]?.resourceName ?? '', now) }
+    line.serve(command.ticket, now)
     if (mark !== null) {
       const until = now + Math.max(command.ttlMs ?? 0, REMEMBER_MS)
       remember.run({ ...mark, grants: grantsToText(grants), until })

@@ -6,9 +6,10 @@ import { GRANT_COLUMNS, grantFromRow, KEEP_ENDED_MS, type GrantRow } from '../ro
 import { statement } from '../statement.js'
 import { isValidAt, type SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
+import type { Line } from './waiting.js'
 
 /** Releasing, and taking away, on SQLite. */
-export function ending({ database, db, look, tell }: SqliteContext) {
+export function ending({ database, db, look, tell }: SqliteContext, line: Line) {
   const end = prepare<
     { name: string; process: string | null; lockId: number | null; how: EndReason; now: number; sweepAt: number },
     GrantRow
@@ -38,6 +39,7 @@ export function ending({ database, db, look, tell }: SqliteContext) {
     if (row === undefined) return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
     const { id: lock_id, process_id } = row
     tell({ at: now, kind: processId === null ? 'force_released' : 'released', resource_name: resourceName, lock_id, process_id, reason })
+    line.callFirst(resourceName, now)
     return { kind: 'released', grant: grantFromRow(row), releasedAt: now }
   }
 }

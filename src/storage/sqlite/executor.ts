@@ -13,6 +13,7 @@ import { toLockError } from './errors.js'
 import { NumberSource } from './numbers.js'
 import { renewing } from './renewing.js'
 import { sweeping } from './sweeping.js'
+import { waiting, type Line } from './waiting.js'
 
 export interface SqliteExecutorOptions {
   readonly clock: () => EpochMs
@@ -20,6 +21,8 @@ export interface SqliteExecutorOptions {
   readonly keepHistoryMs: number
   /** Frees the space kept back for a full disk; false when there is none left. */
   readonly makeRoom: () => boolean
+  /** Called with the ticket of a waiter whose turn may have come. */
+  readonly onTurn: (ticket: number) => void
 }
 
 /** Carries out a batch on SQLite: one IMMEDIATE transaction, one command after another, one flush. */
@@ -32,6 +35,7 @@ export class SqliteExecutor implements BatchExecutor {
   readonly #commit: Database.Statement
   readonly #numbers: NumberSource
   readonly #context: SqliteContext
+  readonly #line: Line
   readonly #acquire: ReturnType<typeof acquiring>
   readonly #release: ReturnType<typeof ending>
   readonly #renewing: ReturnType<typeof renewing>
@@ -44,8 +48,9 @@ export class SqliteExecutor implements BatchExecutor {
     this.#commit = database.prepare('commit')
     this.#context = sqliteContext(database, db, options.keepHistoryMs > 0)
     this.#numbers = new NumberSource(this.#context)
-    this.#acquire = acquiring(this.#context, this.#numbers)
-    this.#release = ending(this.#context)
+    this.#line = waiting(this.#context, options.onTurn)
+    this.#acquire = acquiring(this.#context, this.#numbers, this.#line)
+    this.#release = ending(this.#context, this.#line)
     this.#renewing = renewing(this.#context)
     this.#sweep = sweeping(this.#context, options.keepHistoryMs)
   }
@@ -56,6 +61,7 @@ export class SqliteExecutor implements BatchExecutor {
     } catch (error) {
       if (this.#database.inTransaction) this.#database.exec('rollback')
       this.#numbers.forgetWritten()
+      this.#line.distrust()
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
       const fault = toLockError(error)
@@ -88,10 +94,17 @@ export class SqliteExecutor implements BatchExecutor {
         return this.#renewing.renewAll(command, now)
       case 'inspect': {
         const { at, latest } = this.#context.look(command.resourceName, now)
-        return { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null }
+        return { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters: this.#line.count(command.resourceName, now) }
       }
       case 'sweep':
+        this.#line.sweep(now)
         return this.#sweep(command, now)
+      case 'enqueue':
+        return this.#line.enqueue(command, now)
+      case 'leave':
+        return this.#line.leave(command, now)
+      case 'beat':
+        return this.#line.beat()
     }
   }
 }

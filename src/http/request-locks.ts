@@ -1,0 +1,53 @@
+import type { FastifyReply } from 'fastify'
+import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
+import type { LockService, RequestOutcome } from '../locks/lock-service.js'
+import { InvalidRequestError } from './errors.js'
+import { ttlOf } from './shapes.js'
+
+export interface RequestBody {
+  readonly process_id: ProcessId
+  readonly ttl_seconds?: number | null
+  readonly wait_seconds?: number
+  readonly request_id?: string
+  readonly metadata?: Metadata | null
+}
+
+/**
+ * Asks for one or several locks as a body says. Whoever waits and goes away loses its place at once, and a lock that it was
+ * given in the very moment is released again.
+ */
+export async function requestLocks(
+  locks: LockService,
+  reply: FastifyReply,
+  resourceNames: readonly ResourceName[],
+  body: RequestBody
+): Promise<RequestOutcome> {
+  const waitMs = Math.round((body.wait_seconds ?? 0) * 1000)
+  const request = {
+    resourceNames,
+    processId: body.process_id,
+    ttlMs: ttlOf(body.ttl_seconds),
+    metadata: metadataOf(body.metadata),
+    requestId: body.request_id
+  }
+  if (waitMs === 0) return locks.request(request)
+
+  const gone = new AbortController()
+  let outcome: RequestOutcome | undefined
+  reply.raw.once('close', () => {
+    if (reply.raw.writableFinished) return
+    gone.abort()
+    // Given, but never heard of: the answer was on its way when the connection broke.
+    if (outcome?.kind === 'granted' && !outcome.replayed) void locks.giveBack(outcome.grants)
+  })
+  outcome = await locks.request(request, { waitMs, signal: gone.signal })
+  return outcome
+}
+
+function metadataOf(metadata: Metadata | null | undefined): Metadata | null {
+  if (metadata === null || metadata === undefined) return null
+  if (Buffer.byteLength(JSON.stringify(metadata)) <= MAX_METADATA_BYTES) return metadata
+  throw new InvalidRequestError([
+    { type: 'too_long', loc: ['body', 'metadata'], msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
+  ])
+}

@@ -1,0 +1,160 @@
+import type { AcquireCommand, AcquireOutcome } from './commands.js'
+import { LockError } from './errors.js'
+import type { Grant } from './lock.js'
+import type { LockStore } from './lock-store.js'
+
+/** How often this instance gives a sign of life and the first of each line asks by itself, in milliseconds. */
+const TICK_MS = 1000
+
+/** How long the place of a request with an id is kept after its wait ended in vain, in milliseconds. */
+const KEEP_PLACE_MS = 10_000
+
+export type WaitOutcome =
+  | AcquireOutcome
+  | (Extract<AcquireOutcome, { kind: 'held' }> & { /** 1 is the next to be served. */ readonly queuePosition: number })
+
+interface Waiter {
+  readonly ticket: number
+  readonly names: readonly string[]
+  /** Set when its turn may have come; the wait reads and clears it. */
+  called: boolean
+  wake: () => void
+}
+
+/**
+ * Where requests wait for their turn. The line itself is in the database; here they sleep until they are called, the grant
+ * in their way expires, or a tick passes, and then ask again with their ticket.
+ *
+ * A call may come while its waiter is asking: it is remembered, and the waiter asks once more before it sleeps. So no order
+ * of "freed", "called" and "asked" leaves a free resource with a sleeping first waiter; a call that is lost altogether costs
+ * a tick.
+ */
+export class WaitingRoom {
+  readonly #store: LockStore
+  readonly #waiters = new Map<number, Waiter>()
+  /** The tickets of each line on this instance, smallest first. */
+  readonly #lines = new Map<string, number[]>()
+  #ticking: NodeJS.Timeout | undefined
+  #draining = false
+
+  constructor(store: LockStore) {
+    this.#store = store
+    store.onTurn((ticket) => this.#call(ticket))
+  }
+
+  get size(): number {
+    return this.#waiters.size
+  }
+
+  /**
+   * Waits in line until the command is granted, the time is up or the caller is gone; then its place is given up, or kept a
+   * while where the request bears an id.
+   *
+   * @throws LockError `DRAINING` when the service stops meanwhile.
+   */
+  async wait(command: AcquireCommand, { waitMs, signal }: { waitMs: number; signal?: AbortSignal | undefined }): Promise<WaitOutcome> {
+    if (this.#draining) throw new LockError('DRAINING')
+    const { resourceNames, processId, mark } = command
+    const deadline = performance.now() + waitMs
+    const { ticket } = await this.#store.submit({ kind: 'enqueue', resourceNames, processId, mark })
+    const waiter = this.#enter(ticket, resourceNames)
+    try {
+      for (;;) {
+        waiter.called = false
+        const outcome = await this.#store.submit({ ...command, ticket })
+        if (outcome.kind === 'granted' && signal?.aborted === true && !outcome.replayed) await this.giveBack(outcome.grants)
+        if (outcome.kind === 'granted') return outcome
+        const left = deadline - performance.now()
+        const stays = signal?.aborted !== true && !this.#draining
+        if (outcome.kind === 'held' && left > 0 && stays) {
+          await this.#sleep(waiter, Math.min(left, this.#untilExpiry(waiter, outcome)), signal)
+          continue
+        }
+        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: mark !== null && stays ? KEEP_PLACE_MS : 0 })
+        if (this.#draining) throw new LockError('DRAINING')
+        return outcome.kind === 'held' ? { ...outcome, queuePosition: position } : outcome
+      }
+    } catch (error) {
+      // The place would otherwise be kept by the signs of life of this instance.
+      if (!(error instanceof LockError && error.code === 'DRAINING')) {
+        await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: 0 }).catch(() => undefined)
+      }
+      throw error
+    } finally {
+      this.#exit(waiter)
+    }
+  }
+
+  /** Releases grants whose caller is gone. What fails to be released ends with its lease. */
+  async giveBack(grants: readonly Grant[]): Promise<void> {
+    const releases = grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null }) as const)
+    await this.#store.submit({ kind: 'release-many', releases }).catch(() => undefined)
+  }
+
+  /** Wakes everybody, each to leave with `DRAINING`; resolves when all are gone. */
+  async drain(): Promise<void> {
+    this.#draining = true
+    for (const waiter of this.#waiters.values()) waiter.wake()
+    while (this.#waiters.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  #enter(ticket: number, names: readonly string[]): Waiter {
+    const waiter: Waiter = { ticket, names, called: false, wake: () => {} }
+    this.#waiters.set(ticket, waiter)
+    for (const name of names) {
+      const line = this.#lines.get(name) ?? []
+      const place = line.findLastIndex((other) => other < ticket) + 1
+      line.splice(place, 0, ticket)
+      this.#lines.set(name, line)
+    }
+    this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
+    return waiter
+  }
+
+  #exit({ ticket, names }: Waiter): void {
+    this.#waiters.delete(ticket)
+    for (const name of names) {
+      const line = this.#lines.get(name)?.filter((other) => other !== ticket) ?? []
+      if (line.length === 0) this.#lines.delete(name)
+      else this.#lines.set(name, line)
+    }
+    if (this.#waiters.size > 0) return
+    clearInterval(this.#ticking)
+    this.#ticking = undefined
+  }
+
+  #call(ticket: number): void {
+    const waiter = this.#waiters.get(ticket)
+    if (waiter === undefined) return
+    waiter.called = true
+    waiter.wake()
+  }
+
+  /** One sign of life for all, and one question per line: a thousand waiters for a resource cost no more than one. */
+  #tick(): void {
+    this.#store.submit({ kind: 'beat' }).catch(() => undefined)
+    for (const line of this.#lines.values()) if (line[0] !== undefined) this.#call(line[0])
+  }
+
+  /** Only the first of a line watches the lease in its way; the others could not be served when it ends. */
+  #untilExpiry({ ticket, names }: Waiter, { conflicts, at }: Extract<AcquireOutcome, { kind: 'held' }>): number {
+    if (!names.some((name) => this.#lines.get(name)?.[0] === ticket)) return Number.POSITIVE_INFINITY
+    const ends = conflicts.flatMap(({ expiresAt }) => (expiresAt === null ? [] : [expiresAt - at]))
+    return Math.max(1, Math.min(...ends))
+  }
+
+  #sleep(waiter: Waiter, ms: number, signal: AbortSignal | undefined): Promise<void> {
+    if (waiter.called || this.#draining || signal?.aborted === true) return Promise.resolve()
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', wake)
+        waiter.wake = () => {}
+        resolve()
+      }
+      const timer = setTimeout(wake, Math.min(ms, 2 ** 31 - 1))
+      signal?.addEventListener('abort', wake)
+      waiter.wake = wake
+    })
+  }
+}

@@ -1,0 +1,71 @@
+import pg from 'pg'
+import type { Turn } from './waiting.js'
+
+const RECONNECT_MS = 250
+
+export interface ListenerOptions {
+  readonly url: string
+  readonly instance: string
+  readonly onTurn: (ticket: number) => void
+  readonly onError: (error: Error) => void
+}
+
+/**
+ * Carries the news of a turn from the instance that freed a resource to the one where the first in line waits, by NOTIFY on
+ * a connection of its own. A hint only: while the connection is down nothing is carried, and waiters ask by themselves.
+ */
+export class Listener implements AsyncDisposable {
+  readonly #options: ListenerOptions
+  #client: pg.Client | undefined
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    const client = new pg.Client({
+      connectionString: this.#options.url,
+      connectionTimeoutMillis: 3000,
+      keepAlive: true,
+      application_name: 'resource-lock-manager listener'
+    })
+    client.on('error', this.#options.onError)
+    client.on('notification', ({ payload }) => this.#options.onTurn(Number(payload)))
+    client.on('end', () => this.#startAgain())
+    this.#client = client
+    await client.connect()
+    await client.query(`listen ${channelOf(this.#options.instance)}`)
+  }
+
+  call({ instance, ticket }: Turn): void {
+    if (instance === this.#options.instance) {
+      setImmediate(() => this.#options.onTurn(ticket))
+      return
+    }
+    this.#client?.query('select pg_notify($1, $2)', [channelOf(instance), String(ticket)]).catch(this.#options.onError)
+  }
+
+  #startAgain(): void {
+    if (this.#closed || this.#timer !== undefined) return
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.start().catch((error: unknown) => {
+        this.#options.onError(error instanceof Error ? error : new Error(String(error)))
+        this.#startAgain()
+      })
+    }, RECONNECT_MS)
+    this.#timer.unref()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    await this.#client?.end().catch(() => undefined)
+  }
+}
+
+function channelOf(instance: string): string {
+  return `rlm_${instance}`
+}

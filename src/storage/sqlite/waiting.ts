@@ -1,0 +1,156 @@
+import { sql, type Expression, type SqlBool } from 'kysely'
+import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome } from '../../locks/commands.js'
+import type { EpochMs, ProcessId, ResourceName } from '../../locks/lock.js'
+import { statement } from '../statement.js'
+import type { SqliteContext } from './context.js'
+import { prepare } from './prepared.js'
+
+export type Line = ReturnType<typeof waiting>
+
+/**
+ * The queues on SQLite. One process serves the file, so that every waiter is one of its own: those that an earlier process
+ * left are removed at start, and the largest ticket is kept in memory.
+ */
+export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number) => void) {
+  database.exec('delete from lock_waiters')
+  let lastTicket = 0
+  /** Rows that may be there; while it is 0, nobody needs to look. */
+  let rows = 0
+
+  const firstBefore = prepare<{ name: string; ticket: number; now: number }, { ticket: number; process_id: string }>(
+    database,
+    statement((arg) =>
+      db
+        .selectFrom('lock_waiters')
+        .select(['ticket', 'process_id'])
+        .where('resource_name', '=', arg('name'))
+        .where('ticket', '<', arg('ticket'))
+        .where(isLive(arg('now')))
+        .orderBy('ticket')
+        .limit(sql.lit(1))
+    )
+  )
+  const countBefore = prepare<{ name: string; ticket: number; now: number }, { waiters: number }>(
+    database,
+    statement((arg) =>
+      db
+        .selectFrom('lock_waiters')
+        .select(({ fn }) => fn.countAll<number>().as('waiters'))
+        .where('resource_name', '=', arg('name'))
+        .where('ticket', '<', arg('ticket'))
+        .where(isLive(arg('now')))
+    )
+  )
+  const insert = prepare<{ name: string; ticket: number; process: string; id: string | null; fingerprint: string | null }>(
+    database,
+    statement((arg) =>
+      db.insertInto('lock_waiters').values({
+        resource_name: arg('name'),
+        ticket: arg('ticket'),
+        process_id: arg('process'),
+        instance: sql.lit(''),
+        request_id: arg('id'),
+        fingerprint: arg('fingerprint')
+      })
+    )
+  )
+  const comeBack = prepare<{ id: string; fingerprint: string; now: number }, { ticket: number }>(
+    database,
+    statement((arg) =>
+      db
+        .updateTable('lock_waiters')
+        .set({ lease_until: null })
+        .where('request_id', '=', arg('id'))
+        .where('fingerprint', '=', arg('fingerprint'))
+        .where('lease_until', '>', arg('now'))
+        .returning('ticket')
+    )
+  )
+  const namesOf = prepare<{ ticket: number }, { resource_name: string }>(
+    database,
+    statement((arg) => db.selectFrom('lock_waiters').select('resource_name').where('ticket', '=', arg('ticket')))
+  )
+  const keep = prepare<{ ticket: number; until: number }>(
+    database,
+    statement((arg) => db.updateTable('lock_waiters').set({ lease_until: arg('until') }).where('ticket', '=', arg('ticket')))
+  )
+  const remove = prepare<{ ticket: number }>(database, statement((arg) => db.deleteFrom('lock_waiters').where('ticket', '=', arg('ticket'))))
+  const removeDead = prepare<{ now: number }>(
+    database,
+    statement((arg) => db.deleteFrom('lock_waiters').where('lease_until', '<=', arg('now')))
+  )
+
+  const everybody = Number.MAX_SAFE_INTEGER
+
+  /** Tells the first in line that its turn may have come, once the transaction has committed. */
+  function callFirst(name: string, now: EpochMs): void {
+    if (rows === 0) return
+    const first = firstBefore.get({ name, ticket: everybody, now })
+    if (first !== undefined) setImmediate(() => onTurn(first.ticket))
+  }
+
+  function giveUp(ticket: number, now: EpochMs): void {
+    const names = namesOf.all({ ticket })
+    rows -= remove.run({ ticket })
+    for (const { resource_name } of names) callFirst(resource_name, now)
+  }
+
+  return {
+    callFirst,
+
+    count: (name: string, now: EpochMs): number =>
+      rows === 0 ? 0 : (countBefore.get({ name, ticket: everybody, now })?.waiters ?? 0),
+
+    /** For whom a resource is kept, as seen from that place in line. */
+    ahead(name: ResourceName, ticket: number | null, now: EpochMs): Conflict | undefined {
+      if (rows === 0) return undefined
+      const first = firstBefore.get({ name, ticket: ticket ?? everybody, now })
+      if (first === undefined) return undefined
+      return { resourceName: name, processId: first.process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null }
+    },
+
+    /** The ticket was served: the next in line should know how long the new grant lasts. */
+    serve: (ticket: number | null, now: EpochMs): void => {
+      if (ticket !== null) giveUp(ticket, now)
+    },
+
+    enqueue({ resourceNames, processId, mark }: EnqueueCommand, now: EpochMs): EnqueueOutcome {
+      const kept = mark === null || rows === 0 ? undefined : comeBack.get({ ...mark, now })
+      if (kept !== undefined) return { kind: 'enqueued', ticket: kept.ticket }
+      const ticket = (lastTicket += 1)
+      for (const name of resourceNames) {
+        insert.run({ name, ticket, process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null })
+      }
+      rows += resourceNames.length
+      return { kind: 'enqueued', ticket }
+    },
+
+    leave({ tickets, keepMs }: LeaveCommand, now: EpochMs): LeaveOutcome {
+      const [first] = tickets
+      const lines = first === undefined ? [] : namesOf.all({ ticket: first })
+      const places = lines.map(({ resource_name: name }) => (countBefore.get({ name, ticket: first ?? 0, now })?.waiters ?? 0) + 1)
+      for (const ticket of tickets) {
+        if (keepMs > 0) keep.run({ ticket, until: now + keepMs })
+        else giveUp(ticket, now)
+      }
+      return { kind: 'left', position: Math.max(0, ...places) }
+    },
+
+    beat: (): BeatOutcome => ({ kind: 'beaten' }),
+
+    /** Removes places that nobody came back to. */
+    sweep(now: EpochMs): void {
+      if (rows > 0) rows -= removeDead.run({ now })
+    },
+
+    /** After a rollback the count in memory may be too small: from then on the table is asked. */
+    distrust(): void {
+      rows = Number.POSITIVE_INFINITY
+    }
+  }
+}
+
+/** Nobody but this process serves the file, so that only a kept place can come to an end by itself. */
+function isLive(now: Expression<number>): Expression<SqlBool> {
+  return sql<SqlBool>`(lease_until is null or lease_until > ${now})`
+}
