@@ -111,6 +111,8 @@ function describe({ keyword, params, message }: FastifySchemaValidationError, lo
       return ofType(String(params['type']), loc)
     case 'format':
       return { type: 'value_error', loc, msg: `Input ${faultOfCharacters(String(value)) ?? 'is not valid'}` }
+    case 'pattern':
+      return { type: 'string_pattern_mismatch', loc, msg: `String should match pattern '${String(params['pattern'])}'` }
     case 'minLength':
       return { type: 'string_too_short', loc, msg: `String should have at least ${limit} character${limit === '1' ? '' : 's'}` }
     case 'maxLength':

@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { AcquireOutcome, Conflict, NotHeldReason } from '../locks/commands.js'
 import { ttlFromSeconds, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
+import type { LockEvent } from '../locks/lock-store.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from './time.js'
 
 /** The frame of every answer 200. */
@@ -60,6 +61,10 @@ export function notHeldBody(resourceName: string, processId: string, reason: Not
     code: 'LOCK_NOT_HELD' as const,
     reason
   }
+}
+
+export function eventBody({ eventId, kind, at, resourceName, processId, lockId, reason }: LockEvent) {
+  return { event_id: eventId, event: kind, at: isoTime(at), resource_name: resourceName, process_id: processId, lock_id: lockId, reason }
 }
 
 export const REQUEST_ID_REUSED = {

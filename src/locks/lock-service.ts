@@ -1,4 +1,5 @@
-import type { AcquireCommand, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
+import type { AcquireCommand, Command, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
+import { EventFeed, type FeedItem } from './event-feed.js'
 import { fingerprintOf } from './fingerprint.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
@@ -50,11 +51,13 @@ export class LockService {
   readonly #store: LockStore
   readonly #options: LockServiceOptions
   readonly #waitingRoom: WaitingRoom
+  readonly #feed: EventFeed
 
   constructor(store: LockStore, options: LockServiceOptions) {
     this.#store = store
     this.#options = options
     this.#waitingRoom = new WaitingRoom(store)
+    this.#feed = new EventFeed(store)
   }
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
@@ -68,7 +71,7 @@ export class LockService {
       mark: requestId === undefined ? null : { id: requestId, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata }) },
       ticket: null
     }
-    let outcome: RequestOutcome = await this.#store.submit(command)
+    let outcome: RequestOutcome = await this.#submit(command)
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
     if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
     if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
@@ -76,7 +79,7 @@ export class LockService {
   }
 
   async release({ resourceName, processId, lockId }: HeldLock): Promise<ReleaseOutcome> {
-    const outcome = await this.#store.submit(releaseOf(resourceName, processId, lockId))
+    const outcome = await this.#submit(releaseOf(resourceName, processId, lockId))
     if (outcome.kind === 'released') this.statistics.count('releases')
     return outcome
   }
@@ -84,7 +87,7 @@ export class LockService {
   /** In the order of the names, in one transaction; what is not held does not keep the others from being released. */
   async releaseMany(resourceNames: readonly ResourceName[], processId: ProcessId): Promise<readonly ReleaseOutcome[]> {
     const releases = resourceNames.map((name) => releaseOf(name, processId, undefined))
-    const { outcomes } = await this.#store.submit({ kind: 'release-many', releases })
+    const { outcomes } = await this.#submit({ kind: 'release-many', releases })
     this.statistics.count('releases', releasedAmong(outcomes).length)
     return outcomes
   }
@@ -98,7 +101,7 @@ export class LockService {
 
   /** @param ttlMs from now; undefined takes the lease with which the grant was made. */
   async renew(lock: HeldLock, ttlMs: TtlMs | undefined): Promise<RenewOutcome> {
-    const outcome = await this.#store.submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, ttlMs })
+    const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, ttlMs })
     if (outcome.kind === 'renewed') this.statistics.count('renewals')
     return outcome
   }
@@ -107,7 +110,7 @@ export class LockService {
   async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined): Promise<Renewals> {
     const all: Renewals[number][] = []
     for (let after = ''; ; ) {
-      const { renewals } = await this.#store.submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE })
+      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE })
       all.push(...renewals)
       this.statistics.count('renewals', renewals.length)
       const last = renewals.at(-1)
@@ -118,7 +121,7 @@ export class LockService {
 
   /** Takes a grant away from whoever holds it. `changed`: the lock id that was given is no longer that of the valid grant. */
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined): Promise<ForceReleaseOutcome> {
-    const outcome = await this.#store.submit(releaseOf(resourceName, null, lockId, reason))
+    const outcome = await this.#submit(releaseOf(resourceName, null, lockId, reason))
     if (outcome.kind === 'released') this.statistics.count('forcedReleases')
     return outcome.kind === 'not-held' && outcome.reason === 'held_by_other' ? { kind: 'changed' } : outcome
   }
@@ -131,7 +134,7 @@ export class LockService {
   }
 
   inspect(resourceName: ResourceName): Promise<InspectOutcome> {
-    return this.#store.submit({ kind: 'inspect', resourceName })
+    return this.#submit({ kind: 'inspect', resourceName })
   }
 
   list(query: ListQuery): Promise<ListPage> {
@@ -140,6 +143,11 @@ export class LockService {
 
   count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
     return this.#store.count(query)
+  }
+
+  /** How many places in line there are on the whole database. */
+  countWaiters(): Promise<number> {
+    return this.#store.countWaiters()
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {
@@ -156,14 +164,26 @@ export class LockService {
     return this.#waitingRoom.size
   }
 
-  /** Answers everybody who waits with `DRAINING`, and gives their places up; nobody can wait from now on. */
+  /** The history as it is written, see {@link EventFeed.watch}. */
+  watch(prefix: string, after: number | null, quietMs: number): AsyncGenerator<FeedItem> {
+    return this.#feed.watch(prefix, after, quietMs)
+  }
+
+  /** Answers everybody who waits with `DRAINING`, gives their places up and ends all watching; nobody can wait from now on. */
   drain(): Promise<void> {
+    this.#feed.close()
     return this.#waitingRoom.drain()
   }
 
   /** Rejects with a LockError when locks can be neither taken nor read. */
   checkDatabase(): Promise<void> {
     return this.#store.ping()
+  }
+
+  async #submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
+    const outcome = await this.#store.submit(command)
+    this.#feed.poke()
+    return outcome
   }
 
   /** Ends listed grants bite by bite, each by its number, so that a later grant of the same name is left alone. */
@@ -175,7 +195,7 @@ export class LockService {
     for (let after: string | null = null; ; ) {
       const { grants, more } = await this.#store.list({ ...which, after, limit: BITE })
       if (grants.length > 0) {
-        const { outcomes } = await this.#store.submit({ kind: 'release-many', releases: grants.map(releaseIt) })
+        const { outcomes } = await this.#submit({ kind: 'release-many', releases: grants.map(releaseIt) })
         released.push(...releasedAmong(outcomes))
       }
       if (!more) return released

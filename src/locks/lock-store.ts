@@ -84,8 +84,28 @@ export interface LockStore extends AsyncDisposable {
   /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
   count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number>
 
+  /** How many places in line are taken, of requests that wait and of those that may come back for theirs. */
+  countWaiters(): Promise<number>
+
   /** One page of the history; empty where none is kept. */
   history(query: HistoryQuery): Promise<HistoryPage>
+
+  /** Whether a history is kept at all. */
+  readonly keepsHistory: boolean
+
+  /** The id of the newest event; 0 where there is none. */
+  newestEvent(): Promise<number>
+
+  /** Whether events after that one may have been removed for their age. */
+  isForgotten(eventId: number): Promise<boolean>
+
+  /**
+   * The events that follow after one, oldest first.
+   *
+   * @param until `settled` stops before an event that another transaction may still precede, so that whoever reads on from the
+   * last one misses nothing; to be asked by one reader at a time.
+   */
+  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage>
 
   /** Resolves when the database answers a query and can take writes. */
   ping(): Promise<void>

@@ -1,6 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Expression, Kysely, SqlBool } from 'kysely'
-import { sql } from 'kysely'
+import { sql, type Expression, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { ListPage, ListQuery } from '../locks/lock-store.js'
 import { GRANT_COLUMNS, grantFromRow } from './rows.js'
 import type { Tables } from './tables.js'
@@ -71,4 +70,10 @@ export function endOfPrefix(prefix: string): string | undefined {
   // Surrogates are no characters of their own.
   const next = last + 1 === 0xd800 ? 0xe000 : last + 1
   return String.fromCodePoint(...points, next)
+}
+
+/** @param live whether the row `w` still waits. */
+export async function countWaiters(db: Kysely<Tables>, live: RawBuilder<unknown>): Promise<number> {
+  const { rows } = await sql<{ waiters: number }>`select count(*) as waiters from lock_waiters w where ${live}`.execute(db)
+  return rows[0]?.waiters ?? 0
 }

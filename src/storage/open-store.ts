@@ -7,7 +7,8 @@ import { toLockError as postgresError } from './postgres/errors.js'
 import { PostgresExecutor } from './postgres/executor.js'
 import { Listener } from './postgres/listener.js'
 import { openPostgres } from './postgres/open-postgres.js'
-import { CLOCK_ONCE } from './postgres/sql.js'
+import { CLOCK_ONCE, LIVE } from './postgres/sql.js'
+import { countWaiters } from './list.js'
 import { SqlLockStore, type SqlBackend } from './sql-lock-store.js'
 import { toLockError as sqliteError } from './sqlite/errors.js'
 import { SqliteExecutor } from './sqlite/executor.js'
@@ -71,6 +72,8 @@ async function sqliteBackend(file: string, { clock = Date.now, keepHistoryMs = K
     return {
       db,
       turns,
+      countWaiters: () => countWaiters(db, sql`lease_until is null or lease_until > ${clock()}`),
+      keepsHistory: keepHistoryMs > 0,
       executor: new SqliteExecutor(database, db, {
         clock,
         keepHistoryMs,
@@ -111,6 +114,8 @@ async function postgresBackend(url: string, options: StoreOptions): Promise<SqlB
     return {
       db,
       turns,
+      countWaiters: () => countWaiters(db, LIVE),
+      keepsHistory: keepHistoryMs > 0,
       executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random, instance, call: (turn) => listener.call(turn) }),
       now: () => CLOCK_ONCE,
       countAtOnce: Number.MAX_SAFE_INTEGER,

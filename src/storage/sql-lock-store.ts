@@ -1,15 +1,17 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
 import { Batcher, type BatchExecutor, type BatcherLimits } from './batcher.js'
-import { readHistory } from './history.js'
+import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'
 
 /** What a database brings along; everything that differs between databases lies behind it. */
 export interface SqlBackend extends ListContext, AsyncDisposable {
   readonly executor: BatchExecutor
+  readonly keepsHistory: boolean
   readonly warnings: readonly string[]
   /** Who is told that the turn of a waiter of this instance may have come. */
   readonly turns: { listener: (ticket: number) => void }
+  readonly countWaiters: () => Promise<number>
   /** Rejects with a LockError when the database is away or takes no writes. */
   ping(): Promise<void>
   /** Turns what a query threw into a LockError, where it is one. */
@@ -20,10 +22,12 @@ export interface SqlBackend extends ListContext, AsyncDisposable {
 export class SqlLockStore implements LockStore {
   readonly #backend: SqlBackend
   readonly #batcher: Batcher
+  readonly #events: EventReader
 
   constructor(backend: SqlBackend, limits: BatcherLimits) {
     this.#backend = backend
     this.#batcher = new Batcher(backend.executor, limits)
+    this.#events = new EventReader(backend.db, !backend.executor.sequential)
   }
 
   /** What an operator should know about this database, in sentences. */
@@ -47,8 +51,28 @@ export class SqlLockStore implements LockStore {
     return this.#read(countLocks(this.#backend, query))
   }
 
+  countWaiters(): Promise<number> {
+    return this.#read(this.#backend.countWaiters())
+  }
+
   history(query: HistoryQuery): Promise<HistoryPage> {
     return this.#read(readHistory(this.#backend.db, query))
+  }
+
+  get keepsHistory(): boolean {
+    return this.#backend.keepsHistory
+  }
+
+  newestEvent(): Promise<number> {
+    return this.#read(newestEvent(this.#backend.db))
+  }
+
+  isForgotten(eventId: number): Promise<boolean> {
+    return this.#read(isForgotten(this.#backend.db, eventId))
+  }
+
+  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage> {
+    return this.#read(until === 'settled' ? this.#events.settledAfter(eventId, limit) : this.#events.after(eventId, limit))
   }
 
   ping(): Promise<void> {

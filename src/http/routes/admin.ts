@@ -1,9 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { LockService } from '../../locks/lock-service.js'
-import type { LockEvent } from '../../locks/lock-store.js'
 import { eventFromCursor, toCursor } from '../cursor.js'
 import { adminSchemas as schemas } from '../schemas/admin.js'
-import { grantBody, success } from '../shapes.js'
+import { eventBody, grantBody, success } from '../shapes.js'
 import { isoTime } from '../time.js'
 
 export interface AdminRoutesOptions {
@@ -54,7 +53,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
     return success('Retrieved statistics', {
       held: await locks.count({ prefix: '', processId: null }),
-      waiters: 0,
+      waiters: await locks.countWaiters(),
       grants,
       conflicts,
       releases,
@@ -66,8 +65,4 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
   })
 
   done()
-}
-
-function eventBody({ eventId, kind, at, resourceName, processId, lockId, reason }: LockEvent) {
-  return { event_id: eventId, event: kind, at: isoTime(at), resource_name: resourceName, process_id: processId, lock_id: lockId, reason }
 }

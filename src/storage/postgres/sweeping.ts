@@ -88,6 +88,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
       delete from lock_events
       where id in (select id from lock_events order by id limit ${arg('bite')} for update skip locked)
         and at < ${CLOCK_ONCE} - ${arg('before')}::bigint
+        and id < (select max(id) from lock_events)
       returning 1 as one`
   )
 

@@ -61,6 +61,8 @@ export function sweeping({ database, db, look, tell }: SqliteContext, keepHistor
         .deleteFrom('lock_events')
         .where('id', 'in', (eb) => eb.selectFrom('lock_events').select('id').orderBy('id').limit(arg('bite')))
         .where('at', '<', arg('before'))
+        // The newest stays: without it, ids would begin anew.
+        .where('id', '<', (eb) => eb.selectFrom('lock_events').select(({ fn }) => fn.max('id').as('newest')))
     )
   )
 

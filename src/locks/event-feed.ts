@@ -1,0 +1,166 @@
+import type { LockEvent, LockStore } from './lock-store.js'
+
+/** How often the history is read for what other instances did, in milliseconds, while anybody watches. */
+const POLL_MS = 250
+/** How soon it is read after something happened on this instance. */
+const SOON_MS = 10
+/** Events that are kept in memory, so that many watchers cost one reading. */
+const RECENT = 1000
+const PAGE = 500
+
+/** A watcher that is further behind than this is sent away: it would not catch up, and may come back with its last id. */
+const MOST_BEHIND = 10_000
+
+export type FeedItem =
+  | { readonly kind: 'event'; readonly event: LockEvent }
+  /** Nothing happened for a while. */
+  | { readonly kind: 'quiet' }
+  /** The last item: why no more will come. */
+  | { readonly kind: 'end'; readonly reason: 'too_old' | 'too_slow' | 'draining' | 'no_history' }
+
+/** Hands the history out as it is written, by whichever instance, to any number of watchers, in order and without gaps. */
+export class EventFeed {
+  readonly #store: LockStore
+  readonly #wakers = new Set<() => void>()
+  #recent: LockEvent[] = []
+  /** The newest event that was handed out; undefined while nobody watches. */
+  #position: number | undefined
+  #starting: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+  #watchers = 0
+  /** A reading is due in a moment. */
+  #soon = false
+  #closed = false
+
+  constructor(store: LockStore) {
+    this.#store = store
+  }
+
+  /** To be called when something was written here, so that watchers need not wait for the next poll. */
+  poke(): void {
+    if (this.#watchers > 0) this.#schedule(SOON_MS)
+  }
+
+  /** Ends all watching. */
+  close(): void {
+    this.#closed = true
+    this.#wakeAll()
+  }
+
+  /**
+   * @param after the id of the last event that the watcher has seen; null begins with what happens from now on.
+   * @param quietMs after so long without an event, a `quiet` item is given.
+   */
+  async *watch(prefix: string, after: number | null, quietMs: number): AsyncGenerator<FeedItem> {
+    if (!this.#store.keepsHistory) {
+      yield { kind: 'end', reason: 'no_history' }
+      return
+    }
+    this.#watchers += 1
+    try {
+      await this.#start()
+      let position = after ?? this.#position ?? 0
+      if (after !== null && (await this.#store.isForgotten(after))) {
+        yield { kind: 'end', reason: 'too_old' }
+        return
+      }
+      /** Whoever comes back after a while may be far behind at first; afterwards it may not fall back so far. */
+      let caughtUp = false
+      // So that the other side knows at once that it is connected.
+      yield { kind: 'quiet' }
+      for (;;) {
+        if (this.#closed) {
+          yield { kind: 'end', reason: 'draining' }
+          return
+        }
+        caughtUp ||= position >= (this.#position ?? 0)
+        if (caughtUp && (this.#position ?? 0) - position > MOST_BEHIND) {
+          yield { kind: 'end', reason: 'too_slow' }
+          return
+        }
+        const events = await this.#next(position)
+        for (const event of events) {
+          position = event.eventId
+          if (event.resourceName.startsWith(prefix)) yield { kind: 'event', event }
+        }
+        if (events.length === 0 && !(await this.#sleep(quietMs))) yield { kind: 'quiet' }
+      }
+    } finally {
+      this.#watchers -= 1
+      if (this.#watchers === 0) this.#stop()
+    }
+  }
+
+  /** What follows after that event: from memory where it reaches back so far, else from the database. */
+  async #next(position: number): Promise<readonly LockEvent[]> {
+    const newest = this.#position ?? 0
+    if (position >= newest) return []
+    const oldest = this.#recent[0]?.eventId
+    if (oldest !== undefined && position >= oldest - 1) return this.#recent.filter(({ eventId }) => eventId > position)
+    const { events } = await this.#store.eventsAfter(position, PAGE)
+    return events.filter(({ eventId }) => eventId <= newest)
+  }
+
+  async #start(): Promise<void> {
+    this.#starting ??= this.#store.newestEvent().then((newest) => {
+      this.#position = newest
+      this.#schedule(POLL_MS)
+    })
+    await this.#starting
+  }
+
+  #stop(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#starting = undefined
+    this.#position = undefined
+    this.#recent = []
+  }
+
+  #schedule(ms: number): void {
+    if (this.#position === undefined || this.#closed) return
+    if (ms === SOON_MS && this.#soon) return
+    this.#soon = ms === SOON_MS
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.#soon = false
+      void this.#read()
+    }, ms)
+  }
+
+  async #read(): Promise<void> {
+    const from = this.#position
+    if (from === undefined) return
+    // While the database is away the watchers hear nothing, and miss nothing.
+    const { events, more } = await this.#store.eventsAfter(from, PAGE, 'settled').catch(() => ({ events: [], more: false }))
+    const last = events.at(-1)
+    if (this.#position !== from) return
+    if (last !== undefined) {
+      this.#position = last.eventId
+      this.#recent = [...this.#recent, ...events].slice(-RECENT)
+      this.#wakeAll()
+    }
+    this.#schedule(more ? 0 : POLL_MS)
+  }
+
+  /** False when the time passed without a wake. */
+  #sleep(ms: number): Promise<boolean> {
+    if (this.#closed) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer)
+        this.#wakers.delete(wake)
+        resolve(true)
+      }
+      const timer = setTimeout(() => {
+        this.#wakers.delete(wake)
+        resolve(false)
+      }, ms)
+      this.#wakers.add(wake)
+    })
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#wakers) wake()
+  }
+}
