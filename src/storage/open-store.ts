@@ -2,14 +2,14 @@ import { sql } from 'kysely'
 import { LockError } from '../locks/errors.js'
 import { parseDatabaseUrl, type DatabaseLocation } from './database-url.js'
 import { migrateToLatest } from './migrator.js'
-import { toLockError as postgresError } from './postgres/errors.js'
+import { sqlStateOf, toLockError as postgresError } from './postgres/errors.js'
 import { PostgresExecutor } from './postgres/executor.js'
-import { openPostgres } from './postgres/open-postgres.js'
+import { asStartupError as postgresStartupError, openPostgres, type OpenPostgres } from './postgres/open-postgres.js'
 import { CLOCK_ONCE } from './postgres/statements.js'
 import { SqlLockStore, type SqlBackend } from './sql-lock-store.js'
 import { toLockError as sqliteError } from './sqlite/errors.js'
 import { SqliteExecutor } from './sqlite/executor.js'
-import { openSqlite } from './sqlite/open-sqlite.js'
+import { asStartupError as sqliteStartupError, openSqlite, type OpenSqlite } from './sqlite/open-sqlite.js'
 
 export interface StoreOptions {
   /** See {@link parseDatabaseUrl}. */
@@ -47,10 +47,22 @@ export async function migrateDatabase(databaseUrl: string): Promise<readonly str
   const location = parseDatabaseUrl(databaseUrl)
   if (location.kind === 'sqlite') {
     using opened = openSqlite(location.file, Date.now)
-    return await migrateToLatest(opened.db, 'sqlite')
+    return await migrateSqlite(opened, location.file)
   }
   await using opened = await openPostgres(location.url, 1, () => undefined)
-  return await migrateToLatest(opened.db, 'postgres')
+  return await migratePostgres(opened, location.url)
+}
+
+function migrateSqlite({ db }: OpenSqlite, file: string): Promise<readonly string[]> {
+  return migrateToLatest(db, 'sqlite').catch((error: unknown) => {
+    throw sqliteStartupError(error, file)
+  })
+}
+
+function migratePostgres({ db }: OpenPostgres, url: string): Promise<readonly string[]> {
+  return migrateToLatest(db, 'postgres').catch((error: unknown) => {
+    throw sqlStateOf(error) === undefined ? error : postgresStartupError(error, url)
+  })
 }
 
 function openBackend(location: DatabaseLocation, options: StoreOptions): Promise<SqlBackend> {
@@ -61,7 +73,7 @@ async function sqliteBackend(file: string, { clock = Date.now }: StoreOptions): 
   const opened = openSqlite(file, clock)
   const { database, db, reserve } = opened
   try {
-    await migrateToLatest(db, 'sqlite')
+    await migrateSqlite(opened, file)
     return {
       db,
       executor: new SqliteExecutor(database, db, clock, () => reserve?.giveUp() ?? false),
@@ -91,7 +103,7 @@ async function postgresBackend(url: string, options: StoreOptions): Promise<SqlB
   const opened = await openPostgres(url, lanes, onConnectionError)
   const { batches, db, warnings } = opened
   try {
-    await migrateToLatest(db, 'postgres')
+    await migratePostgres(opened, url)
     return {
       db,
       executor: new PostgresExecutor(batches, db, lanes, random),
