@@ -70,6 +70,11 @@ export class Service implements AsyncDisposable {
     return linesOf(this.stdout)
   }
 
+  /** Resolves when a line of the log has this text; rejects when the process ends without it. */
+  async logged(text: string): Promise<void> {
+    await this.#program.find((stdout) => linesOf(stdout).find(({ msg }) => msg === text))
+  }
+
   /** Sends a signal and goes on. */
   signal(name: NodeJS.Signals): void {
     this.#program.signal(name)
