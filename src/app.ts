@@ -32,6 +32,8 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
     childLoggerFactory: (parent) => parent,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: 10_000,
+    // Whoever still gets through while the server closes is served, not refused in words that the contract does not know.
+    return503OnClosing: false,
     routerOptions: { querystringParser: parseQueryString },
     http: { headersTimeout: 5000 },
     ajv: {

@@ -13,6 +13,9 @@ import { VERSION } from './version.js'
 /** How long requests under way may take once the service was told to stop. */
 const GRACE_MS = 10_000
 
+/** How long of that a client may take to finish sending its request. */
+const PATIENCE_MS = 5000
+
 async function main(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
@@ -46,7 +49,7 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     await listen(app, config)
     sweeper.start()
     return async () => {
-      await app.close()
+      await close(app)
       await sweeper[Symbol.asyncDispose]()
       await store[Symbol.asyncDispose]()
     }
@@ -54,6 +57,16 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     await store[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** Answers what is under way, then lets go of the connections. */
+async function close(app: FastifyInstance): Promise<void> {
+  // A connection that is busy now would otherwise be kept for the client's next request, and keep the server.
+  app.server.keepAliveTimeout = 1
+  // A server that closes no longer looks after half-sent requests.
+  const impatience = setTimeout(() => app.server.closeAllConnections(), PATIENCE_MS)
+  await app.close()
+  clearTimeout(impatience)
 }
 
 async function listen(app: FastifyInstance, { HOST: host, PORT: port }: Config): Promise<void> {

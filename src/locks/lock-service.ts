@@ -175,6 +175,11 @@ export class LockService {
     return this.#waitingRoom.drain()
   }
 
+  /** Whether the service is being stopped. */
+  get draining(): boolean {
+    return this.#waitingRoom.draining
+  }
+
   /** Rejects with a LockError when locks can be neither taken nor read. */
   checkDatabase(): Promise<void> {
     return this.#store.ping()

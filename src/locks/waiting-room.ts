@@ -42,6 +42,10 @@ export class WaitingRoom {
     store.onTurn((ticket) => this.#call(ticket))
   }
 
+  get draining(): boolean {
+    return this.#draining
+  }
+
   get size(): number {
     return this.#waiters.size
   }

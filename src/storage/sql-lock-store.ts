@@ -1,22 +1,9 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
-import { Batcher, type BatchExecutor, type BatcherLimits } from './batcher.js'
+import type { SqlBackend } from './backend.js'
+import { Batcher, type BatcherLimits } from './batcher.js'
 import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
-import { countLocks, listLocks, type ListContext } from './list.js'
-
-/** What a database brings along; everything that differs between databases lies behind it. */
-export interface SqlBackend extends ListContext, AsyncDisposable {
-  readonly executor: BatchExecutor
-  readonly keepsHistory: boolean
-  readonly warnings: readonly string[]
-  /** Who is told that the turn of a waiter of this instance may have come. */
-  readonly turns: { listener: (ticket: number) => void }
-  readonly countWaiters: () => Promise<number>
-  /** Rejects with a LockError when the database is away or takes no writes. */
-  ping(): Promise<void>
-  /** Turns what a query threw into a LockError, where it is one. */
-  toLockError(error: unknown): Error
-}
+import { countLocks, listLocks } from './list.js'
 
 /** Locks in the `resource_locks` table of whichever database the backend speaks to. */
 export class SqlLockStore implements LockStore {

@@ -74,7 +74,8 @@ export function serverUrl(): string {
   return url
 }
 
-async function onServer(url: string, statement: string): Promise<void> {
+/** Runs SQL by its own connection, beside the service. */
+export async function onServer(url: string, statement: string): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

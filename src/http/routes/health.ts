@@ -57,11 +57,11 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
         summary: 'Whether the service can take work',
         response: {
           200: probeBody('ready', 'It can.'),
-          503: probeBody('not ready', 'Send requests elsewhere: the database is away or takes no writes.')
+          503: probeBody('not ready', 'Send requests elsewhere: the database is away or takes no writes, or the service is being stopped.')
         }
       }
     },
-    async (_request, reply) => ((await works()) ? { status: 'ready' as const } : reply.code(503).send({ status: 'not ready' }))
+    async (_request, reply) => (!locks.draining && (await works()) ? { status: 'ready' as const } : reply.code(503).send({ status: 'not ready' }))
   )
 
   done()

@@ -72,7 +72,8 @@ async function examine(pool: pg.Pool): Promise<string[]> {
   return warnings
 }
 
-function asStartupError(error: unknown, url: string): unknown {
+/** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
+export function asStartupError(error: unknown, url: string): unknown {
   if (error instanceof StartupError) return error
   const { hostname, port, pathname } = new URL(url)
   const where = `${hostname || 'localhost'}:${port || '5432'}`
@@ -85,6 +86,8 @@ function asStartupError(error: unknown, url: string): unknown {
     case '28P01':
     case '28000':
       return new StartupError(`PostgreSQL at ${where} refused the user or password in DATABASE_URL.`)
+    case '42501':
+      return new StartupError(`PostgreSQL at ${where} does not let this user make tables in the database '${database}'; grant it CREATE on the schema.`)
     case '57P03':
       return new StartupError(`PostgreSQL at ${where} is still starting up or is shutting down.`)
     case '53300':

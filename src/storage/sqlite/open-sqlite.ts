@@ -32,11 +32,11 @@ export function openSqlite(file: string, clock: () => EpochMs): OpenSqlite {
   }
   try {
     if (!inMemory) cleanUps.push(ownFile(file))
+    if (existsSync(file)) refuseDamaged(file)
     const database = new Database(file, { timeout: 250 })
     cleanUps.push(() => database.close())
     database.pragma('journal_mode = wal')
     database.pragma('synchronous = full')
-    refuseDamaged(database, file)
     const reserve = inMemory ? undefined : new Reserve(file)
     const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) })
     return { database, db, clock, reserve, [Symbol.dispose]: close }
@@ -46,18 +46,27 @@ export function openSqlite(file: string, clock: () => EpochMs): OpenSqlite {
   }
 }
 
-/** A look at every page would take minutes on a large file; the structure of what is read at start is checked at least. */
-function refuseDamaged(database: Database.Database, file: string): void {
-  const large = (database.pragma('page_count', { simple: true }) as number) > 50_000
-  const found = large ? 'ok' : database.pragma('quick_check(1)', { simple: true })
-  if (found !== 'ok') throw damaged(file)
+/**
+ * A look at every page would take minutes on a large file; the structure of what is read at start is checked at least.
+ * A connection that may write would move its log into a damaged file as soon as it is closed.
+ */
+function refuseDamaged(file: string): void {
+  const database = new Database(file, { readonly: true, timeout: 250 })
+  try {
+    const large = (database.pragma('page_count', { simple: true }) as number) > 50_000
+    const found = large ? 'ok' : database.pragma('quick_check(1)', { simple: true })
+    if (found !== 'ok') throw damaged(file)
+  } finally {
+    database.close()
+  }
 }
 
 function damaged(file: string): StartupError {
   return new StartupError(`The SQLite file ${file} is damaged; restore it from a backup. It was left as it is.`)
 }
 
-function asStartupError(error: unknown, file: string): unknown {
+/** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
+export function asStartupError(error: unknown, file: string): unknown {
   const code = codeOf(error)
   if (code === 'SQLITE_NOTADB') return new StartupError(`The file ${file} is not a SQLite database; it was left as it is.`)
   if (code.startsWith('SQLITE_CORRUPT')) return damaged(file)

@@ -1,0 +1,70 @@
+import { randomUUID } from 'node:crypto'
+import { sql, type Kysely } from 'kysely'
+import { LockError } from '../../locks/errors.js'
+import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
+import { countWaiters } from '../list.js'
+import { migrateToLatest } from '../migrator.js'
+import type { Tables } from '../tables.js'
+import { sqlStateOf, toLockError } from './errors.js'
+import { PostgresExecutor } from './executor.js'
+import { Listener } from './listener.js'
+import { asStartupError, openPostgres, type OpenPostgres } from './open-postgres.js'
+import { CLOCK_ONCE, LIVE } from './sql.js'
+
+const LANES = 2
+
+export async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
+  const { lanes = LANES, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
+  const opened = await openPostgres(url, lanes, onConnectionError)
+  const { batches, db, warnings } = opened
+  const turns = { listener: (_ticket: number) => {} }
+  const instance = randomUUID().replaceAll('-', '')
+  const listener = new Listener({ url, instance, onTurn: (ticket) => turns.listener(ticket), onError: onConnectionError })
+  const close = async (): Promise<void> => {
+    await listener[Symbol.asyncDispose]()
+    await opened[Symbol.asyncDispose]()
+  }
+  try {
+    await migrate(opened, url)
+    await listener.start()
+    return {
+      db,
+      turns,
+      now: () => CLOCK_ONCE,
+      countAtOnce: Number.MAX_SAFE_INTEGER,
+      warnings,
+      keepsHistory: keepHistoryMs > 0,
+      executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random, instance, call: (turn) => listener.call(turn) }),
+      countWaiters: () => countWaiters(db, LIVE),
+      toLockError: (error) => toLockError(error, false),
+      ping: () => ping(db),
+      [Symbol.asyncDispose]: close
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Brings a database to the newest version and leaves it again; resolves to the names of the migrations that were run. */
+export async function migratePostgres(url: string): Promise<readonly string[]> {
+  await using opened = await openPostgres(url, 1, () => undefined)
+  return await migrate(opened, url)
+}
+
+async function migrate({ db }: OpenPostgres, url: string): Promise<readonly string[]> {
+  try {
+    return await migrateToLatest(db, 'postgres')
+  } catch (error) {
+    throw sqlStateOf(error) === undefined ? error : asStartupError(error, url)
+  }
+}
+
+async function ping(db: Kysely<Tables>): Promise<void> {
+  try {
+    const { rows } = await sql<{ readonly: string }>`select current_setting('transaction_read_only') as readonly`.execute(db)
+    if (rows[0]?.readonly !== 'off') throw new Error('the server takes no writes')
+  } catch (cause) {
+    throw new LockError('STORAGE_UNAVAILABLE', { cause })
+  }
+}

@@ -1,0 +1,124 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ENDS_WITHIN_MS = 20_000
+
+// The tests run this file from its source, the scripts from dist/.
+const ROOT = new URL(import.meta.url.includes('/dist/test/') ? '../../../' : '../../', import.meta.url)
+
+/** A file of the project, by its path from the top. */
+export const inProject = (path: string): string => fileURLToPath(new URL(path, ROOT))
+
+export interface ProgramOptions {
+  /** The environment, beside what a process needs to run at all; nothing else is inherited. */
+  readonly settings?: Readonly<Record<string, string>>
+  /** The working directory; by default a fresh one that is removed in the end. */
+  readonly cwd?: string
+}
+
+export interface Ending {
+  /** Null when a signal ended the process. */
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A folder for one test, removed with it. */
+export async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'rlm-test-'))
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
+}
+
+/** Runs a compiled program of the project to its end: `runProgram('src/migrate.js')`. It fails after 20 seconds. */
+export async function runProgram(path: string, { settings = {}, cwd }: ProgramOptions = {}): Promise<Ending> {
+  await using folder = cwd === undefined ? await temporaryFolder() : null
+  return await new Program(process.execPath, [inProject(`dist/${path}`)], settings, cwd ?? folder?.path ?? '.').end()
+}
+
+/** A child process and what it said so far. It never outlives this process. */
+export class Program {
+  stdout = ''
+  stderr = ''
+  readonly #child: ChildProcess
+  readonly #ended: Promise<Ending>
+  readonly #readers = new Set<() => void>()
+
+  constructor(command: string, args: readonly string[], settings: Readonly<Record<string, string>>, cwd: string) {
+    const child = spawn(command, args, { cwd, env: { PATH: process.env['PATH'], ...settings }, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = child
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text
+      for (const read of this.#readers) read()
+    })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
+    const orphaned = (): void => this.signal('SIGKILL')
+    process.once('exit', orphaned)
+    this.#ended = new Promise((resolve, reject) => {
+      child.once('error', reject)
+      // `close` and not `exit`: by then everything that it said has been read.
+      child.once('close', (code, signal) => {
+        process.removeListener('exit', orphaned)
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr })
+      })
+    })
+    // Nobody has to wait for the end.
+    this.#ended.catch(() => undefined)
+  }
+
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error('the process did not start')
+    return this.#child.pid
+  }
+
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name)
+  }
+
+  /** Resolves when the process has ended, for whatever reason; after 20 seconds it is killed and the promise rejects. */
+  end(): Promise<Ending> {
+    return this.#within(this.#ended, 'end')
+  }
+
+  /** Resolves to the first thing that is found in the standard output; rejects when the process ends before that. */
+  find<Found>(search: (stdout: string) => Found | undefined): Promise<Found> {
+    let forget: (() => void) | undefined
+    const found = new Promise<Found>((resolve, reject) => {
+      const read = (): void => {
+        const result = search(this.stdout)
+        if (result !== undefined) resolve(result)
+      }
+      this.#readers.add(read)
+      forget = () => this.#readers.delete(read)
+      read()
+      this.#ended.then(({ code, signal }) => reject(this.#failure(`it ended with ${code ?? signal}`)), reject)
+    })
+    return this.#within(found, 'say what was waited for').finally(forget)
+  }
+
+  async #within<Result>(promise: Promise<Result>, what: string): Promise<Result> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        this.signal('SIGKILL')
+        reject(this.#failure(`it did not ${what} within ${ENDS_WITHIN_MS} ms`))
+      }, ENDS_WITHIN_MS)
+    })
+    try {
+      return await Promise.race([promise, late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #failure(why: string): Error {
+    return new Error(`${this.#child.spawnargs.join(' ')}: ${why}\nstdout: ${this.stdout.slice(-2000)}\nstderr: ${this.stderr.slice(-2000)}`)
+  }
+}
