@@ -1,7 +1,8 @@
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { answerClientError } from './http/client-error.js'
 import { docs } from './http/docs.js'
-import { addErrorHandling } from './http/errors.js'
-import { readJson } from './http/json-body.js'
+import { addErrorHandling, answerUnknownPath } from './http/errors.js'
+import { readJson, refuseOtherTypes } from './http/json-body.js'
 import { parseQueryString } from './http/query-string.js'
 import { healthRoutes } from './http/routes/health.js'
 import { lockRoutes } from './http/routes/locks.js'
@@ -28,7 +29,11 @@ export async function buildApp({ locks, maxTtlSeconds, logger }: AppOptions): Pr
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: 10_000,
     routerOptions: { querystringParser: parseQueryString },
-    http: { headersTimeout: 5000 },
+    // Node would look for connections that are over time only every thirty seconds.
+    http: { headersTimeout: 5000, connectionsCheckingInterval: 1000 },
+    clientErrorHandler: answerClientError,
+    // A path that cannot be decoded.
+    frameworkErrors: (_error, _request, reply) => void answerUnknownPath(reply),
     ajv: {
       customOptions: {
         // Fastify's defaults would read null as 0, true as 1 and [5] as 5.
@@ -52,7 +57,8 @@ export async function buildApp({ locks, maxTtlSeconds, logger }: AppOptions): Pr
   }
 
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, readJson)
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJson)
+  app.addContentTypeParser('*', refuseOtherTypes)
   addErrorHandling(app)
   await app.register(docs)
   await app.register(lockRoutes, { locks, maxTtlSeconds })

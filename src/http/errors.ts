@@ -7,6 +7,9 @@ export type ErrorCode =
   | 'RESOURCE_LOCKED'
   | 'LOCK_NOT_HELD'
   | 'NOT_FOUND'
+  | 'BAD_REQUEST'
+  | 'REQUEST_TIMEOUT'
+  | 'HEADERS_TOO_LARGE'
   | 'INVALID_REQUEST'
   | 'PAYLOAD_TOO_LARGE'
   | 'UNSUPPORTED_MEDIA_TYPE'
@@ -14,12 +17,15 @@ export type ErrorCode =
 
 /** The status of every code there is. */
 export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
+  BAD_REQUEST: 400,
   LOCK_NOT_HELD: 404,
   NOT_FOUND: 404,
+  REQUEST_TIMEOUT: 408,
   RESOURCE_LOCKED: 409,
   PAYLOAD_TOO_LARGE: 413,
   UNSUPPORTED_MEDIA_TYPE: 415,
   INVALID_REQUEST: 422,
+  HEADERS_TOO_LARGE: 431,
   INTERNAL: 500,
   STORAGE_UNAVAILABLE: 503,
   OUTCOME_UNKNOWN: 503,
@@ -51,7 +57,11 @@ const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1,
 
 export function addErrorHandling(app: FastifyInstance): void {
   app.setErrorHandler(answerError)
-  app.setNotFoundHandler((_request, reply) => send(reply, 'NOT_FOUND', 'Not Found'))
+  app.setNotFoundHandler((_request, reply) => answerUnknownPath(reply))
+}
+
+export function answerUnknownPath(reply: FastifyReply): FastifyReply {
+  return send(reply, 'NOT_FOUND', 'Not Found')
 }
 
 function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {

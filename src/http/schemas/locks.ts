@@ -132,6 +132,7 @@ export function lockSchemas(maxTtlSeconds: number) {
         ),
         404: LOCK_NOT_HELD,
         422: InvalidRequest,
+        ...BODY_FAULTS,
         ...STORAGE_FAULTS
       }
     },
