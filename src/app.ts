@@ -1,7 +1,8 @@
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { answerClientError } from './http/client-error.js'
 import { docs } from './http/docs.js'
-import { addErrorHandling } from './http/errors.js'
-import { readJson } from './http/json-body.js'
+import { addErrorHandling, answerUnknownPath } from './http/errors.js'
+import { readJson, refuseOtherTypes } from './http/json-body.js'
 import { parseQueryString } from './http/query-string.js'
 import { adminRoutes } from './http/routes/admin.js'
 import { healthRoutes } from './http/routes/health.js'
@@ -35,7 +36,11 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
     // Whoever still gets through while the server closes is served, not refused in words that the contract does not know.
     return503OnClosing: false,
     routerOptions: { querystringParser: parseQueryString },
-    http: { headersTimeout: 5000 },
+    // Node would look for connections that are over time only every thirty seconds.
+    http: { headersTimeout: 5000, connectionsCheckingInterval: 1000 },
+    clientErrorHandler: answerClientError,
+    // A path that cannot be decoded.
+    frameworkErrors: (_error, _request, reply) => void answerUnknownPath(reply),
     ajv: {
       customOptions: {
         // Fastify's defaults would read null as 0, true as 1 and [5] as 5.
@@ -59,7 +64,8 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
   }
 
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, readJson)
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJson)
+  app.addContentTypeParser('*', refuseOtherTypes)
   addErrorHandling(app)
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())

@@ -21,8 +21,8 @@ const setting = <Schema extends TSchema>(schema: Schema, fallback: string | unde
 
 FormatRegistry.Set('host', (text) => isIP(text) !== 0 || /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text))
 
-/** Every setting, its default and its range. Nowhere else is a default written. */
-const SETTINGS = {
+/** Every setting, its default and its range. Nowhere else is a default decided; `.env.example` tells what each means. */
+export const SETTINGS = {
   DATABASE_URL: { ...setting(Type.String({ minLength: 1 }), 'sqlite:///./resource_locks.db', 'a sqlite: or postgres:// URL'), secret: true },
   HOST: setting(Type.String({ format: 'host' }), '127.0.0.1', 'an IP address or host name to listen on'),
   PORT: setting(Type.Integer({ minimum: 0, maximum: 65_535 }), '8000', 'a port number, 0 to 65535 (0 takes any free one)'),

@@ -9,6 +9,9 @@ export type ErrorCode =
   | 'LOCK_CHANGED'
   | 'REQUEST_ID_REUSED'
   | 'NOT_FOUND'
+  | 'BAD_REQUEST'
+  | 'REQUEST_TIMEOUT'
+  | 'HEADERS_TOO_LARGE'
   | 'INVALID_REQUEST'
   | 'PAYLOAD_TOO_LARGE'
   | 'UNSUPPORTED_MEDIA_TYPE'
@@ -16,14 +19,17 @@ export type ErrorCode =
 
 /** The status of every code there is. */
 export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
+  BAD_REQUEST: 400,
   LOCK_NOT_HELD: 404,
   NOT_FOUND: 404,
+  REQUEST_TIMEOUT: 408,
   RESOURCE_LOCKED: 409,
   LOCK_CHANGED: 409,
   REQUEST_ID_REUSED: 409,
   PAYLOAD_TOO_LARGE: 413,
   UNSUPPORTED_MEDIA_TYPE: 415,
   INVALID_REQUEST: 422,
+  HEADERS_TOO_LARGE: 431,
   INTERNAL: 500,
   STORAGE_UNAVAILABLE: 503,
   OUTCOME_UNKNOWN: 503,
@@ -55,7 +61,11 @@ const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1,
 
 export function addErrorHandling(app: FastifyInstance): void {
   app.setErrorHandler(answerError)
-  app.setNotFoundHandler((_request, reply) => send(reply, 'NOT_FOUND', 'Not Found'))
+  app.setNotFoundHandler((_request, reply) => answerUnknownPath(reply))
+}
+
+export function answerUnknownPath(reply: FastifyReply): FastifyReply {
+  return send(reply, 'NOT_FOUND', 'Not Found')
 }
 
 function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -1,12 +1,18 @@
-import type { FastifyRequest } from 'fastify'
+import { isUtf8 } from 'node:buffer'
+import { errorCodes, type FastifyRequest } from 'fastify'
 import { InvalidRequestError } from './errors.js'
+
+type Done = (error: Error | null, body?: unknown) => void
 
 /**
  * Reads a JSON body. An empty one counts as none, since many clients name a content type on calls without a body.
  * `__proto__` is refused rather than dropped.
  */
-export function readJson(_request: FastifyRequest, text: string, done: (error: Error | null, body?: unknown) => void): void {
-  if (text === '') return done(null, undefined)
+export function readJson(_request: FastifyRequest, bytes: Buffer, done: Done): void {
+  if (bytes.length === 0) return done(null, undefined)
+  // Decoding would replace what is no UTF-8 and so make one name of two.
+  if (!isUtf8(bytes)) return done(invalid('json_invalid', 'The body is not valid UTF-8'))
+  const text = bytes.toString('utf8')
   let body: unknown
   try {
     body = JSON.parse(text)
@@ -16,6 +22,14 @@ export function readJson(_request: FastifyRequest, text: string, done: (error: E
   // The name may be written with escapes, so that the parsed body decides; the text alone only spares the search.
   if (/__proto__|\\u00/i.test(text) && hasProto(body)) return done(invalid('value_error', 'The body has a property named __proto__'))
   return done(null, body)
+}
+
+/** Any other content type is refused, unless nothing is sent under it or the path is unknown anyway. */
+export function refuseOtherTypes(request: FastifyRequest, _payload: unknown, done: Done): void {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
+  const empty = length === '0' && encoding === undefined
+  if (empty || request.is404) return done(null, undefined)
+  done(new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE())
 }
 
 function hasProto(value: unknown): boolean {

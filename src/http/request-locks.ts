@@ -46,8 +46,17 @@ export async function requestLocks(
 
 function metadataOf(metadata: Metadata | null | undefined): Metadata | null {
   if (metadata === null || metadata === undefined) return null
-  if (Buffer.byteLength(JSON.stringify(metadata)) <= MAX_METADATA_BYTES) return metadata
+  if (bytesAsJson(metadata) <= MAX_METADATA_BYTES) return metadata
   throw new InvalidRequestError([
     { type: 'too_long', loc: ['body', 'metadata'], msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
   ])
+}
+
+function bytesAsJson(metadata: Metadata): number {
+  try {
+    return Buffer.byteLength(JSON.stringify(metadata))
+  } catch {
+    // Nested too deep for the stack, which takes more bytes than any limit here.
+    return Infinity
+  }
 }

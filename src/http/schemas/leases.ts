@@ -13,8 +13,7 @@ import {
   ResourceNames,
   ttlSeconds,
   waitSeconds,
-  WITH_BODY,
-  WITH_QUERY
+  WITH_BODY
 } from './grants.js'
 
 const exampleEnd = '2024-01-15T10:32:00.123+00:00'
@@ -125,7 +124,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           "Released 1 locks of process 'process_123'",
           { total_released: 1, locks: [exampleReleased] }
         ),
-        ...WITH_QUERY
+        ...WITH_BODY
       }
     }
   }

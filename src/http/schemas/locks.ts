@@ -72,7 +72,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           { ...exampleNames, released_at: '2024-01-15T10:35:00.123+00:00' }
         ),
         404: LOCK_NOT_HELD,
-        ...WITH_QUERY
+        ...WITH_BODY
       }
     },
 

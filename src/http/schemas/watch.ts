@@ -22,11 +22,10 @@ export const watchSchema = {
   headers: Type.Object({
     'last-event-id': Type.Optional(Type.String({ pattern: '^[0-9]{1,15}$', description: 'The id of the last event that was seen.' }))
   }),
-  produces: ['text/event-stream'],
   response: {
     200: {
       description: 'The events, until either side ends the stream.',
-      content: { 'text/event-stream': { schema: Type.String({ examples: [exampleStream] }) } }
+      content: { 'text/event-stream': { schema: Type.String(), example: exampleStream } }
     },
     ...WITH_QUERY
   }

@@ -30,6 +30,8 @@ export function toLockError(error: unknown, mayHaveCommitted: boolean): Error {
   if (isConnectionLost(error)) return new LockError(mayHaveCommitted ? 'OUTCOME_UNKNOWN' : 'STORAGE_UNAVAILABLE', { cause: error })
   const state = sqlStateOf(error) ?? ''
   if (state === '53100') return new LockError('STORAGE_FULL', { cause: error })
+  // The server lets nobody in any more: the password changed (28), the database was dropped (3D000) or is closed (55000).
+  if (/^(?:28|3D000|55000)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
   // Out of resources, stopped by an operator or a time limit, a lock that never came, a standby that cannot write.
   if (/^(?:53|57|55P03|40|25006|58)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
   return error instanceof Error ? error : new Error(String(error))

@@ -1,0 +1,166 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { validate } from '@readme/openapi-parser'
+import openapiTypes, { astToString } from 'openapi-typescript'
+import t from 'tap'
+import ts from 'typescript'
+import { onEachDatabase, TestApp } from '../support/app.js'
+import { documentOf, operationsOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
+
+/** Pages for people, and the document itself. */
+const NOT_DOCUMENTED = /^GET \/(?:docs|redoc|openapi\.json|dashboard)\b/
+
+void t.test('the document is valid OpenAPI 3.1', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const { body } = await api.get<Exclude<Parameters<typeof validate>[0], string>>('/openapi.json')
+  t.match(body, { openapi: /^3\.1\./ })
+  t.match(await validate(body), { valid: true, warnings: [] })
+})
+
+void t.test('the document has every route that is served, and no other', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const documented = operationsOf(await documentOf(api)).map((call) => call.name)
+  const served = servedRoutes(api).filter((route) => !NOT_DOCUMENTED.test(route))
+  t.ok(served.includes('POST /locks/request'))
+  t.strictSame(documented.toSorted(), served.toSorted())
+})
+
+void t.test('every call has a summary, and an example for each body that fits its schema', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  await using checker = new SchemaChecker()
+  for (const { name, operation } of operationsOf(await documentOf(api))) {
+    t.ok(operation.summary, `${name} has a summary`)
+    t.ok(operation.tags?.length, `${name} has a tag`)
+    for (const parameter of operation.parameters ?? []) t.ok(parameter.description, `${name} describes ${parameter.name}`)
+    const bodies = [['body', operation.requestBody] as const, ...Object.entries(operation.responses)]
+    for (const [place, described] of bodies) {
+      for (const { schema, example } of Object.values(described?.content ?? {})) {
+        t.not(example, undefined, `${name} ${place} has an example`)
+        t.strictSame(await checker.faults(schema, example), [], `${name} ${place}`)
+      }
+    }
+  }
+})
+
+void t.test('every call documents each status that it can answer', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  for (const { name, method, path, operation } of operationsOf(await documentOf(api))) {
+    const statuses = ['200']
+    if (operation.parameters !== undefined || operation.requestBody !== undefined) statuses.push('422')
+    if (method !== 'GET') statuses.push('413', '415')
+    if (path.startsWith('/locks/')) statuses.push('500', '503', '507')
+    t.strictSame(statuses.filter((status) => !(status in operation.responses)), [], name)
+    for (const [status, { description }] of Object.entries(operation.responses)) t.ok(description, `${name} describes ${status}`)
+  }
+})
+
+const mine = { resource_name: 'a', process_id: 'p' }
+const query = 'resource_name=a&process_id=p'
+/** Calls in an order in which each answers that status. */
+const CALLS = [
+  ['POST', '/locks/request', 200, { ...mine, ttl_seconds: 5, metadata: { any: [1] } }],
+  ['POST', '/locks/request', 409, mine],
+  ['POST', '/locks/request', 413, { ...mine, more: 'x'.repeat(70_000) }],
+  ['POST', '/locks/request', 415, 'text'],
+  ['POST', '/locks/request', 422, {}],
+  ['GET', '/locks/status?resource_name=a', 200],
+  ['GET', '/locks/status?resource_name=free', 200],
+  ['GET', '/locks/status', 422],
+  ['GET', '/locks/all-locked?limit=1', 200],
+  ['GET', '/locks/all-locked?limit=0', 422],
+  ['DELETE', `/locks/release?${query}`, 415, 'text'],
+  ['DELETE', `/locks/release?${query}`, 200],
+  ['DELETE', `/locks/release?${query}`, 404],
+  ['DELETE', '/locks/release', 422],
+  ['POST', '/locks/request', 200, { ...mine, request_id: 'r1' }],
+  ['POST', '/locks/request', 200, { ...mine, request_id: 'r1' }],
+  ['POST', '/locks/request', 409, { ...mine, request_id: 'r1', ttl_seconds: 1 }],
+  ['POST', '/locks/request', 409, { ...mine, wait_seconds: 0.01 }],
+  ['POST', '/locks/request-many', 409, { process_id: 'p', resource_names: ['b', 'a'] }],
+  ['POST', '/locks/request-many', 200, { process_id: 'p', resource_names: ['c', 'b'], request_id: 'r2' }],
+  ['POST', '/locks/request-many', 200, { process_id: 'p', resource_names: ['c', 'b'], request_id: 'r2' }],
+  ['POST', '/locks/request-many', 422, { process_id: 'p', resource_names: ['c', 'c'] }],
+  ['POST', '/locks/renew', 200, { ...mine, ttl_seconds: 9 }],
+  ['POST', '/locks/renew', 404, { ...mine, lock_id: 999 }],
+  ['POST', '/locks/renew-all', 200, { process_id: 'p' }],
+  ['POST', '/locks/release-many', 200, { process_id: 'p', resource_names: ['b', 'x'] }],
+  ['POST', '/locks/force-release', 409, { resource_name: 'c', reason: 'why', lock_id: 1 }],
+  ['POST', '/locks/force-release', 200, { resource_name: 'c', reason: 'why' }],
+  ['POST', '/locks/force-release', 404, { resource_name: 'c', reason: 'why' }],
+  ['POST', '/locks/force-release', 422, { resource_name: 'c' }],
+  ['DELETE', '/locks/release-all?process_id=p', 200],
+  ['POST', '/locks/force-release-all', 200, { reason: 'why', prefix: 'a' }],
+  ['GET', '/locks/history?limit=2', 200],
+  ['GET', '/locks/history?cursor=x', 422],
+  ['GET', '/locks/stats', 200],
+  ['GET', '/locks/watch?prefix=%00', 422],
+  ['GET', '/health', 200],
+  ['GET', '/livez', 200],
+  ['GET', '/readyz', 200]
+] as const
+
+onEachDatabase('answers are what the document says', async (t, api) => {
+  await using checker = new SchemaChecker()
+  const { paths } = await documentOf(api)
+  for (const [method, url, status, payload] of CALLS) {
+    const answer = await api.send({ method, url, ...(payload === undefined ? {} : { payload }) })
+    const title = `${method} ${url} ${status}`
+    t.equal(answer.status, status, title)
+    const media = paths[url.replace(/\?.*/, '')]?.[method.toLowerCase()]?.responses[status]?.content?.['application/json']
+    t.strictSame(await checker.faults(media?.schema ?? { not: {} }, answer.body), [], title)
+  }
+})
+
+const CONSUMER = `
+import type { paths } from './api.js'
+
+type Request = paths['/locks/request']['post']
+type Body = Request['requestBody']['content']['application/json']
+type Answer<Status extends keyof Request['responses']> = Request['responses'][Status]['content']['application/json']
+
+export const smallest: Body = { resource_name: 'a', process_id: 'p' }
+export const whole: Body = { ...smallest, ttl_seconds: null, metadata: { any: 1 } }
+// @ts-expect-error a process is needed
+export const nobody: Body = { resource_name: 'a' }
+// @ts-expect-error a number is no text
+export const coerced: Body = { ...smallest, ttl_seconds: '30' }
+
+export function use(granted: Answer<200>, refused: Answer<409>, invalid: Answer<422>): string {
+  const token: number = granted.data.fencing_token
+  const until: string | null | undefined = refused.expires_at
+  const code: 'RESOURCE_LOCKED' | 'REQUEST_ID_REUSED' = refused.code
+  // @ts-expect-error a lock may never end
+  const always: string = granted.data.expires_at
+  return [token, until, code, always, ...invalid.detail.map(({ type, loc, msg }) => type + String(loc[0]) + msg)].join()
+}
+
+type Query = paths['/locks/all-locked']['get']['parameters']['query']
+export const all: Query = {}
+export const some: Query = { prefix: 'a', limit: 5 }
+`
+
+void t.test('a typed consumer compiles against types made from the document', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const types = astToString(await openapiTypes(JSON.stringify(await documentOf(api))))
+  const folder = await mkdtemp(join(tmpdir(), 'rlm-consumer-'))
+  try {
+    await writeFile(join(folder, 'package.json'), '{"type":"module"}')
+    await writeFile(join(folder, 'api.ts'), types)
+    await writeFile(join(folder, 'consumer.ts'), CONSUMER)
+    const program = ts.createProgram([join(folder, 'consumer.ts')], {
+      strict: true,
+      noEmit: true,
+      target: ts.ScriptTarget.ES2022,
+      module: ts.ModuleKind.NodeNext,
+      types: []
+    })
+    const faults = ts.getPreEmitDiagnostics(program).map(({ messageText, file, start }) => {
+      const line = file === undefined || start === undefined ? 0 : file.getLineAndCharacterOfPosition(start).line + 1
+      return `${file?.fileName ?? ''}:${line} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
+    })
+    t.strictSame(faults, [])
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})

@@ -1,0 +1,144 @@
+import Database from 'better-sqlite3'
+import type { FastifyInstance, InjectOptions } from 'fastify'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { buildApp, type AppOptions } from '../../src/app.js'
+import { LockService, type LockServiceOptions } from '../../src/locks/lock-service.js'
+import { parseDatabaseUrl } from '../../src/storage/database-url.js'
+import { openStore } from '../../src/storage/open-store.js'
+import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from './databases.js'
+
+export type TestAppOptions = Partial<Omit<AppOptions, 'locks'>> & Partial<LockServiceOptions>
+
+/** The defaults of the service: no lease unless one is asked for, and at most a year. */
+const DEFAULTS = { defaultTtlMs: null, maxTtlSeconds: 31_536_000, maxWaitSeconds: 60 }
+
+type Store = Awaited<ReturnType<typeof openStore>>
+type Query = Readonly<Record<string, string | number>>
+
+export interface Answer<Body = unknown> {
+  readonly status: number
+  readonly headers: Readonly<Record<string, unknown>>
+  /** Read as JSON; the text itself where it is none. */
+  readonly body: Body
+}
+
+/** The whole service on a fresh database whose clock stands still until the test moves it. */
+export class TestApp implements AsyncDisposable {
+  readonly database: TestDatabase
+  readonly store: Store
+  readonly app: FastifyInstance
+
+  private constructor(database: TestDatabase, store: Store, app: FastifyInstance) {
+    this.database = database
+    this.store = store
+    this.app = app
+  }
+
+  static async open(kind: DatabaseName, options: TestAppOptions = {}): Promise<TestApp> {
+    const settings = { ...DEFAULTS, ...options }
+    const database = await freshDatabase(kind)
+    try {
+      const store = await openStore({ databaseUrl: database.url, clock: database.now })
+      try {
+        return new TestApp(database, store, await buildApp({ ...settings, locks: new LockService(store, settings) }))
+      } catch (error) {
+        await store[Symbol.asyncDispose]()
+        throw error
+      }
+    } catch (error) {
+      await database[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get<Body = unknown>(path: string, query: Query = {}): Promise<Answer<Body>> {
+    return this.send({ method: 'GET', url: urlOf(path, query) })
+  }
+
+  delete<Body = unknown>(path: string, query: Query = {}): Promise<Answer<Body>> {
+    return this.send({ method: 'DELETE', url: urlOf(path, query) })
+  }
+
+  post<Body = unknown>(path: string, body: object): Promise<Answer<Body>> {
+    return this.send({ method: 'POST', url: path, payload: body })
+  }
+
+  /** For what the short forms cannot say: texts that are no JSON, headers, queries that are spelled in a certain way. */
+  async send<Body = unknown>(request: InjectOptions): Promise<Answer<Body>> {
+    const { statusCode: status, headers, payload } = await this.app.inject(request)
+    const isJson = String(headers['content-type']).startsWith('application/json')
+    return { status, headers, body: (isJson ? JSON.parse(payload) : payload) as Body }
+  }
+
+  /** Listens on a free loopback port, for tests of what happens on the socket; resolves to the port. */
+  async listen(): Promise<number> {
+    await this.app.listen({ host: '127.0.0.1', port: 0 })
+    const address = this.app.server.address()
+    if (address === null || typeof address === 'string') throw new Error('no port')
+    return address.port
+  }
+
+  /** Moves the database's clock forward. */
+  advance(ms: number): Promise<void> {
+    return this.database.advance(ms)
+  }
+
+  /** One round of the sweeper. */
+  async sweep(): Promise<void> {
+    await this.store.submit({ kind: 'sweep', bite: 1000 })
+  }
+
+  /** Every row of every table, and where each sequence stands: what a refused request must leave as it was. */
+  contents(): Promise<Readonly<Record<string, readonly string[]>>> {
+    const location = parseDatabaseUrl(this.database.url)
+    return location.kind === 'sqlite' ? contentsOfSqlite(location.file) : contentsOfPostgres(location.url)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.app.close()
+    await this.store[Symbol.asyncDispose]()
+    await this.database[Symbol.asyncDispose]()
+  }
+}
+
+/** Runs a test on each kind of database, each time with a service of its own. */
+export function onEachDatabase(title: string, body: (t: Test, api: TestApp) => Promise<void>, options: TestAppOptions = {}): void {
+  for (const kind of DATABASES) {
+    void t.test(`${title} (${kind})`, async (t) => {
+      await using api = await TestApp.open(kind, options)
+      await body(t, api)
+    })
+  }
+}
+
+function urlOf(path: string, query: Query): string {
+  const pairs = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+  return pairs.length === 0 ? path : `${path}?${pairs.join('&')}`
+}
+
+const sorted = (rows: readonly unknown[]): string[] => rows.map((row) => JSON.stringify(row)).toSorted()
+
+async function contentsOfSqlite(file: string): Promise<Record<string, string[]>> {
+  const database = new Database(file, { readonly: true })
+  try {
+    const names = database.prepare("select name from sqlite_master where type = 'table'").pluck().all() as string[]
+    return Object.fromEntries(names.map((name) => [name, sorted(database.prepare(`select * from "${name}"`).all())]))
+  } finally {
+    database.close()
+  }
+}
+
+async function contentsOfPostgres(url: string): Promise<Record<string, string[]>> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    const { rows: tables } = await client.query<{ name: string }>("select tablename as name from pg_tables where schemaname = 'public'")
+    const contents: Record<string, string[]> = {}
+    for (const { name } of tables) contents[name] = sorted((await client.query(`select * from "${name}"`)).rows)
+    contents['sequences'] = sorted((await client.query('select sequencename, last_value from pg_sequences')).rows)
+    return contents
+  } finally {
+    await client.end()
+  }
+}

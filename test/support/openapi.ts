@@ -1,0 +1,87 @@
+import Fastify from 'fastify'
+import type { TestApp } from './app.js'
+
+type Schema = Readonly<Record<string, unknown>>
+
+export interface Media {
+  readonly schema: Schema
+  readonly example?: unknown
+}
+
+export interface Operation {
+  readonly summary?: string
+  readonly tags?: readonly string[]
+  readonly parameters?: readonly { readonly name: string; readonly description?: string }[]
+  readonly requestBody?: { readonly content: Readonly<Record<string, Media>> }
+  readonly responses: Readonly<Record<string, { readonly description: string; readonly content?: Readonly<Record<string, Media>> }>>
+}
+
+export interface OpenApi {
+  readonly openapi: string
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+}
+
+/** One call of the document. */
+export interface Documented {
+  /** `POST /locks/request` */
+  readonly name: string
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly path: string
+  readonly operation: Operation
+}
+
+export async function documentOf(api: TestApp): Promise<OpenApi> {
+  return (await api.get<OpenApi>('/openapi.json')).body
+}
+
+export function operationsOf(document: OpenApi): Documented[] {
+  return Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([verb, operation]) => {
+      const method = verb.toUpperCase() as Documented['method']
+      return { name: `${method} ${path}`, method, path, operation }
+    })
+  )
+}
+
+/** `POST /locks/request` and so on: what the router serves, read from the tree that it prints. */
+export function servedRoutes({ app }: TestApp): string[] {
+  const routes: string[] = []
+  const above: string[] = []
+  for (const line of app.printRoutes({ commonPrefix: false }).split('\n')) {
+    const [, indent = '', segment = '', methods = ''] = /^([│ ]*)[├└]── (\S+)(?: \((.*)\))?$/.exec(line) ?? []
+    const depth = indent.length / 4
+    above.splice(depth, Infinity, segment)
+    for (const method of methods.split(', ')) if (method !== '' && method !== 'HEAD') routes.push(`${method} ${above.join('')}`)
+  }
+  return routes
+}
+
+/** Checks values against schemas as Fastify reads them, except that a field that a schema does not name is a fault. */
+export class SchemaChecker implements AsyncDisposable {
+  readonly #app = Fastify({ ajv: { customOptions: { coerceTypes: false, removeAdditional: false, formats: { 'lock-name': true } } } })
+
+  constructor() {
+    this.#app.post<{ Body: { schema: Schema; value: unknown } }>('/', (request, reply) => {
+      const validate = request.compileValidationSchema(closed(request.body.schema))
+      return reply.send({ faults: validate(request.body.value) ? [] : validate.errors })
+    })
+  }
+
+  /** What is wrong with the value; empty when nothing is. */
+  async faults(schema: Schema, value: unknown): Promise<readonly unknown[]> {
+    const answer = await this.#app.inject({ method: 'POST', url: '/', payload: { schema, value } })
+    return answer.json<{ faults?: unknown[] }>().faults ?? [answer.body]
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#app.close()
+  }
+}
+
+function closed(schema: Schema): Schema {
+  const entries = Object.entries(schema).map(([key, value]): [string, unknown] => {
+    if (key === 'properties') return [key, Object.fromEntries(Object.entries(value as Schema).map(([name, inner]) => [name, closed(inner as Schema)]))]
+    return [key, key === 'items' ? closed(value as Schema) : value]
+  })
+  return { ...('properties' in schema ? { additionalProperties: false } : {}), ...Object.fromEntries(entries) }
+}
