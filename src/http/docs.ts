@@ -9,6 +9,13 @@ const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; " +
   "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
+/** Every body is JSON and there are no links, so that what chooses or shows them is only in the way. */
+const LESS_CLUTTER = '.swagger-ui :is(.response-control-media-type, .body-param-content-type, .content-type-wrapper, .response-col_links) { display: none }\n'
+/** The page that is only read has no fields to fill in, and leaves examples to the tab that is made of nothing else. */
+const FOR_READING =
+  '.swagger-ui :is(.parameters-col_description :is(input, select), .json-schema-2020-12-keyword--examples, ' +
+  '.json-schema-2020-12-expand-deep-button) { display: none }\n'
+
 /** The OpenAPI document and its two faces. Everything they load comes from this service, so that they work offline. */
 export const docs = fp(async (app: FastifyInstance) => {
   await app.register(swagger, {
@@ -29,18 +36,26 @@ export const docs = fp(async (app: FastifyInstance) => {
       ]
     }
   })
-  await app.register(face('/docs', { deepLinking: true, displayRequestDuration: true }))
-  await app.register(face('/redoc', { deepLinking: true, docExpansion: 'full', supportedSubmitMethods: [], defaultModelsExpandDepth: -1 }))
+  await app.register(face('/docs', 'Resource Lock Manager – try it out', LESS_CLUTTER, { displayRequestDuration: true }))
+  await app.register(
+    face('/redoc', 'Resource Lock Manager – reference', LESS_CLUTTER + FOR_READING, {
+      docExpansion: 'full',
+      defaultModelRendering: 'model',
+      defaultModelExpandDepth: 5,
+      supportedSubmitMethods: []
+    })
+  )
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
 })
 
 /** One way to show the document: `/docs` to try it out, `/redoc` to read it. */
-function face(routePrefix: string, uiConfig: NonNullable<FastifySwaggerUiOptions['uiConfig']>) {
+function face(routePrefix: string, title: string, css: string, uiConfig: NonNullable<FastifySwaggerUiOptions['uiConfig']>) {
   return async (scope: FastifyInstance): Promise<void> => {
     await scope.register(swaggerUi, {
       routePrefix,
-      uiConfig,
-      theme: { title: 'Resource Lock Manager – API' },
+      // Without the bar on top, whose only use is to load some other document.
+      uiConfig: { layout: 'BaseLayout', deepLinking: true, ...uiConfig },
+      theme: { title, css: [{ filename: 'docs.css', content: css }] },
       uiHooks: {
         onRequest: (_request, reply, done) => {
           void reply.header('content-security-policy', CONTENT_SECURITY_POLICY)

