@@ -10,13 +10,18 @@ export function sqlStateOf(error: unknown): string | undefined {
 /** Lost a race that nobody is to blame for; nothing was changed and the statement may simply run again. */
 export function isTransient(error: unknown): boolean {
   const state = sqlStateOf(error)
-  return state === '40001' || state === '40P01' || state === '55P03'
+  return state === '40001' || state === '40P01'
 }
 
 /** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like). */
 export function isConnectionLost(error: unknown): boolean {
   const state = sqlStateOf(error)
   return state === undefined || state.startsWith('08') || /^57P0[1-5]$/.test(state)
+}
+
+/** Whether the database as a whole is to blame, so that it would answer every command of a batch in the same way. */
+export function isOfDatabase(error: unknown): boolean {
+  return isConnectionLost(error) || /^(?:53|57|58|25006)/.test(sqlStateOf(error) ?? '')
 }
 
 /**
@@ -29,7 +34,8 @@ export function toLockError(error: unknown, mayHaveCommitted: boolean): Error {
   if (isConnectionLost(error)) return new LockError(mayHaveCommitted ? 'OUTCOME_UNKNOWN' : 'STORAGE_UNAVAILABLE', { cause: error })
   const state = sqlStateOf(error) ?? ''
   if (state === '53100') return new LockError('STORAGE_FULL', { cause: error })
-  // Out of resources, stopped by an operator or a time limit, a lock that never came, a standby that cannot write.
-  if (/^(?:53|57|55P03|40|25006|58)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
+  // Out of resources, stopped by an operator or a time limit, a lock that never came, a standby that cannot write, a
+  // password that was changed, a database that was dropped.
+  if (/^(?:53|57|55P03|40|25006|58|28|3D)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
   return error instanceof Error ? error : new Error(String(error))
 }

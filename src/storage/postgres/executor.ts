@@ -3,12 +3,13 @@ import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import type { AcquireCommand, Command, InspectCommand, ReleaseCommand, SweepCommand } from '../../locks/commands.js'
 import { isValid, whyNotHeld, type LatestGrant } from '../../locks/ended-grant.js'
+import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { AGAIN, type BatchExecutor, type Settlement } from '../batcher.js'
 import { grantFromRow, latestFromRow, metadataToText, type GrantRow, type LatestRow } from '../rows.js'
 import type { Statement } from '../statement.js'
 import type { Tables } from '../tables.js'
-import { isConnectionLost, isTransient, toLockError } from './errors.js'
+import { isConnectionLost, isOfDatabase, isTransient, toLockError } from './errors.js'
 import { postgresStatements } from './statements.js'
 
 type Statements = ReturnType<typeof postgresStatements>
@@ -21,6 +22,7 @@ interface Glance {
 }
 
 const MOST_TRANSIENT_TRIES = 3
+const MOST_UNAVAILABLE = 2
 
 /**
  * Carries out a batch on PostgreSQL: one set-based statement for each kind of command in it, all sent at once over one
@@ -77,12 +79,15 @@ export class PostgresExecutor implements BatchExecutor {
         await sleep(this.#random() * 20 * tries)
         return this.#settle(settlements, commands, run, tries + 1)
       }
-      if (commands.length > 1 && !isConnectionLost(error)) {
-        for (const command of commands) await this.#settle(settlements, [command], run, tries)
-        return
-      }
+      const fail = (command: C) => settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
+      const together = commands.length === 1 || isOfDatabase(error)
+      let unavailable = 0
       for (const command of commands) {
-        settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
+        // Each may have waited its full time for a row's lock. When several do, somebody sits on more than a few rows.
+        if (together || unavailable >= MOST_UNAVAILABLE) fail(command)
+        else await this.#settle(settlements, [command], run, tries)
+        const settled = settlements.get(command)
+        if (settled?.kind === 'failed' && settled.error instanceof LockError) unavailable += 1
       }
     }
   }
