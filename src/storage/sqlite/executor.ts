@@ -24,7 +24,7 @@ import { sqliteStatements } from './statements.js'
 
 type Statements = ReturnType<typeof sqliteStatements>
 type Prepared = { [Name in keyof Statements]: PreparedStatement<Statements[Name]> }
-type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'is_active' | 'expires_at' | 'ended_at'>
+type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'id' | 'is_active' | 'expires_at' | 'ended_at'>
 
 /**
  * Carries out a batch on SQLite: one IMMEDIATE transaction, one command after another, one flush.
@@ -54,14 +54,22 @@ export class SqliteExecutor implements BatchExecutor {
     this.#run = Object.fromEntries(entries) as Prepared
     this.#begin = database.prepare('begin immediate')
     this.#commit = database.prepare('commit')
-    this.#lastNumber = this.#readNumber()
+    this.#lastNumber = (this.#run.lastNumber.get({}) as { last_value: number }).last_value
   }
 
   execute(commands: readonly Command[]): Settlement[] {
     try {
+      this.#begin.run()
+    } catch (error) {
+      // Another program has the file, or the disk is broken: no single command is to blame.
+      return commands.map(() => ({ kind: 'failed', error: toLockError(error) }))
+    }
+    const numberBefore = this.#lastNumber
+    try {
       return this.#commitTogether(commands)
     } catch (error) {
-      this.#rollBack()
+      if (this.#database.inTransaction) this.#database.exec('rollback')
+      this.#lastNumber = numberBefore
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
       const fault = toLockError(error)
@@ -73,22 +81,12 @@ export class SqliteExecutor implements BatchExecutor {
   }
 
   #commitTogether(commands: readonly Command[]): Settlement[] {
-    this.#begin.run()
     const now = this.#clock()
     const numberBefore = this.#lastNumber
     const settlements = commands.map((command): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
     if (this.#lastNumber !== numberBefore) this.#run.saveNumber.run({ number: this.#lastNumber })
     this.#commit.run()
     return settlements
-  }
-
-  #rollBack(): void {
-    if (this.#database.inTransaction) this.#database.exec('rollback')
-    this.#lastNumber = this.#readNumber()
-  }
-
-  #readNumber(): number {
-    return (this.#run.lastNumber.get({}) as { last_value: number }).last_value
   }
 
   #carryOut(command: Command, now: EpochMs): OutcomeOf<Command> {
@@ -140,7 +138,7 @@ export class SqliteExecutor implements BatchExecutor {
     const rows = this.#run.due.all({ now, bite }) as DueRow[]
     let expired = 0
     let removed = 0
-    for (const { resource_name: name, is_active, expires_at, ended_at } of rows) {
+    for (const { resource_name: name, id, is_active, expires_at, ended_at } of rows) {
       if (is_active && expires_at !== null && expires_at <= now) {
         this.#run.expire.run({ name, sweepAt: now + KEEP_ENDED_MS })
         expired += 1
@@ -150,6 +148,8 @@ export class SqliteExecutor implements BatchExecutor {
         this.#run.postpone.run({ name, sweepAt: (ended_at ?? 0) + KEEP_ENDED_MS })
       } else {
         this.#run.remove.run({ name })
+        // A restored row may bear a number that this database has not reached yet; it goes, and is counted from.
+        this.#lastNumber = Math.max(this.#lastNumber, id)
         removed += 1
       }
     }

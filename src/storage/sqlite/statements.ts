@@ -76,7 +76,7 @@ export function sqliteStatements(db: Kysely<Tables>) {
     due: statement<{ now: number; bite: number }>((arg) =>
       db
         .selectFrom('resource_locks')
-        .select(['resource_name', 'is_active', 'expires_at', 'ended_at'])
+        .select(['resource_name', 'id', 'is_active', 'expires_at', 'ended_at'])
         .where('sweep_at', '<=', arg('now'))
         .orderBy('sweep_at')
         .limit(arg('bite'))
