@@ -34,8 +34,11 @@ export async function requestLocks(
 
   const gone = new AbortController()
   let outcome: RequestOutcome | undefined
+  // Not `writableFinished`: that is true as well for an answer that was written to a connection that is gone.
+  let sent = false
+  reply.raw.once('finish', () => (sent = true))
   reply.raw.once('close', () => {
-    if (reply.raw.writableFinished) return
+    if (sent) return
     gone.abort()
     // Given, but never heard of: the answer was on its way when the connection broke.
     if (outcome?.kind === 'granted' && !outcome.replayed) void locks.giveBack(outcome.grants)

@@ -49,9 +49,10 @@ export class EventFeed {
 
   /**
    * @param after the id of the last event that the watcher has seen; null begins with what happens from now on.
+   * @param signal fires when the watcher is gone.
    * @param quietMs after so long without an event, a `quiet` item is given.
    */
-  async *watch(prefix: string, after: number | null, quietMs: number): AsyncGenerator<FeedItem> {
+  async *watch(prefix: string, after: number | null, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
     if (!this.#store.keepsHistory) {
       yield { kind: 'end', reason: 'no_history' }
       return
@@ -69,6 +70,7 @@ export class EventFeed {
       // So that the other side knows at once that it is connected.
       yield { kind: 'quiet' }
       for (;;) {
+        if (signal?.aborted === true) return
         if (this.#closed) {
           yield { kind: 'end', reason: 'draining' }
           return
@@ -83,7 +85,7 @@ export class EventFeed {
           position = event.eventId
           if (event.resourceName.startsWith(prefix)) yield { kind: 'event', event }
         }
-        if (events.length === 0 && !(await this.#sleep(quietMs))) yield { kind: 'quiet' }
+        if (events.length === 0 && !(await this.#sleep(quietMs, signal))) yield { kind: 'quiet' }
       }
     } finally {
       this.#watchers -= 1
@@ -144,19 +146,19 @@ export class EventFeed {
   }
 
   /** False when the time passed without a wake. */
-  #sleep(ms: number): Promise<boolean> {
-    if (this.#closed) return Promise.resolve(true)
+  #sleep(ms: number, signal: AbortSignal | undefined): Promise<boolean> {
+    if (this.#closed || signal?.aborted === true) return Promise.resolve(true)
     return new Promise((resolve) => {
-      const wake = (): void => {
+      const end = (woken: boolean): void => {
         clearTimeout(timer)
         this.#wakers.delete(wake)
-        resolve(true)
+        signal?.removeEventListener('abort', wake)
+        resolve(woken)
       }
-      const timer = setTimeout(() => {
-        this.#wakers.delete(wake)
-        resolve(false)
-      }, ms)
+      const wake = (): void => end(true)
+      const timer = setTimeout(() => end(false), ms)
       this.#wakers.add(wake)
+      signal?.addEventListener('abort', wake)
     })
   }
 

@@ -74,6 +74,8 @@ export class LockService {
     let outcome: RequestOutcome = await this.#submit(command)
     if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants)
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
+    // Granted at the first try, just as the caller went away: nobody would ever release it.
+    if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants)
     if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
     if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
     return outcome
@@ -166,8 +168,8 @@ export class LockService {
   }
 
   /** The history as it is written, see {@link EventFeed.watch}. */
-  watch(prefix: string, after: number | null, quietMs: number): AsyncGenerator<FeedItem> {
-    return this.#feed.watch(prefix, after, quietMs)
+  watch(prefix: string, after: number | null, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
+    return this.#feed.watch(prefix, after, quietMs, signal)
   }
 
   /** Answers everybody who waits with `DRAINING`, gives their places up and ends all watching; nobody can wait from now on. */

@@ -96,7 +96,10 @@ export class TestApp implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A client may have opened a connection that it never used; a closing server would wait for its first request.
+    const impatience = setTimeout(() => this.app.server.closeAllConnections(), 300)
     await this.app.close()
+    clearTimeout(impatience)
     await this.store[Symbol.asyncDispose]()
     await this.database[Symbol.asyncDispose]()
   }

@@ -67,7 +67,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     const last = grants.at(-1)
     return success(`Retrieved ${total} active locks`, {
       total_locks: total,
-      locks: grants.map((grant) => ({ id: grant.lockId, ...grantBody(grant) })),
+      locks: grants.map((grant) => Object.assign({ id: grant.lockId }, grantBody(grant))),
       next_cursor: more && last !== undefined ? toCursor(last.resourceName) : null
     })
   })

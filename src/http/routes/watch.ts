@@ -15,7 +15,9 @@ const COMMENT_EVERY_MS = 15_000
 export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (app, { locks }, done) => {
   app.get('/locks/watch', { schema: watchSchema }, (request, reply) => {
     const last = request.headers['last-event-id']
-    const items = locks.watch(request.query.prefix ?? '', last === undefined ? null : Number(last), COMMENT_EVERY_MS)
+    const gone = new AbortController()
+    reply.raw.once('close', () => gone.abort())
+    const items = locks.watch(request.query.prefix ?? '', last === undefined ? null : Number(last), COMMENT_EVERY_MS, gone.signal)
     // The declared 200 is the text that the stream yields.
     const text = Readable.from(messages(items)) as unknown as string
     void reply

@@ -1,0 +1,103 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import { onEachDatabase } from '../support/app.js'
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+async function until(done: () => Promise<boolean>): Promise<void> {
+  while (!(await done())) await sleep(10)
+}
+
+onEachDatabase('a request waits in line over HTTP, and is told its place when it waited in vain', async (t, api) => {
+  const waiters = async () => (await api.get<{ data: { waiters: number } }>('/locks/status', { resource_name: 'a' })).body.data.waiters
+  await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
+  const waiting = api.post('/locks/request', { resource_name: 'a', process_id: 'q', wait_seconds: 20, ttl_seconds: 5 })
+  await until(async () => (await waiters()) === 1)
+  t.match(await api.post('/locks/request', { resource_name: 'a', process_id: 'r', wait_seconds: 0.02 }), {
+    status: 409,
+    body: { code: 'RESOURCE_LOCKED', locked_by: 'p', lock_id: 1, queue_position: 2 }
+  })
+  await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+  t.match(await waiting, { status: 200, body: { data: { process_id: 'q', lock_id: 2 } } })
+})
+
+onEachDatabase('a waiter whose connection is gone loses its place at once', async (t, api) => {
+  const port = await api.listen()
+  const waiters = async () => (await api.get<{ data: { waiters: number } }>('/locks/status', { resource_name: 'a' })).body.data.waiters
+  await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
+  const socket = connect(port, '127.0.0.1')
+  const body = '{"resource_name":"a","process_id":"q","wait_seconds":30,"request_id":"r1"}'
+  socket.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+  await until(async () => (await waiters()) === 1)
+  socket.destroy()
+  await until(async () => (await waiters()) === 0)
+  await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+  t.match(await api.get('/locks/status', { resource_name: 'a' }), { body: { data: { is_locked: false } } })
+})
+
+onEachDatabase('sockets that close around the grant never leave a lock behind', async (t, api) => {
+  const port = await api.listen()
+  // An answer that went out whole is a lock that was heard of, and is the client's own to release.
+  const seen = { requests: 0, closed: 0, answered: 0 }
+  api.app.server.on('request', (_request, response) => {
+    seen.requests += 1
+    response.on('finish', () => (seen.answered += 1))
+    response.on('close', () => (seen.closed += 1))
+  })
+  const body = `{"resource_name":"a","process_id":"q","wait_seconds":30}`
+  for (let round = 1; round <= 60; round += 1) {
+    seen.answered = 0
+    await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined)
+    await once(socket, 'connect')
+    socket.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+    await sleep(Math.random() * 15)
+    const releasing = api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+    await sleep(Math.random() * 8)
+    socket.destroy()
+    await releasing
+    await until(() => Promise.resolve(seen.requests === round && seen.closed === round))
+    if (seen.answered > 0) await api.delete('/locks/release', { resource_name: 'a', process_id: 'q' })
+    await until(async () => !(await api.get<{ data: { is_locked: boolean } }>('/locks/status', { resource_name: 'a' })).body.data.is_locked)
+  }
+  t.pass('free after every round')
+})
+
+onEachDatabase('closing answers whoever waits with DRAINING and ends the streams', async (t, api) => {
+  const port = await api.listen()
+  const url = `http://127.0.0.1:${port}`
+  await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
+  const waits = Array.from({ length: 20 }, (_, index) =>
+    fetch(`${url}/locks/request`, { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ resource_name: 'a', process_id: `w${index}`, wait_seconds: 50 }) })
+  )
+  const stream = await fetch(`${url}/locks/watch`)
+  t.match(stream.headers.get('content-type'), /^text\/event-stream/)
+  await until(async () => (await api.get<{ data: { waiters: number } }>('/locks/stats')).body.data.waiters === 20)
+  const closing = api.app.close()
+  for (const answer of await Promise.all(waits)) t.match([answer.status, await answer.json()], [503, { code: 'DRAINING' }])
+  t.match(await stream.text(), /event: end\ndata: \{"reason":"draining"\}\n\n$/)
+  await closing
+})
+
+onEachDatabase('a stream tells what happens, and goes on where it was left', async (t, api) => {
+  const port = await api.listen()
+  const url = `http://127.0.0.1:${port}/locks/watch?prefix=x/`
+  await api.post('/locks/request', { resource_name: 'x/before', process_id: 'p' })
+  const read = async (headers: Record<string, string>, pattern: RegExp): Promise<string> => {
+    const leaving = new AbortController()
+    const { body } = await fetch(url, { headers, signal: leaving.signal })
+    let text = ''
+    for await (const chunk of body ?? []) {
+      text += Buffer.from(chunk as Uint8Array).toString()
+      if (text === ':\n\n') await api.post('/locks/request', { resource_name: `x/${text.length}`, process_id: 'p', ttl_seconds: 5 })
+      if (pattern.test(text)) break
+    }
+    leaving.abort()
+    return text
+  }
+  t.match(await read({}, /x\/3/), /^:\n\nid: 2\nevent: granted\ndata: \{"event_id":2,"event":"granted",.*"resource_name":"x\/3"/)
+  t.match(await read({ 'last-event-id': '0' }, /x\/3/), /id: 1\nevent: granted\n.*x\/before/)
+})
+

@@ -1,0 +1,34 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { DATABASES, freshDatabase } from '../support/databases.js'
+import { inProject } from '../support/program.js'
+import { Service } from '../support/service.js'
+
+async function smoke(url: string): Promise<{ code: unknown; said: string }> {
+  const child = spawn('bash', [inProject('scripts/smoke.sh'), url])
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const [code] = (await once(child, 'close')) as unknown[]
+  return { code, said }
+}
+
+for (const kind of DATABASES) {
+  void t.test(`the documented walk with curl succeeds on ${kind}`, async (t) => {
+    await using database = await freshDatabase(kind, 'real')
+    await using service = await Service.start({ settings: { DATABASE_URL: database.url } })
+    const { code, said } = await smoke(service.url)
+    t.equal(code, 0, said)
+    t.match(said, /All \d+ steps answered as documented\./)
+  })
+}
+
+void t.test('the walk fails where nobody answers, and where the answer is another one', async (t) => {
+  t.match(await smoke('http://127.0.0.1:1'), { code: 1, said: /FAILED: no answer/ })
+  const other = createServer((_request, response) => response.end('{"status":"fine"}')).listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  t.match(await smoke(`http://127.0.0.1:${(other.address() as AddressInfo).port}`), { code: 1, said: /FAILED: expected 200/ })
+  other.close()
+})
