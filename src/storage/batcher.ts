@@ -39,6 +39,7 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
   'renew',
   'renew-all',
   'leave',
+  'tidy',
   'beat'
 ])
 
@@ -160,6 +161,7 @@ function namesOf(command: Command): readonly string[] {
     case 'sweep':
     case 'enqueue':
     case 'leave':
+    case 'tidy':
     case 'beat':
       return []
   }

@@ -86,6 +86,7 @@ export class PostgresExecutor implements BatchExecutor {
       one('sweep', (command) => this.#sweep(session, command)),
       one('enqueue', (command) => this.#line.enqueue(session, command)),
       one('leave', (command) => this.#line.leave(session, command)),
+      one('tidy', (command) => this.#line.tidy(session, command)),
       one('beat', () => this.#line.beat(session))
     ])
     // These look at an answer before they commit, so that nothing else may be sent meanwhile.

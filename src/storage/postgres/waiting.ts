@@ -1,5 +1,5 @@
 import { sql, type Kysely } from 'kysely'
-import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome } from '../../locks/commands.js'
+import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome, TidyCommand, TidyOutcome } from '../../locks/commands.js'
 import type { ProcessId, ResourceName } from '../../locks/lock.js'
 import type { Tables } from '../tables.js'
 import type { Session } from './session.js'
@@ -30,12 +30,10 @@ export type Line = ReturnType<typeof waiting>
 export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn) => void) {
   const LEASE = sql.lit(INSTANCE_LEASE_MS)
 
-  const beat = compiled<object>(
-    db,
-    () => sql`
+  const ALIVE = sql`
       insert into lock_instances (instance, lease_until) values (${sql.lit(instance)}, ${CLOCK} + ${LEASE})
       on conflict (instance) do update set lease_until = excluded.lease_until`
-  )
+  const beat = compiled<object>(db, () => ALIVE)
 
   /**
    * Draws one ticket for all of the names, or takes a kept place again: one place, were there several for that id. What is
@@ -44,7 +42,8 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
   const enqueue = compiled<{ names: string[]; process: string; id: string | null; fingerprint: string | null }, { ticket: number }>(
     db,
     (arg) => sql`
-      with back as (
+      with alive as (${ALIVE}),
+      back as (
         update lock_waiters w set instance = ${sql.lit(instance)}, lease_until = null
         where w.lease_until is not null and w.ticket = (
           select min(w.ticket) from lock_waiters w
@@ -92,6 +91,14 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
     (arg) => sql`delete from lock_waiters where ticket = any(${arg('tickets')}::bigint[]) returning resource_name`
   )
 
+  const tidy = compiled<{ tickets: number[] }, { resource_name: string }>(
+    db,
+    (arg) => sql`
+      delete from lock_waiters
+      where instance = ${sql.lit(instance)} and lease_until is null and ticket <> all(${arg('tickets')}::bigint[])
+      returning resource_name`
+  )
+
   async function callFirsts(session: Session, names: readonly string[]): Promise<void> {
     if (names.length === 0) return
     const rows = await session.run(firsts, { names: [...new Set(names)] })
@@ -113,10 +120,8 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
     },
 
     async enqueue(session: Session, { resourceNames, processId, mark }: EnqueueCommand): Promise<EnqueueOutcome> {
-      const [, rows] = await session.together([
-        session.run(beat, {}),
-        session.run(enqueue, { names: [...resourceNames], process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null })
-      ])
+      const { id = null, fingerprint = null } = mark ?? {}
+      const rows = await session.run(enqueue, { names: [...resourceNames], process: processId, id, fingerprint })
       return { kind: 'enqueued', ticket: rows[0]?.ticket ?? 0 }
     },
 
@@ -131,6 +136,15 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
         )
       }
       return { kind: 'left', position: places[0]?.position ?? 0 }
+    },
+
+    async tidy(session: Session, { tickets }: TidyCommand): Promise<TidyOutcome> {
+      const left = await session.run(tidy, { tickets: [...tickets] })
+      await callFirsts(
+        session,
+        left.map(({ resource_name }) => resource_name)
+      )
+      return { kind: 'tidied' }
     },
 
     async beat(session: Session): Promise<BeatOutcome> {
