@@ -168,11 +168,11 @@ function namesOf(command: Command): readonly string[] {
 }
 
 /**
- * Requests for one name that wait together are concurrent: the first goes to the database, the others share its answer; and
- * so do releases. Commands with the same word here may share a name in one batch; an empty one shares with nobody.
+ * Requests for one name that wait together are concurrent: one goes to the database, the others share its answer; and so do
+ * releases. Commands with the same word here may share a name in one batch; an empty one shares with nobody.
  */
 function sharingOf(command: Command): string {
-  if (command.kind === 'acquire') return command.resourceNames.length === 1 && command.ticket === null ? 'acquire' : ''
+  if (command.kind === 'acquire') return command.resourceNames.length === 1 ? 'acquire' : ''
   return command.kind === 'release' ? 'release' : ''
 }
 

@@ -14,9 +14,9 @@ import type { Line } from './waiting.js'
 export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
   const statements = acquireStatements(db, keepsHistory)
 
-  /** Requests for one resource each, in one transaction. For several with the same name, the first speaks for all. */
+  /** Requests for one resource each, in one transaction. For several with the same name, the foremost speaks for all. */
   async function acquire(session: Session, commands: readonly AcquireCommand[]): Promise<Settlement[]> {
-    const firsts = [...new Map(commands.toReversed().map((command) => [nameOf(command), command])).values()]
+    const firsts = foremost(commands)
     const names = firsts.map(nameOf)
     const ids = firsts.flatMap(({ mark }) => mark?.id ?? [])
     const [rows] = await session.together([
@@ -146,6 +146,17 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
 function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): Settlement {
   if (first === undefined || (ticket !== null && first.ticket >= ticket)) return AGAIN
   return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
+}
+
+/** For each name the request with the smallest ticket; whoever has none comes last, and the earlier before the later. */
+function foremost(commands: readonly AcquireCommand[]): AcquireCommand[] {
+  const first = new Map<string, AcquireCommand>()
+  const place = ({ ticket }: AcquireCommand): number => ticket ?? Number.POSITIVE_INFINITY
+  for (const command of commands) {
+    const other = first.get(nameOf(command))
+    if (other === undefined || place(command) < place(other)) first.set(nameOf(command), command)
+  }
+  return [...first.values()]
 }
 
 function nameOf({ resourceNames }: AcquireCommand): string {
