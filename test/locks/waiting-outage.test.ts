@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Instance } from '../support/instance.js'
 import { PostgresServer } from '../support/postgres.js'
-import { Session } from '../support/session.js'
+import { unconfirmed } from '../support/unconfirmed.js'
 
 void t.test('waiting while PostgreSQL fails', async (t) => {
   await using server = await PostgresServer.start()
@@ -50,27 +50,3 @@ void t.test('waiting while PostgreSQL fails', async (t) => {
     await settling
   })
 })
-
-/** Until disposed of, commits happen and are not confirmed: they wait for a standby that is not there. */
-async function unconfirmed(url: string) {
-  const session = await Session.open(url)
-  const standbys = async (names: string): Promise<void> => {
-    await session.run(`alter system set synchronous_standby_names = '${names}'`)
-    await session.run('select pg_reload_conf()')
-    await sleep(100)
-  }
-  await standbys('nobody')
-  return {
-    /** Ends the connections that wait for it. */
-    async cut(): Promise<void> {
-      for (let cut = 0; cut === 0; await sleep(20)) {
-        const rows = await session.run("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and pid <> pg_backend_pid()")
-        cut = rows.length
-      }
-    },
-    async [Symbol.asyncDispose](): Promise<void> {
-      await standbys('')
-      await session[Symbol.asyncDispose]()
-    }
-  }
-}

@@ -14,6 +14,9 @@ interface AcquireArgs {
   readonly tickets: (number | null)[]
 }
 
+/** A new grant, or, where `at` says when it was found, the valid one that stood in the way. */
+export type FoundRow = GrantRow & { readonly at: EpochMs | null; readonly waiters: number }
+
 const REMEMBER = sql.lit(REMEMBER_MS)
 
 export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
@@ -57,7 +60,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
      * is granted, and the command goes again. A request id that another transaction is about to remember violates the
      * table's key; the statement then runs again for each command by itself.
      */
-    acquire: compiled<AcquireArgs, GrantRow & { at: EpochMs | null; waiters: number }>(
+    acquire: compiled<AcquireArgs, FoundRow>(
       db,
       (arg) => sql`
         with asked as materialized (

@@ -5,7 +5,8 @@ import type { Grant } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
 import { grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { acquireStatements } from './acquire-statements.js'
+import { acquireStatements, type FoundRow } from './acquire-statements.js'
+import { toLockError } from './errors.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
 import type { Line } from './waiting.js'
@@ -33,26 +34,42 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     ])
     const found = new Map(rows.map((row) => [row.resource_name, row]))
     const granted = new Set(firsts.filter((command) => found.get(nameOf(command))?.at === null))
-    const before = await recall(
-      session,
-      commands.filter((command) => !granted.has(command))
-    )
     // The next in line should know how long the new grant lasts.
     await line.callFirsts(
       session,
       [...granted].flatMap((command) => (command.ticket === null ? [] : [nameOf(command)]))
     )
+    const refused = commands.filter((command) => !granted.has(command))
+    const answers = new Map(
+      // What was granted is committed: a fault from here on concerns only those who were not.
+      await refuse(session, refused, found).catch((error: unknown) =>
+        refused.map((command): [AcquireCommand, Settlement] => [command, { kind: 'failed', error: toLockError(error, false) }])
+      )
+    )
+    return commands.map((command) => {
+      const row = found.get(nameOf(command))
+      if (row === undefined || !granted.has(command)) return answers.get(command) ?? AGAIN
+      return done({ kind: 'granted', grants: [grantFromRow(row)], replayed: false })
+    })
+  }
+
+  /** Answers those who were granted nothing, from the rows that were found in their way. */
+  async function refuse(
+    session: Session,
+    commands: readonly AcquireCommand[],
+    found: ReadonlyMap<string, FoundRow>
+  ): Promise<[AcquireCommand, Settlement][]> {
+    const before = await recall(session, commands)
     const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
     return commands.map((command) => {
       const known = before.get(command)
-      if (known !== undefined) return done(known)
+      if (known !== undefined) return [command, done(known)]
       const row = found.get(nameOf(command))
-      if (row === undefined) return keptFor(lines?.get(nameOf(command)), command)
+      if (row === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
       const grant = grantFromRow(row)
-      if (granted.has(command)) return done({ kind: 'granted', grants: [grant], replayed: false })
       // Whoever asked for the same name in the same batch came just after the one that was granted.
-      return done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt, waiters: row.waiters })
+      return [command, done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt, waiters: row.waiters })]
     })
   }
 

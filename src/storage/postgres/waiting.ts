@@ -113,9 +113,10 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
       returning resource_name`
   )
 
+  /** To be called after a commit, whose answer must not depend on it: whoever is not called asks by itself. Never rejects. */
   async function callFirsts(session: Session, names: readonly string[]): Promise<void> {
     if (names.length === 0) return
-    const rows = await session.run(firsts, { names: [...new Set(names)] })
+    const rows = await session.run(firsts, { names: [...new Set(names)] }).catch(() => [])
     for (const { ticket, instance: where } of rows) call({ ticket, instance: where })
   }
 
