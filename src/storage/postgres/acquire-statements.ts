@@ -124,7 +124,12 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
     ),
 
     /** Forgets requests that need not be remembered any longer and whose grants have all ended, as the sweeper would. */
-    forget: compiled<{ requestIds: string[] }>(db, (arg) => forgetWhere(sql`r.request_id = any(${arg('requestIds')}::text[])`)),
+    forget: compiled<{ requestIds: string[] }>(
+      db,
+      (arg) => sql`
+        delete from lock_requests r
+        where r.request_id = any(${arg('requestIds')}::text[]) and r.remembered_until <= ${CLOCK} and not ${SOME_HELD}`
+    ),
 
     remember: compiled<{ id: string; fingerprint: string; grants: string; forMs: number }>(
       db,
@@ -135,14 +140,9 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   }
 }
 
-/** Removes those of the chosen requests `r` that are past their time and of whose grants none is valid. */
-export function forgetWhere(chosen: ReturnType<typeof sql>) {
-  return sql`
-    delete from lock_requests r
-    where ${chosen}
-      and r.remembered_until <= ${CLOCK}
-      and not exists (
-        select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
-        where ${VALID}
-      )`
-}
+/** Some grant of the request `r` is valid. */
+export const SOME_HELD = sql`
+  exists (
+    select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
+    where ${VALID}
+  )`
