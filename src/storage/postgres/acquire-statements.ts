@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
 import type { LockRequestsTable, Tables } from '../tables.js'
-import { CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
 
 interface AcquireArgs {
   readonly names: string[]
@@ -47,7 +47,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         select asked.name, 0, '', 0, false, ${CLOCK} + ${KEEP}
         from unnest(${arg('names')}::text[]) as asked(name)
         where not exists (select from resource_locks l where l.resource_name = asked.name)
-        order by asked.name
+        order by ${bytewise(sql`asked.name`)}
         on conflict do nothing`
     ),
 
@@ -84,7 +84,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
               where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
             )
             and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))
-          order by resource_name
+          order by ${bytewise(sql`resource_name`)}
           on conflict (resource_name) do update set
             id = greatest(nextval('lock_numbers'), l.id + 1),
             process_id = excluded.process_id,

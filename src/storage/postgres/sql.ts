@@ -26,6 +26,11 @@ export function waitersFor(name: RawBuilder<unknown>): RawBuilder<number> {
   return sql<number>`(select count(*) from lock_waiters w where w.resource_name = ${name} and ${LIVE})`
 }
 
+/** Orders names as the table does, which those that come as arguments do not by themselves: rows are taken in one order everywhere. */
+export function bytewise(name: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`${name} collate "C"`
+}
+
 /** Columns of the row `l`. */
 export function columns(names: readonly string[]): RawBuilder<unknown> {
   return sql.join(names.map((name) => sql.ref(`l.${name}`)))
