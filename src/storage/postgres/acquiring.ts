@@ -165,7 +165,10 @@ function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } 
   return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
 }
 
-/** For each name the request with the smallest ticket; whoever has none comes last, and the earlier before the later. */
+/**
+ * For each name the request with the smallest ticket; whoever has none comes last, and the earlier before the later. Of those
+ * with one id only the first: the others learn from what is remembered of it, or ask again.
+ */
 function foremost(commands: readonly AcquireCommand[]): AcquireCommand[] {
   const first = new Map<string, AcquireCommand>()
   const place = ({ ticket }: AcquireCommand): number => ticket ?? Number.POSITIVE_INFINITY
@@ -173,7 +176,8 @@ function foremost(commands: readonly AcquireCommand[]): AcquireCommand[] {
     const other = first.get(nameOf(command))
     if (other === undefined || place(command) < place(other)) first.set(nameOf(command), command)
   }
-  return [...first.values()]
+  const ids = new Set<string>()
+  return [...first.values()].filter(({ mark }) => mark === null || (!ids.has(mark.id) && ids.add(mark.id)))
 }
 
 function nameOf({ resourceNames }: AcquireCommand): string {

@@ -114,7 +114,7 @@ export class PostgresExecutor implements BatchExecutor {
         return this.#settle(settlements, commands, run, tries + 1)
       }
       if (commands.length > 1 && !isConnectionLost(error)) {
-        for (const command of commands) await this.#settle(settlements, [command], run, tries)
+        for (const command of commands) await this.#settle(settlements, [command], run)
         return
       }
       for (const command of commands) {
