@@ -146,6 +146,16 @@ export interface LeaveOutcome {
   readonly position: number
 }
 
+/** Give up every place of this instance that is neither one of these nor kept for a request that is to come back. */
+export interface TidyCommand {
+  readonly kind: 'tidy'
+  readonly tickets: readonly number[]
+}
+
+export interface TidyOutcome {
+  readonly kind: 'tidied'
+}
+
 /** Say that this instance lives, so that its waiters keep their places. */
 export interface BeatCommand {
   readonly kind: 'beat'
@@ -185,6 +195,7 @@ interface Outcomes {
   sweep: SweepOutcome
   enqueue: EnqueueOutcome
   leave: LeaveOutcome
+  tidy: TidyOutcome
   beat: BeatOutcome
 }
 
@@ -198,6 +209,7 @@ export type Command =
   | SweepCommand
   | EnqueueCommand
   | LeaveCommand
+  | TidyCommand
   | BeatCommand
 
 export type OutcomeOf<C extends Command> = Outcomes[C['kind']]

@@ -1,5 +1,6 @@
 import type { AcquireCommand, AcquireOutcome } from './commands.js'
 import { LockError } from './errors.js'
+import { GivingUp } from './giving-up.js'
 import type { Grant } from './lock.js'
 import type { LockStore } from './lock-store.js'
 
@@ -34,11 +35,15 @@ export class WaitingRoom {
   readonly #waiters = new Map<number, Waiter>()
   /** The tickets of each line on this instance, smallest first. */
   readonly #lines = new Map<string, number[]>()
+  readonly #entering = new Set<Promise<Waiter>>()
+  readonly #givingUp: GivingUp
+  #tidying: Promise<void> | undefined
   #ticking: NodeJS.Timeout | undefined
   #draining = false
 
   constructor(store: LockStore) {
     this.#store = store
+    this.#givingUp = new GivingUp(store, () => this.#keepTicking())
     store.onTurn((ticket) => this.#call(ticket))
   }
 
@@ -58,45 +63,45 @@ export class WaitingRoom {
    */
   async wait(command: AcquireCommand, { waitMs, signal }: { waitMs: number; signal?: AbortSignal | undefined }): Promise<WaitOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
-    const { resourceNames, processId, mark } = command
+    const { mark } = command
     const deadline = performance.now() + waitMs
-    const { ticket } = await this.#store.submit({ kind: 'enqueue', resourceNames, processId, mark })
-    const waiter = this.#enter(ticket, resourceNames)
+    const waiter = await this.#queueUp(command)
+    const { ticket } = waiter
+    const stays = (): boolean => signal?.aborted !== true && !this.#draining
     try {
       for (;;) {
         waiter.called = false
         const outcome = await this.#store.submit({ ...command, ticket })
         if (outcome.kind === 'granted') {
           // Granted to an earlier request with the same id: nobody has used this place.
-          if (outcome.replayed) await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: 0 })
+          if (outcome.replayed) await this.#givingUp.leave(ticket)
           else if (signal?.aborted === true) await this.giveBack(outcome.grants)
           return outcome
         }
         const left = deadline - performance.now()
-        const stays = signal?.aborted !== true && !this.#draining
-        if (outcome.kind === 'held' && left > 0 && stays) {
+        if (outcome.kind === 'held' && left > 0 && stays()) {
           await this.#sleep(waiter, Math.min(left, this.#untilExpiry(waiter, outcome)), signal)
-          continue
+          if (stays()) continue
         }
-        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: mark !== null && stays ? KEEP_PLACE_MS : 0 })
         if (this.#draining) throw new LockError('DRAINING')
-        return outcome.kind === 'held' ? { ...outcome, queuePosition: position } : outcome
+        if (outcome.kind !== 'held' || signal?.aborted === true) {
+          await this.#givingUp.leave(ticket)
+          return outcome
+        }
+        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: mark === null ? 0 : KEEP_PLACE_MS })
+        return { ...outcome, queuePosition: position }
       }
     } catch (error) {
-      // The place would otherwise be kept by the signs of life of this instance.
-      if (!(error instanceof LockError && error.code === 'DRAINING')) {
-        await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: 0 }).catch(() => undefined)
-      }
+      await this.#givingUp.leave(ticket)
       throw error
     } finally {
       this.#exit(waiter)
     }
   }
 
-  /** Releases grants whose caller is gone. What fails to be released ends with its lease. */
-  async giveBack(grants: readonly Grant[]): Promise<void> {
-    const releases = grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null }) as const)
-    await this.#store.submit({ kind: 'release-many', releases }).catch(() => undefined)
+  /** Releases grants whose caller is gone; what the database does not take now it is told again with the next tick. */
+  giveBack(grants: readonly Grant[]): Promise<void> {
+    return this.#givingUp.release(grants)
   }
 
   /** Wakes everybody, each to leave with `DRAINING`; resolves when all are gone. */
@@ -104,6 +109,32 @@ export class WaitingRoom {
     this.#draining = true
     for (const waiter of this.#waiters.values()) waiter.wake()
     while (this.#waiters.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    if (this.#givingUp.owes) await this.#tidy()
+    this.#stopTicking()
+  }
+
+  async #queueUp({ resourceNames, processId, mark }: AcquireCommand): Promise<Waiter> {
+    // Who tidies must know every place that is in use.
+    while (this.#tidying !== undefined) await this.#tidying
+    const entering = this.#store
+      .submit({ kind: 'enqueue', resourceNames, processId, mark })
+      .then(({ ticket }) => this.#enter(ticket, resourceNames))
+    this.#entering.add(entering)
+    try {
+      return await entering
+    } catch (error) {
+      if (error instanceof LockError && error.code === 'OUTCOME_UNKNOWN') this.#givingUp.doubt()
+      throw error
+    } finally {
+      this.#entering.delete(entering)
+    }
+  }
+
+  #tidy(): Promise<void> {
+    this.#tidying ??= Promise.allSettled(this.#entering)
+      .then(() => this.#givingUp.tidy([...this.#waiters.keys()]))
+      .finally(() => (this.#tidying = undefined))
+    return this.#tidying
   }
 
   #enter(ticket: number, names: readonly string[]): Waiter {
@@ -115,7 +146,7 @@ export class WaitingRoom {
       line.splice(place, 0, ticket)
       this.#lines.set(name, line)
     }
-    this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
+    this.#keepTicking()
     return waiter
   }
 
@@ -126,9 +157,16 @@ export class WaitingRoom {
       if (line.length === 0) this.#lines.delete(name)
       else this.#lines.set(name, line)
     }
-    if (this.#waiters.size > 0) return
+    if (this.#waiters.size === 0 && !this.#givingUp.owes) this.#stopTicking()
+  }
+
+  #stopTicking(): void {
     clearInterval(this.#ticking)
     this.#ticking = undefined
+  }
+
+  #keepTicking(): void {
+    this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
   }
 
   #call(ticket: number): void {
@@ -140,6 +178,8 @@ export class WaitingRoom {
 
   /** One sign of life for all, and one question per line: a thousand waiters for a resource cost no more than one. */
   #tick(): void {
+    if (this.#givingUp.owes) void this.#tidy()
+    if (this.#waiters.size === 0) return this.#givingUp.owes ? undefined : this.#stopTicking()
     this.#store.submit({ kind: 'beat' }).catch(() => undefined)
     for (const line of this.#lines.values()) if (line[0] !== undefined) this.#call(line[0])
   }

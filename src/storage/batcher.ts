@@ -39,6 +39,7 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
   'renew',
   'renew-all',
   'leave',
+  'tidy',
   'beat'
 ])
 
@@ -160,17 +161,18 @@ function namesOf(command: Command): readonly string[] {
     case 'sweep':
     case 'enqueue':
     case 'leave':
+    case 'tidy':
     case 'beat':
       return []
   }
 }
 
 /**
- * Requests for one name that wait together are concurrent: the first goes to the database, the others share its answer; and
- * so do releases. Commands with the same word here may share a name in one batch; an empty one shares with nobody.
+ * Requests for one name that wait together are concurrent: one goes to the database, the others share its answer; and so do
+ * releases. Commands with the same word here may share a name in one batch; an empty one shares with nobody.
  */
 function sharingOf(command: Command): string {
-  if (command.kind === 'acquire') return command.resourceNames.length === 1 && command.ticket === null ? 'acquire' : ''
+  if (command.kind === 'acquire') return command.resourceNames.length === 1 ? 'acquire' : ''
   return command.kind === 'release' ? 'release' : ''
 }
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LockService, type RequestOutcome } from '../../src/locks/lock-service.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
+import { openStore } from '../../src/storage/open-store.js'
 import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
 import type { TestDatabase } from './databases.js'
-import { openOn } from './store.js'
 
 export interface Asking {
   readonly ttlMs?: number | null
@@ -22,8 +22,8 @@ export class Instance implements AsyncDisposable {
     this.service = new LockService(store, { defaultTtlMs: null })
   }
 
-  static async start(database: TestDatabase): Promise<Instance> {
-    return new Instance(await openOn(database))
+  static async start({ url, now }: Pick<TestDatabase, 'url' | 'now'>): Promise<Instance> {
+    return new Instance(await openStore({ databaseUrl: url, clock: now }))
   }
 
   /** Waits up to 20 seconds unless told otherwise. */

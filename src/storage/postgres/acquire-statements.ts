@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
 import type { LockRequestsTable, Tables } from '../tables.js'
-import { CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
 
 interface AcquireArgs {
   readonly names: string[]
@@ -13,6 +13,9 @@ interface AcquireArgs {
   readonly fingerprints: (string | null)[]
   readonly tickets: (number | null)[]
 }
+
+/** A new grant, or, where `at` says when it was found, the valid one that stood in the way. */
+export type FoundRow = GrantRow & { readonly at: EpochMs | null; readonly waiters: number }
 
 const REMEMBER = sql.lit(REMEMBER_MS)
 
@@ -44,7 +47,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         select asked.name, 0, '', 0, false, ${CLOCK} + ${KEEP}
         from unnest(${arg('names')}::text[]) as asked(name)
         where not exists (select from resource_locks l where l.resource_name = asked.name)
-        order by asked.name
+        order by ${bytewise(sql`asked.name`)}
         on conflict do nothing`
     ),
 
@@ -57,7 +60,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
      * is granted, and the command goes again. A request id that another transaction is about to remember violates the
      * table's key; the statement then runs again for each command by itself.
      */
-    acquire: compiled<AcquireArgs, GrantRow & { at: EpochMs | null; waiters: number }>(
+    acquire: compiled<AcquireArgs, FoundRow>(
       db,
       (arg) => sql`
         with asked as materialized (
@@ -81,7 +84,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
               where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
             )
             and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))
-          order by resource_name
+          order by ${bytewise(sql`resource_name`)}
           on conflict (resource_name) do update set
             id = greatest(nextval('lock_numbers'), l.id + 1),
             process_id = excluded.process_id,
@@ -121,7 +124,12 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
     ),
 
     /** Forgets requests that need not be remembered any longer and whose grants have all ended, as the sweeper would. */
-    forget: compiled<{ requestIds: string[] }>(db, (arg) => forgetWhere(sql`r.request_id = any(${arg('requestIds')}::text[])`)),
+    forget: compiled<{ requestIds: string[] }>(
+      db,
+      (arg) => sql`
+        delete from lock_requests r
+        where r.request_id = any(${arg('requestIds')}::text[]) and r.remembered_until <= ${CLOCK} and not ${SOME_HELD}`
+    ),
 
     remember: compiled<{ id: string; fingerprint: string; grants: string; forMs: number }>(
       db,
@@ -132,14 +140,9 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   }
 }
 
-/** Removes those of the chosen requests `r` that are past their time and of whose grants none is valid. */
-export function forgetWhere(chosen: ReturnType<typeof sql>) {
-  return sql`
-    delete from lock_requests r
-    where ${chosen}
-      and r.remembered_until <= ${CLOCK}
-      and not exists (
-        select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
-        where ${VALID}
-      )`
-}
+/** Some grant of the request `r` is valid. */
+export const SOME_HELD = sql`
+  exists (
+    select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
+    where ${VALID}
+  )`

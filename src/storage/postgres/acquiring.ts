@@ -5,7 +5,8 @@ import type { Grant } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
 import { grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { acquireStatements } from './acquire-statements.js'
+import { acquireStatements, type FoundRow } from './acquire-statements.js'
+import { toLockError } from './errors.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
 import type { Line } from './waiting.js'
@@ -14,9 +15,9 @@ import type { Line } from './waiting.js'
 export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
   const statements = acquireStatements(db, keepsHistory)
 
-  /** Requests for one resource each, in one transaction. For several with the same name, the first speaks for all. */
+  /** Requests for one resource each, in one transaction. For several with the same name, the foremost speaks for all. */
   async function acquire(session: Session, commands: readonly AcquireCommand[]): Promise<Settlement[]> {
-    const firsts = [...new Map(commands.toReversed().map((command) => [nameOf(command), command])).values()]
+    const firsts = foremost(commands)
     const names = firsts.map(nameOf)
     const ids = firsts.flatMap(({ mark }) => mark?.id ?? [])
     const [rows] = await session.together([
@@ -33,26 +34,42 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     ])
     const found = new Map(rows.map((row) => [row.resource_name, row]))
     const granted = new Set(firsts.filter((command) => found.get(nameOf(command))?.at === null))
-    const before = await recall(
-      session,
-      commands.filter((command) => !granted.has(command))
-    )
     // The next in line should know how long the new grant lasts.
     await line.callFirsts(
       session,
       [...granted].flatMap((command) => (command.ticket === null ? [] : [nameOf(command)]))
     )
+    const refused = commands.filter((command) => !granted.has(command))
+    const answers = new Map(
+      // What was granted is committed: a fault from here on concerns only those who were not.
+      await refuse(session, refused, found).catch((error: unknown) =>
+        refused.map((command): [AcquireCommand, Settlement] => [command, { kind: 'failed', error: toLockError(error, false) }])
+      )
+    )
+    return commands.map((command) => {
+      const row = found.get(nameOf(command))
+      if (row === undefined || !granted.has(command)) return answers.get(command) ?? AGAIN
+      return done({ kind: 'granted', grants: [grantFromRow(row)], replayed: false })
+    })
+  }
+
+  /** Answers those who were granted nothing, from the rows that were found in their way. */
+  async function refuse(
+    session: Session,
+    commands: readonly AcquireCommand[],
+    found: ReadonlyMap<string, FoundRow>
+  ): Promise<[AcquireCommand, Settlement][]> {
+    const before = await recall(session, commands)
     const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
     return commands.map((command) => {
       const known = before.get(command)
-      if (known !== undefined) return done(known)
+      if (known !== undefined) return [command, done(known)]
       const row = found.get(nameOf(command))
-      if (row === undefined) return keptFor(lines?.get(nameOf(command)), command)
+      if (row === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
       const grant = grantFromRow(row)
-      if (granted.has(command)) return done({ kind: 'granted', grants: [grant], replayed: false })
       // Whoever asked for the same name in the same batch came just after the one that was granted.
-      return done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt, waiters: row.waiters })
+      return [command, done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt, waiters: row.waiters })]
     })
   }
 
@@ -146,6 +163,21 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
 function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): Settlement {
   if (first === undefined || (ticket !== null && first.ticket >= ticket)) return AGAIN
   return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
+}
+
+/**
+ * For each name the request with the smallest ticket; whoever has none comes last, and the earlier before the later. Of those
+ * with one id only the first: the others learn from what is remembered of it, or ask again.
+ */
+function foremost(commands: readonly AcquireCommand[]): AcquireCommand[] {
+  const first = new Map<string, AcquireCommand>()
+  const place = ({ ticket }: AcquireCommand): number => ticket ?? Number.POSITIVE_INFINITY
+  for (const command of commands) {
+    const other = first.get(nameOf(command))
+    if (other === undefined || place(command) < place(other)) first.set(nameOf(command), command)
+  }
+  const ids = new Set<string>()
+  return [...first.values()].filter(({ mark }) => mark === null || (!ids.has(mark.id) && ids.add(mark.id)))
 }
 
 function nameOf({ resourceNames }: AcquireCommand): string {

@@ -1,6 +1,7 @@
 import { sql, type Kysely } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
 import { whyNotHeld } from '../../locks/ended-grant.js'
+import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, grantFromRow, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
@@ -81,7 +82,13 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
     const tooEarly = new Set(commands.filter(({ resourceName }, index) => index + 1 < (endedAs.get(resourceName) ?? 0)))
     const refused = commands.filter((command) => !ended.has(command) && !tooEarly.has(command))
     const names = refused.map(({ resourceName }) => resourceName)
-    const glances = refused.length === 0 ? undefined : await look(session, names)
+    const glances =
+      refused.length === 0
+        ? undefined
+        : await look(session, names).catch((cause: unknown) => {
+            // What was ended is committed: carrying out the commands once more would answer that nothing was held.
+            throw rows.length === 0 ? cause : new LockError('OUTCOME_UNKNOWN', { cause })
+          })
     return commands.map((command): ReleaseOutcome => {
       const row = ended.get(command)
       if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }

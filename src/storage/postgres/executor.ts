@@ -83,11 +83,12 @@ export class PostgresExecutor implements BatchExecutor {
       settle(ofKind(commands, 'renew'), async (some) => done(await this.#renewing.renew(session, some))),
       settle(ofKind(commands, 'acquire').filter(isForOne), (some) => this.#acquiring.acquire(session, some)),
       settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
+      settle(ofKind(commands, 'leave'), async (some) => done(await this.#line.leave(session, some))),
       one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
       one('renew-all', (command) => this.#renewing.renewAll(session, command)),
       one('sweep', (command) => this.#sweep(session, command)),
       one('enqueue', (command) => this.#line.enqueue(session, command)),
-      one('leave', (command) => this.#line.leave(session, command)),
+      one('tidy', (command) => this.#line.tidy(session, command)),
       one('beat', () => this.#line.beat(session))
     ])
     // These look at an answer before they commit, so that nothing else may be sent meanwhile.
@@ -121,7 +122,7 @@ export class PostgresExecutor implements BatchExecutor {
         if (together || unavailable >= MOST_UNAVAILABLE) {
           settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
         } else {
-          await this.#settle(settlements, [command], run, tries)
+          await this.#settle(settlements, [command], run)
         }
         const settled = settlements.get(command)
         if (settled?.kind === 'failed' && settled.error instanceof LockError) unavailable += 1

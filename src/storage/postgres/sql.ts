@@ -14,13 +14,21 @@ export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at 
 
 export const KEEP = sql.lit(KEEP_ENDED_MS)
 
-/** The waiter in the row `w` still waits: its instance lives, or its place is kept. */
+/** The waiter in the row `w` still waits: its instance lives, or its place is kept. The living are looked up once per statement. */
 export const LIVE = sql`
-  coalesce(w.lease_until, (select i.lease_until from lock_instances i where i.instance = w.instance), 0) > ${CLOCK}`
+  (case
+    when w.lease_until is null then w.instance in (select i.instance from lock_instances i where i.lease_until > ${CLOCK})
+    else w.lease_until > ${CLOCK}
+  end)`
 
 /** How many wait for the resource of that name. */
 export function waitersFor(name: RawBuilder<unknown>): RawBuilder<number> {
   return sql<number>`(select count(*) from lock_waiters w where w.resource_name = ${name} and ${LIVE})`
+}
+
+/** Orders names as the table does, which those that come as arguments do not by themselves: rows are taken in one order everywhere. */
+export function bytewise(name: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`${name} collate "C"`
 }
 
 /** Columns of the row `l`. */

@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import { REMEMBER_MS } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { forgetWhere } from './acquire-statements.js'
+import { SOME_HELD } from './acquire-statements.js'
 import type { Session } from './session.js'
 import { CLOCK, CLOCK_ONCE, compiled, KEEP } from './sql.js'
 
@@ -63,23 +63,21 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
         (select count(*) from removed) as removed`
   )
 
-  const forget = compiled<{ bite: number }>(db, (arg) =>
-    forgetWhere(sql`r.request_id in (
-      select request_id from lock_requests
-      where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('bite')} for update skip locked
-    )`)
-  )
-
-  /** A request whose grants are still held stays remembered. */
-  const rememberLonger = compiled<{ bite: number }, { one: number }>(
+  /** Of what has been remembered for long enough, a request whose grants are still held stays remembered. */
+  const sweepRequests = compiled<{ bite: number }, { seen: number }>(
     db,
     (arg) => sql`
-      update lock_requests set remembered_until = ${CLOCK} + ${sql.lit(REMEMBER_MS)}
-      where request_id in (
+      with due as materialized (
         select request_id from lock_requests
         where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('bite')} for update skip locked
+      ),
+      verdict as materialized (select r.request_id, ${SOME_HELD} as held from due join lock_requests r on r.request_id = due.request_id),
+      forgotten as (delete from lock_requests r using verdict v where r.request_id = v.request_id and not v.held),
+      longer as (
+        update lock_requests r set remembered_until = ${CLOCK} + ${sql.lit(REMEMBER_MS)}
+        from verdict v where r.request_id = v.request_id and v.held
       )
-      returning 1 as one`
+      select count(*) as seen from due`
   )
 
   const pruneHistory = compiled<{ before: number; bite: number }, { one: number }>(
@@ -102,14 +100,13 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
   )
 
   return async function sweep(session: Session, { bite }: SweepCommand): Promise<SweepOutcome> {
-    const [locks, , longer, pruned] = await session.together([
+    const [locks, requests, pruned] = await session.together([
       session.run(sweepLocks, { bite }),
-      session.run(forget, { bite }),
-      session.run(rememberLonger, { bite }),
+      session.run(sweepRequests, { bite }),
       session.run(pruneHistory, { before: keepHistoryMs, bite }),
       session.run(pruneWaiters, {})
     ])
     const { seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
-    return { kind: 'swept', expired, removed, more: seen >= bite || longer.length === bite || pruned.length === bite }
+    return { kind: 'swept', expired, removed, more: seen >= bite || (requests[0]?.seen ?? 0) >= bite || pruned.length === bite }
   }
 }

@@ -1,9 +1,9 @@
 import { sql, type Kysely } from 'kysely'
-import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome } from '../../locks/commands.js'
+import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome, TidyCommand, TidyOutcome } from '../../locks/commands.js'
 import type { ProcessId, ResourceName } from '../../locks/lock.js'
 import type { Tables } from '../tables.js'
 import type { Session } from './session.js'
-import { CLOCK, compiled, LIVE } from './sql.js'
+import { CLOCK, compiled, LIVE, waitersFor } from './sql.js'
 
 /** How long an instance's waiters keep their places without a sign of life from it, in milliseconds. */
 export const INSTANCE_LEASE_MS = 3000
@@ -17,7 +17,6 @@ export interface Turn {
 interface FirstRow extends Turn {
   readonly name: string
   readonly process_id: string
-  readonly waiters: number
 }
 
 export type Line = ReturnType<typeof waiting>
@@ -30,12 +29,10 @@ export type Line = ReturnType<typeof waiting>
 export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn) => void) {
   const LEASE = sql.lit(INSTANCE_LEASE_MS)
 
-  const beat = compiled<object>(
-    db,
-    () => sql`
+  const ALIVE = sql`
       insert into lock_instances (instance, lease_until) values (${sql.lit(instance)}, ${CLOCK} + ${LEASE})
       on conflict (instance) do update set lease_until = excluded.lease_until`
-  )
+  const beat = compiled<object>(db, () => ALIVE)
 
   /**
    * Draws one ticket for all of the names, or takes a kept place again: one place, were there several for that id. What is
@@ -44,7 +41,8 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
   const enqueue = compiled<{ names: string[]; process: string; id: string | null; fingerprint: string | null }, { ticket: number }>(
     db,
     (arg) => sql`
-      with back as (
+      with alive as (${ALIVE}),
+      back as (
         update lock_waiters w set instance = ${sql.lit(instance)}, lease_until = null
         where w.lease_until is not null and w.ticket = (
           select min(w.ticket) from lock_waiters w
@@ -62,29 +60,44 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
       select ticket from back union select ticket from placed`
   )
 
-  /** The first in each of those lines, and how many there are. */
+  /** The first in each of those lines, however long they are. */
   const firsts = compiled<{ names: string[] }, FirstRow>(
     db,
     (arg) => sql`
-      select distinct on (w.resource_name) w.resource_name as name, w.ticket, w.instance, w.process_id,
-        count(*) over (partition by w.resource_name) as waiters
-      from lock_waiters w
-      where w.resource_name = any(${arg('names')}::text[]) and ${LIVE}
-      order by w.resource_name, w.ticket`
+      select asked.name, first.ticket, first.instance, first.process_id
+      from unnest(${arg('names')}::text[]) as asked(name), lateral (
+        select w.ticket, w.instance, w.process_id from lock_waiters w
+        where w.resource_name = asked.name and ${LIVE}
+        order by w.ticket limit 1
+      ) as first`
   )
 
-  const position = compiled<{ ticket: number }, { position: number }>(
+  const lengths = compiled<{ names: string[] }, { name: string; waiters: number }>(
     db,
     (arg) => sql`
-      select coalesce(max((
-        select count(*) from lock_waiters w where w.resource_name = mine.resource_name and w.ticket < mine.ticket and ${LIVE}
-      )) + 1, 0) as position
-      from lock_waiters mine where mine.ticket = ${arg('ticket')}`
+      select asked.name, ${waitersFor(sql`asked.name`)} as waiters
+      from unnest(${arg('names')}::text[]) as asked(name)`
   )
 
-  const keep = compiled<{ tickets: number[]; ms: number }>(
+  /** The places of many, by one pass over each of their lines. */
+  const positions = compiled<{ tickets: number[] }, { ticket: number; position: number }>(
     db,
-    (arg) => sql`update lock_waiters set lease_until = ${CLOCK} + ${arg('ms')}::bigint where ticket = any(${arg('tickets')}::bigint[])`
+    (arg) => sql`
+      with places as (
+        select w.ticket, row_number() over (partition by w.resource_name order by w.ticket) as place
+        from lock_waiters w
+        where w.resource_name in (select mine.resource_name from lock_waiters mine where mine.ticket = any(${arg('tickets')}::bigint[]))
+          and ${LIVE}
+      )
+      select ticket, max(place) as position from places where ticket = any(${arg('tickets')}::bigint[]) group by ticket`
+  )
+
+  const keep = compiled<{ tickets: number[]; ms: number[] }>(
+    db,
+    (arg) => sql`
+      update lock_waiters w set lease_until = ${CLOCK} + asked.ms
+      from unnest(${arg('tickets')}::bigint[], ${arg('ms')}::bigint[]) as asked(ticket, ms)
+      where w.ticket = asked.ticket`
   )
 
   const remove = compiled<{ tickets: number[] }, { resource_name: string }>(
@@ -92,9 +105,18 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
     (arg) => sql`delete from lock_waiters where ticket = any(${arg('tickets')}::bigint[]) returning resource_name`
   )
 
+  const tidy = compiled<{ tickets: number[] }, { resource_name: string }>(
+    db,
+    (arg) => sql`
+      delete from lock_waiters
+      where instance = ${sql.lit(instance)} and lease_until is null and ticket <> all(${arg('tickets')}::bigint[])
+      returning resource_name`
+  )
+
+  /** To be called after a commit, whose answer must not depend on it: whoever is not called asks by itself. Never rejects. */
   async function callFirsts(session: Session, names: readonly string[]): Promise<void> {
     if (names.length === 0) return
-    const rows = await session.run(firsts, { names: [...new Set(names)] })
+    const rows = await session.run(firsts, { names: [...new Set(names)] }).catch(() => [])
     for (const { ticket, instance: where } of rows) call({ ticket, instance: where })
   }
 
@@ -103,34 +125,49 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
 
     /** For whom each of those resources is kept, and how many wait for it. */
     async lines(session: Session, names: readonly string[]): Promise<Map<string, { conflict: Conflict; ticket: number; waiters: number }>> {
-      const rows = await session.run(firsts, { names: [...new Set(names)] })
+      const asked = { names: [...new Set(names)] }
+      const [rows, counts] = await session.together([session.run(firsts, asked), session.run(lengths, asked)])
+      const waiters = new Map(counts.map((row) => [row.name, row.waiters]))
       return new Map(
-        rows.map(({ name, ticket, process_id, waiters }) => {
+        rows.map(({ name, ticket, process_id }) => {
           const conflict = { resourceName: name as ResourceName, processId: process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null }
-          return [name, { conflict, ticket, waiters }]
+          return [name, { conflict, ticket, waiters: waiters.get(name) ?? 0 }]
         })
       )
     },
 
     async enqueue(session: Session, { resourceNames, processId, mark }: EnqueueCommand): Promise<EnqueueOutcome> {
-      const [, rows] = await session.together([
-        session.run(beat, {}),
-        session.run(enqueue, { names: [...resourceNames], process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null })
-      ])
+      const { id = null, fingerprint = null } = mark ?? {}
+      const rows = await session.run(enqueue, { names: [...resourceNames], process: processId, id, fingerprint })
       return { kind: 'enqueued', ticket: rows[0]?.ticket ?? 0 }
     },
 
-    async leave(session: Session, { tickets, keepMs }: LeaveCommand): Promise<LeaveOutcome> {
-      const places = await session.run(position, { ticket: tickets[0] ?? 0 })
-      if (keepMs > 0) await session.run(keep, { tickets: [...tickets], ms: keepMs })
-      else {
-        const left = await session.run(remove, { tickets: [...tickets] })
-        await callFirsts(
-          session,
-          left.map(({ resource_name }) => resource_name)
-        )
-      }
-      return { kind: 'left', position: places[0]?.position ?? 0 }
+    async leave(session: Session, commands: readonly LeaveCommand[]): Promise<LeaveOutcome[]> {
+      const first = commands.map(({ tickets }) => tickets[0] ?? 0)
+      const left = commands.flatMap(({ tickets, keepMs }) => (keepMs > 0 ? [] : tickets))
+      const kept = commands.flatMap(({ tickets, keepMs }) => (keepMs > 0 ? tickets.map((ticket) => ({ ticket, keepMs })) : []))
+      const [places, , removed] = await session.together([
+        session.run(positions, { tickets: first }),
+        kept.length === 0
+          ? Promise.resolve([])
+          : session.run(keep, { tickets: kept.map(({ ticket }) => ticket), ms: kept.map(({ keepMs }) => keepMs) }),
+        left.length === 0 ? Promise.resolve([]) : session.run(remove, { tickets: left })
+      ])
+      await callFirsts(
+        session,
+        removed.map(({ resource_name }) => resource_name)
+      )
+      const found = new Map(places.map(({ ticket, position }) => [ticket, position]))
+      return first.map((ticket) => ({ kind: 'left', position: found.get(ticket) ?? 0 }))
+    },
+
+    async tidy(session: Session, { tickets }: TidyCommand): Promise<TidyOutcome> {
+      const left = await session.run(tidy, { tickets: [...tickets] })
+      await callFirsts(
+        session,
+        left.map(({ resource_name }) => resource_name)
+      )
+      return { kind: 'tidied' }
     },
 
     async beat(session: Session): Promise<BeatOutcome> {

@@ -108,6 +108,8 @@ export class SqliteExecutor implements BatchExecutor {
         return this.#line.enqueue(command, now)
       case 'leave':
         return this.#line.leave(command, now)
+      case 'tidy':
+        return this.#line.tidy(command, now)
       case 'beat':
         return this.#line.beat()
     }

@@ -1,5 +1,5 @@
 import { sql, type Expression, type SqlBool } from 'kysely'
-import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome } from '../../locks/commands.js'
+import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome, TidyCommand, TidyOutcome } from '../../locks/commands.js'
 import type { EpochMs, ProcessId, ResourceName } from '../../locks/lock.js'
 import { statement } from '../statement.js'
 import type { SqliteContext } from './context.js'
@@ -81,6 +81,10 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
     statement((arg) => db.updateTable('lock_waiters').set({ lease_until: arg('until') }).where('ticket', '=', arg('ticket')))
   )
   const remove = prepare<{ ticket: number }>(database, statement((arg) => db.deleteFrom('lock_waiters').where('ticket', '=', arg('ticket'))))
+  const inUse = prepare<object, { ticket: number }>(
+    database,
+    statement(() => db.selectFrom('lock_waiters').select('ticket').distinct().where('lease_until', 'is', null))
+  )
   const removeDead = prepare<{ now: number }>(
     database,
     statement((arg) => db.deleteFrom('lock_waiters').where('lease_until', '<=', arg('now')))
@@ -140,6 +144,12 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         else giveUp(ticket, now)
       }
       return { kind: 'left', position: Math.max(0, ...places) }
+    },
+
+    tidy({ tickets }: TidyCommand, now: EpochMs): TidyOutcome {
+      const wanted = new Set(tickets)
+      for (const { ticket } of inUse.all({})) if (!wanted.has(ticket)) giveUp(ticket, now)
+      return { kind: 'tidied' }
     },
 
     beat: (): BeatOutcome => ({ kind: 'beaten' }),

@@ -1,0 +1,123 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { openStore } from '../../src/storage/open-store.js'
+import { processId, resourceName } from '../../src/locks/lock.js'
+import { REMEMBER_MS } from '../../src/storage/rows.js'
+import { acquire, allEvents, everything, inspect, release, renew } from '../support/commands.js'
+import { DATABASES } from '../support/databases.js'
+import { PostgresServer } from '../support/postgres.js'
+import { Session } from '../support/session.js'
+import { onEachStore } from '../support/store.js'
+import { unconfirmed } from '../support/unconfirmed.js'
+
+const mark = (id: string) => ({ id, fingerprint: 'same' })
+
+for (const kind of DATABASES) {
+  void t.test(`races on ${kind}`, async (t) => {
+    const onStore = onEachStore(t, kind)
+
+    await onStore('a fault in the middle of a batch leaves the rest of the batch as it should be', async (t, store) => {
+      for (const name of ['held', 'kept']) await store.submit(acquire(name, 'p', 1000))
+      // One id for two names cannot be remembered twice.
+      const outcomes = await Promise.all([
+        store.submit(acquire('x', 'p', null, mark('r1'))),
+        store.submit(release('held', 'p')),
+        store.submit(acquire('y', 'p', null, { id: 'r1', fingerprint: 'other' })),
+        store.submit(renew('kept', 'p', 5000)),
+        store.submit(acquire(['u', 'v'], 'p', null, { id: 'r1', fingerprint: 'third' })),
+        store.submit(acquire('z', 'p')),
+        store.submit(inspect('kept'))
+      ])
+      const granted = outcomes.filter((outcome) => outcome.kind === 'granted')
+      t.equal(granted.length, 2, 'z, and one of those with the id')
+      t.equal(outcomes.filter((outcome) => outcome.kind === 'request-id-reused').length, 2)
+      t.match(outcomes[1], { kind: 'released' })
+      t.match(outcomes[3], { kind: 'renewed' })
+      const names = granted.flatMap((outcome) => outcome.grants.map(({ resourceName: name }) => name))
+      const { grants } = await store.list(everything)
+      t.same(grants.map(({ resourceName: name }) => name), ['kept', ...names].toSorted())
+      const { events } = await store.history(allEvents)
+      t.equal(events.filter((event) => event.kind === 'granted').length, 2 + names.length, 'each grant is told once')
+    })
+
+    await onStore('what is forgotten does not depend on how much the sweeper has to do', async (t, store, database) => {
+      const names = Array.from({ length: 7 }, (_, index) => `n${index}`)
+      for (const name of names) await store.submit(acquire(name, 'p', 1000, mark(name)))
+      await store.submit(acquire('still', 'p', null, mark('still')))
+      await database.advance(REMEMBER_MS)
+      await store.submit({ kind: 'sweep', bite: 2 })
+      for (const name of names) t.match(await store.submit(acquire(name, 'p', 1000, mark(name))), { kind: 'granted', replayed: false })
+      t.match(await store.submit(acquire('still', 'p', null, mark('still'))), { kind: 'granted', replayed: true })
+    })
+  })
+}
+
+void t.test('races on one PostgreSQL server', async (t) => {
+  await using server = await PostgresServer.start()
+  const database = { databaseUrl: server.url }
+
+  await t.test('a grant that was not confirmed is said to be unknown, and a repetition finds it', async (t) => {
+    await using store = await openStore(database)
+    for (const [names, id] of [['a', 'r1'], [['b', 'c'], 'r2']] as const) {
+      {
+        await using hindrance = await unconfirmed(server.url)
+        const asked = store.submit(acquire(names, 'p', null, mark(id))).catch((error: unknown) => error)
+        await hindrance.cut()
+        t.match(await asked, { code: 'OUTCOME_UNKNOWN' })
+      }
+      t.match(await store.submit(acquire(names, 'p', null, mark(id))), { kind: 'granted', replayed: true })
+    }
+  })
+
+  await t.test('what was committed is answered so, whatever fails afterwards', async (t) => {
+    await using store = await openStore(database)
+    await store.submit(acquire('d', 'holder'))
+    const { ticket } = await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('p'), mark: null })
+    await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('next'), mark: null })
+    const afterwards = async (answer: Promise<unknown>, hindrance: Awaited<ReturnType<typeof unconfirmed>>): Promise<unknown> => {
+      await using session = await Session.open(server.url)
+      await session.run('begin')
+      await hindrance.untilCommitted()
+      const locking = session.run('lock table lock_waiters in access exclusive mode')
+      await sleep(50)
+      await hindrance[Symbol.asyncDispose]()
+      await locking
+      await session.untilWaitedFor()
+      await session.run("select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'")
+      const settled = await answer.catch((error: unknown) => error)
+      await session.run('rollback')
+      return settled
+    }
+    const hindered = async (send: () => Promise<unknown>): Promise<unknown> => {
+      const hindrance = await unconfirmed(server.url)
+      return await afterwards(send(), hindrance)
+    }
+    t.match(await hindered(() => store.submit(release('d', 'holder'))), { kind: 'released' })
+    t.match(await hindered(() => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
+  })
+
+  await t.test('requests and releases take rows in one order, whatever the sort order of the database', async (t) => {
+    await using admin = await Session.open(server.url)
+    await admin.run("create database english template template0 encoding 'UTF8' locale_provider icu icu_locale 'en-US'")
+    const url = Object.assign(new URL(server.url), { pathname: '/english' }).href
+    await using one = await openStore({ databaseUrl: url })
+    await using two = await openStore({ databaseUrl: url })
+    await using session = await Session.open(url)
+    // Bytewise 'B' comes first, in English 'a' does.
+    const names = ['a', 'B']
+    for (const name of names) await one.submit(acquire(name, 'p', 1))
+    await sleep(5)
+    // They have expired: a request and a late release want the same rows.
+    await session.run('begin')
+    await session.run("select from resource_locks where resource_name = 'a' for update")
+    const requests = names.map((name) => one.submit(acquire(name, 'q')))
+    await session.untilWaitedFor()
+    const releases = two.submit({ kind: 'release-many', releases: names.map((name) => release(name, 'p')) })
+    await sleep(200)
+    await session.run('commit')
+    for (const request of requests) t.match(await request, { kind: 'granted' })
+    t.match(await releases, { outcomes: [{ kind: 'not-held' }, { kind: 'not-held' }] })
+    await sleep(100)
+    t.match(await session.run('select deadlocks::int from pg_stat_database where datname = current_database()'), [{ deadlocks: 0 }])
+  })
+})
