@@ -121,14 +121,20 @@ export class PostgresExecutor implements BatchExecutor {
     })
     const rowOf = new Map((rows as (GrantRow & { ended_at: EpochMs })[]).map((row) => [row.resource_name, row]))
     const released = new Map<ReleaseCommand, GrantRow & { ended_at: EpochMs }>()
+    const tooEarly = new Set<ReleaseCommand>()
     for (const command of commands) {
       const row = rowOf.get(command.resourceName)
-      if (row === undefined || !couldEnd(command, row)) continue
-      // Of several alike, the one that came first ended the grant, and the others found it released.
-      released.set(command, row)
-      rowOf.delete(command.resourceName)
+      if (row === undefined) continue
+      if (couldEnd(command, row)) {
+        // Of several alike, the one that came first ended the grant, and the others found it released.
+        released.set(command, row)
+        rowOf.delete(command.resourceName)
+      } else {
+        // It came before the one that ended the grant, and must not be told of an end that was still to come.
+        tooEarly.add(command)
+      }
     }
-    const refused = commands.filter((command) => !released.has(command))
+    const refused = commands.filter((command) => !released.has(command) && !tooEarly.has(command))
     const glances = refused.length === 0 ? undefined : await this.#look(session, refused)
     return commands.map((command) => {
       const { resourceName, processId } = command
@@ -136,6 +142,7 @@ export class PostgresExecutor implements BatchExecutor {
       if (row !== undefined) {
         return { kind: 'done', outcome: { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at } }
       }
+      if (tooEarly.has(command)) return { kind: 'done', outcome: { kind: 'not-held', reason: 'held_by_other' } }
       const glance = glances?.get(resourceName)
       if (glance === undefined) return AGAIN
       return { kind: 'done', outcome: { kind: 'not-held', reason: whyNotHeld(glance.latest, processId, glance.at) } }
