@@ -16,6 +16,12 @@ interface AcquireArgs {
 
 const REMEMBER = sql.lit(REMEMBER_MS)
 
+/** Some grant of the request `r` is valid. */
+export const IS_HELD = sql`exists (
+  select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
+  where ${VALID}
+)`
+
 export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   const told = keepsHistory
     ? sql`
@@ -132,14 +138,7 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   }
 }
 
-/** Removes those of the chosen requests `r` that are past their time and of whose grants none is valid. */
+/** Removes those of the chosen requests `r` that are past their time and of whose grants none is valid; answers with a row for each. */
 export function forgetWhere(chosen: ReturnType<typeof sql>) {
-  return sql`
-    delete from lock_requests r
-    where ${chosen}
-      and r.remembered_until <= ${CLOCK}
-      and not exists (
-        select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
-        where ${VALID}
-      )`
+  return sql`delete from lock_requests r where ${chosen} and r.remembered_until <= ${CLOCK} and not ${IS_HELD} returning 1 as one`
 }

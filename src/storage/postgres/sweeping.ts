@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import { REMEMBER_MS } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { forgetWhere } from './acquire-statements.js'
+import { forgetWhere, IS_HELD } from './acquire-statements.js'
 import type { Session } from './session.js'
 import { CLOCK, CLOCK_ONCE, compiled, KEEP } from './sql.js'
 
@@ -63,21 +63,21 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
         (select count(*) from removed) as removed`
   )
 
-  const forget = compiled<{ bite: number }>(db, (arg) =>
+  const dueRequests = sql`from lock_requests r where r.remembered_until <= ${CLOCK_ONCE}`
+
+  const forget = compiled<{ bite: number }, { one: number }>(db, (arg) =>
     forgetWhere(sql`r.request_id in (
-      select request_id from lock_requests
-      where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('bite')} for update skip locked
+      select r.request_id ${dueRequests} and not ${IS_HELD} order by r.remembered_until limit ${arg('bite')} for update skip locked
     )`)
   )
 
-  /** A request whose grants are still held stays remembered. */
+  /** A request whose grants are still held stays remembered; one that a full bite left over must not be. */
   const rememberLonger = compiled<{ bite: number }, { one: number }>(
     db,
     (arg) => sql`
       update lock_requests set remembered_until = ${CLOCK} + ${sql.lit(REMEMBER_MS)}
       where request_id in (
-        select request_id from lock_requests
-        where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('bite')} for update skip locked
+        select r.request_id ${dueRequests} and ${IS_HELD} order by r.remembered_until limit ${arg('bite')} for update skip locked
       )
       returning 1 as one`
   )
@@ -102,7 +102,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
   )
 
   return async function sweep(session: Session, { bite }: SweepCommand): Promise<SweepOutcome> {
-    const [locks, , longer, pruned] = await session.together([
+    const [locks, forgotten, longer, pruned] = await session.together([
       session.run(sweepLocks, { bite }),
       session.run(forget, { bite }),
       session.run(rememberLonger, { bite }),
@@ -110,6 +110,6 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
       session.run(pruneWaiters, {})
     ])
     const { seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
-    return { kind: 'swept', expired, removed, more: seen >= bite || longer.length === bite || pruned.length === bite }
+    return { kind: 'swept', expired, removed, more: [seen, forgotten.length, longer.length, pruned.length].includes(bite) }
   }
 }
