@@ -50,7 +50,7 @@ function matching(resources: readonly Listed[], { prefix, processId }: CountQuer
 }
 
 /** In the order of their UTF-8 bytes; JavaScript's own order puts characters beyond U+FFFF before some that are within. */
-function bytewise(a: string, b: string): number {
+export function bytewise(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
 
@@ -60,4 +60,9 @@ export function matches(answer: unknown, expected: unknown): boolean {
   if (typeof answer !== 'object' || answer === null) return false
   if (Array.isArray(expected) && (!Array.isArray(answer) || answer.length !== expected.length)) return false
   return Object.entries(expected).every(([key, value]) => matches((answer as Record<string, unknown>)[key], value))
+}
+
+export function unlessOneOf(allowed: readonly object[], answer: object): string | undefined {
+  if (allowed.some((one) => matches(answer, one))) return undefined
+  return `expected ${allowed.map((one) => JSON.stringify(one)).join(' or ')}`
 }

@@ -5,27 +5,21 @@ import type {
   NotHeldReason,
   ReleaseCommand,
   ReleaseOutcome,
+  RenewAllCommand,
+  RenewAllOutcome,
+  RenewCommand,
+  RenewOutcome,
   SweepCommand,
   SweepOutcome
 } from '../../src/locks/commands.js'
-import type { EpochMs, Grant, ResourceName } from '../../src/locks/lock.js'
-import type { ListPage, ListQuery } from '../../src/locks/lock-store.js'
-import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
-import { faultOfCount, faultOfPage, type CountQuery, type Listed } from './model-list.js'
-
-/** How much longer than it has to a store may keep an ended row that the sweeper has already met once. */
-const SLACK_MS = 1000
-
-/** The latest grant of a resource, and what the sweeper may have done about it. */
-interface Latest {
-  readonly grant: Grant
-  releasedAt: EpochMs | null
-  /** Whether the sweeper has written the expiry down, and the last instant at which it may have. */
-  marked: 'no' | 'maybe' | 'yes'
-  markedAt: EpochMs
-  /** Whether the store still remembers that the grant ever was. */
-  remembered: 'yes' | 'maybe' | 'no'
-}
+import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
+import type { ListPage, ListQuery, LockEvent } from '../../src/locks/lock-store.js'
+import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
+import { endOf, hasExpired, isValid, newest, type Latest } from './model-grants.js'
+import { ExpectedHistory } from './model-history.js'
+import { bytewise, faultOfCount, faultOfPage, unlessOneOf, type CountQuery, type Listed } from './model-list.js'
+import { RememberedRequests } from './model-requests.js'
+import { Sweeping } from './model-sweeping.js'
 
 /**
  * The engine as a plain map: what a store must answer, whatever its SQL does. Commands are applied in the order in which
@@ -34,13 +28,15 @@ interface Latest {
  */
 export class Model {
   now: EpochMs
+  readonly requests = new RememberedRequests((name) => this.holder(name))
   readonly #latest = new Map<ResourceName, Latest>()
+  readonly #sweeping = new Sweeping(this.#latest)
+  readonly #history = new ExpectedHistory()
   /** The largest number of each name; unlike the store's row it is never forgotten. */
   readonly #lastNumber = new Map<ResourceName, number>()
   readonly #numbers = new Set<number>()
   /** What readers may have seen of the names that changed in this round, oldest first. */
   readonly #seen = new Map<ResourceName, (Grant | null)[]>()
-  #mayExpire = 0
 
   constructor(now: EpochMs) {
     this.now = now
@@ -49,14 +45,14 @@ export class Model {
   /** Begins a round of commands that were submitted together. @param sweeping whether a sweeper ran by itself beside them. */
   begin(sweeping: boolean): void {
     this.#seen.clear()
-    this.#mayExpire = this.#expired().length
-    if (sweeping) this.#sweptSome({ expired: true, removed: true })
+    this.#sweeping.begin(this.now, sweeping)
+    if (sweeping) this.requests.swept(this.now, false)
   }
 
   /** The valid grant of a resource. */
   holder(name: ResourceName): Grant | null {
     const latest = this.#latest.get(name)
-    return latest !== undefined && this.#isValid(latest) ? latest.grant : null
+    return latest !== undefined && isValid(latest, this.now) ? latest.grant : null
   }
 
   /** The number of the latest grant of a resource; 0 before the first. */
@@ -68,47 +64,51 @@ export class Model {
   turningPoints(): { name: ResourceName; at: EpochMs }[] {
     return [...this.#latest]
       .flatMap(([name, latest]) => {
-        const end = this.#isValid(latest) ? latest.grant.expiresAt : this.#endOf(latest) + KEEP_ENDED_MS
-        return end !== null && end > this.now ? [{ name, at: end }] : []
+        const points = isValid(latest, this.now) ? [endOf(latest), latest.toldAt + TELL_RENEWALS_EVERY_MS] : [endOf(latest) + KEEP_ENDED_MS]
+        return points.filter((at) => at > this.now && Number.isFinite(at)).map((at) => ({ name, at }))
       })
       .toSorted((a, b) => a.at - b.at)
   }
 
-  /** What is wrong with the number of a new grant. */
-  faultOfNumber(name: ResourceName, lockId: number): string | undefined {
-    if (!Number.isSafeInteger(lockId)) return 'the number is no safe integer'
-    if (lockId <= this.lastNumber(name)) return `the number is not larger than ${this.lastNumber(name)}`
-    return this.#numbers.has(lockId) ? 'another resource got that number before' : undefined
-  }
-
-  /** What must come of it. @param lockId the number that the store gave, should it have granted. */
-  acquire({ resourceNames, processId, ttlMs, metadata }: AcquireCommand, lockId: number): AcquireOutcome {
-    const [resourceName] = resourceNames as [ResourceName]
-    const holder = this.holder(resourceName)
-    if (holder !== null) return { kind: 'held', conflicts: [holder], at: this.now, waiters: 0 }
-    const expiresAt = ttlMs === null ? null : this.now + ttlMs
-    const grant = { lockId, resourceName, processId, lockedAt: this.now, expiresAt, metadata }
-    this.#numbers.add(lockId)
-    this.#lastNumber.set(resourceName, lockId)
-    this.#change(resourceName, () =>
-      this.#latest.set(resourceName, { grant, releasedAt: null, marked: 'no', markedAt: this.now, remembered: 'yes' })
-    )
-    return { kind: 'granted', grants: [grant], replayed: false }
+  /** What is wrong with the answer to a request. */
+  faultOfAcquire(command: AcquireCommand, answer: AcquireOutcome): string | undefined {
+    const { resourceNames, mark } = command
+    const before = mark === null ? undefined : this.requests.recognise(mark, this.now)
+    if (before !== undefined && (before.surely || answer.kind === 'request-id-reused')) return unlessOneOf([before.outcome], answer)
+    const conflicts = resourceNames.flatMap((name) => this.holder(name) ?? [])
+    if (conflicts.length > 0) return unlessOneOf([{ kind: 'held', conflicts, at: this.now, waiters: 0 }], answer)
+    if (answer.kind !== 'granted') return 'expected a grant'
+    const grants: Grant[] = []
+    for (const [index, name] of resourceNames.entries()) {
+      const lockId = answer.grants[index]?.lockId ?? 0
+      const fault = this.#faultOfNumber(name, lockId)
+      if (fault !== undefined) return fault
+      grants.push(this.#grant(name, lockId, command))
+    }
+    this.requests.remember(command, grants, this.now)
+    return unlessOneOf([{ kind: 'granted', grants, replayed: false }], answer)
   }
 
   /** What may come of it: more than one refusal where the sweeper may have removed what the refusal tells of. */
-  release({ resourceName, processId, lockId }: ReleaseCommand): ReleaseOutcome[] {
-    const latest = this.#latest.get(resourceName)
-    if (latest === undefined) return [refused('not_locked')]
-    const { grant } = latest
-    if (this.#isValid(latest)) {
-      if (grant.processId !== processId || (lockId ?? grant.lockId) !== grant.lockId) return [refused('held_by_other')]
-      this.#change(resourceName, () => (latest.releasedAt = this.now))
-      return [{ kind: 'released', grant, releasedAt: this.now }]
-    }
-    if (grant.processId !== processId || latest.remembered === 'no') return [refused('not_locked')]
-    const exact = refused(latest.releasedAt === null ? 'expired' : 'released')
-    return latest.remembered === 'yes' ? [exact] : [exact, refused('not_locked')]
+  release({ resourceName, processId, lockId, reason }: ReleaseCommand): ReleaseOutcome[] {
+    const latest = this.#validOf(resourceName, processId, lockId)
+    if (latest === undefined) return this.#refusals(resourceName, processId)
+    this.#change(resourceName, () => (latest.releasedAt = this.now))
+    this.#history.expect(processId === null ? 'force_released' : 'released', this.now, latest.grant, reason)
+    return [{ kind: 'released', grant: latest.grant, releasedAt: this.now }]
+  }
+
+  renew({ resourceName, processId, lockId, ttlMs }: RenewCommand): RenewOutcome[] {
+    const latest = this.#validOf(resourceName, processId, lockId)
+    return latest === undefined ? this.#refusals(resourceName, processId) : [{ kind: 'renewed', ...this.#renewal(latest, ttlMs) }]
+  }
+
+  renewAll({ processId, ttlMs, after, bite }: RenewAllCommand): RenewAllOutcome {
+    const due = [...this.#latest]
+      .filter(([name, latest]) => isValid(latest, this.now) && latest.grant.processId === processId && bytewise(name, after) > 0)
+      .toSorted(([a], [b]) => bytewise(a, b))
+      .slice(0, bite)
+    return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, ttlMs)) }
   }
 
   inspect(name: ResourceName): InspectOutcome[] {
@@ -128,62 +128,61 @@ export class Model {
    * What is wrong with the counts of a sweep. Sweeps are judged before what they run beside: whatever they removed may be
    * missing already when the first of the others comes.
    */
-  faultOfSweep({ bite }: SweepCommand, { expired, removed, more }: SweepOutcome, concurrent: boolean): string | undefined {
-    if (expired + removed > bite) return `worked on more than ${bite} rows`
-    this.#mayExpire -= expired
-    if (this.#mayExpire < 0) return 'expired grants that were valid or had ended before'
-    if (concurrent) {
-      // A row that was laid but is not granted yet may be removed too, and another sweep may have done some of the work.
-      this.#sweptSome({ expired: expired > 0, removed: removed > 0 })
-      return undefined
+  faultOfSweep(command: SweepCommand, outcome: SweepOutcome, concurrent: boolean): string | undefined {
+    this.requests.swept(this.now, !concurrent && !outcome.more)
+    return this.#sweeping.fault(command, outcome, this.now, concurrent)
+  }
+
+  /** What is wrong with the history since it was last read. */
+  faultOfHistory(events: readonly LockEvent[]): string | undefined {
+    return this.#history.fault(events, this.#latest, this.now)
+  }
+
+  /** What is wrong with the number of a new grant. */
+  #faultOfNumber(name: ResourceName, lockId: number): string | undefined {
+    if (!Number.isSafeInteger(lockId)) return 'the number is no safe integer'
+    if (lockId <= this.lastNumber(name)) return `the number is not larger than ${this.lastNumber(name)}`
+    return this.#numbers.has(lockId) ? 'another resource got that number before' : undefined
+  }
+
+  #grant(resourceName: ResourceName, lockId: number, { processId, ttlMs, metadata }: AcquireCommand): Grant {
+    const expiresAt = ttlMs === null ? null : this.now + ttlMs
+    const grant = { lockId, resourceName, processId, lockedAt: this.now, expiresAt, metadata }
+    const before = this.#latest.get(resourceName)
+    if (before !== undefined && hasExpired(before, this.now)) this.#history.expectExpiry(before)
+    this.#history.expect('granted', this.now, grant)
+    this.#numbers.add(lockId)
+    this.#lastNumber.set(resourceName, lockId)
+    this.#change(resourceName, () => this.#latest.set(resourceName, newest(grant, ttlMs)))
+    return grant
+  }
+
+  #renewal(latest: Latest, ttlMs: TtlMs | undefined): { grant: Grant; renewedAt: EpochMs } {
+    const lease = ttlMs === undefined ? latest.ttlMs : ttlMs
+    const grant = { ...latest.grant, expiresAt: lease === null ? null : this.now + lease }
+    this.#change(grant.resourceName, () => (latest.grant = grant))
+    if (latest.toldAt + TELL_RENEWALS_EVERY_MS <= this.now) {
+      latest.toldAt = this.now
+      this.#history.expect('renewed', this.now, grant)
     }
-    const due = this.#expired()
-    const ended = [...this.#latest.values()].filter((latest) => latest.remembered !== 'no' && this.#mayForget(latest))
-    const mustRemove = ended.filter((latest) => latest.remembered === 'yes' && this.#mustForget(latest))
-    if (removed > ended.length) return `removed more than the ${ended.length} grants that ended long enough ago`
-    if (!more && expired < due.filter(({ marked }) => marked === 'no').length) return 'left an expired grant as it was'
-    if (!more && removed < mustRemove.length) return `removed less than the ${mustRemove.length} grants that ended long ago`
-    for (const latest of removed > 0 ? ended : []) latest.remembered = more || !this.#mustForget(latest) ? 'maybe' : 'no'
-    for (const latest of due) this.#mark(latest, more ? 'maybe' : 'yes')
-    return undefined
+    return { grant, renewedAt: this.now }
   }
 
-  /** The sweeper has run and got somewhere, nobody knows how far. */
-  #sweptSome({ expired, removed }: { readonly expired: boolean; readonly removed: boolean }): void {
-    for (const latest of removed ? this.#latest.values() : []) {
-      if (latest.remembered === 'yes' && this.#mayForget(latest)) latest.remembered = 'maybe'
-    }
-    for (const latest of expired ? this.#expired() : []) this.#mark(latest, 'maybe')
+  /** The valid grant of that process and of that number; null takes any. */
+  #validOf(name: ResourceName, processId: ProcessId | null, lockId: number | null): Latest | undefined {
+    const latest = this.#latest.get(name)
+    if (latest === undefined || !isValid(latest, this.now)) return undefined
+    const { grant } = latest
+    return (processId ?? grant.processId) === grant.processId && (lockId ?? grant.lockId) === grant.lockId ? latest : undefined
   }
 
-  #mark(latest: Latest, marked: 'maybe' | 'yes'): void {
-    latest.marked = marked
-    latest.markedAt = this.now
-  }
-
-  #expired(): Latest[] {
-    return [...this.#latest.values()].filter(
-      (latest) => latest.marked !== 'yes' && latest.releasedAt === null && !this.#isValid(latest)
-    )
-  }
-
-  #isValid({ grant, releasedAt }: Latest): boolean {
-    return releasedAt === null && (grant.expiresAt === null || this.now < grant.expiresAt)
-  }
-
-  #endOf({ grant, releasedAt }: Latest): EpochMs {
-    return releasedAt ?? grant.expiresAt ?? Number.POSITIVE_INFINITY
-  }
-
-  #mayForget(latest: Latest): boolean {
-    return this.#endOf(latest) + KEEP_ENDED_MS <= this.now
-  }
-
-  /** The sweeper keeps what it marks for another while, so that an expiry it saw late is remembered too. */
-  #mustForget(latest: Latest): boolean {
-    if (latest.releasedAt === null && latest.marked !== 'yes') return false
-    const from = latest.releasedAt ?? latest.markedAt
-    return from + KEEP_ENDED_MS + SLACK_MS <= this.now
+  #refusals(name: ResourceName, processId: ProcessId | null): Refusal[] {
+    const latest = this.#latest.get(name)
+    if (latest === undefined) return refused('not_locked')
+    if (isValid(latest, this.now)) return refused('held_by_other')
+    if ((processId ?? latest.grant.processId) !== latest.grant.processId || latest.remembered === 'no') return refused('not_locked')
+    const exact = latest.releasedAt === null ? 'expired' : 'released'
+    return latest.remembered === 'yes' ? refused(exact) : refused(exact, 'not_locked')
   }
 
   #listed(): Listed[] {
@@ -201,6 +200,11 @@ export class Model {
   }
 }
 
-function refused(reason: NotHeldReason): ReleaseOutcome {
-  return { kind: 'not-held', reason }
+interface Refusal {
+  readonly kind: 'not-held'
+  readonly reason: NotHeldReason
+}
+
+function refused(...reasons: NotHeldReason[]): Refusal[] {
+  return reasons.map((reason) => ({ kind: 'not-held', reason }))
 }
