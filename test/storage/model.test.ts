@@ -14,8 +14,8 @@ import { Random } from '../support/random.js'
 /*
  * Random steps on a real store, each answer compared with a model in memory. A short run by default;
  * `MODEL_STEPS=1000000 npm run model` makes so many, MODEL_DATABASE=sqlite on one database only, and MODEL_SEED=… draws the
- * steps of an earlier run again. What runs at the same time may still take turns differently. Two instances never contend for one name here: nobody could tell the model
- * which of them came first.
+ * steps of an earlier run again. What runs at the same time may still take turns differently. Two instances never contend for
+ * one name here: nobody could tell the model which of them came first.
  */
 const SHORT: Record<DatabaseName, number> = { sqlite: 12_000, postgres: 2500 }
 const INSTANCES: Record<DatabaseName, number> = { sqlite: 1, postgres: 2 }

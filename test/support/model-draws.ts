@@ -14,7 +14,7 @@ export const PROCESSES = ['p', 'q', 'r'].map(processId)
 const METADATA: readonly Metadata[] = [{}, { by: 'ü"\\', tags: [1, null, {}] }]
 /** The longest lease drawn: never, as short as can be, some steps of the clock, an hour. */
 const LONGEST_TTLS = [null, 1, 20, 2000, 3_600_000]
-const MOST_MARKED = 20
+const MOST_MARKED = 60
 
 export function drawAcquire(scene: Scene): AcquireCommand {
   const { random, marked } = scene
@@ -86,13 +86,13 @@ function drawTtl(random: Random): TtlMs {
   return longest === null ? null : random.whole(1, longest)
 }
 
-/** Mostly what is held, and mostly by whom it is held. */
+/** Mostly as it is or was last held. */
 function drawGrant({ random, names, model }: Scene) {
   const resourceName = random.pick(names)
   const number = model.lastNumber(resourceName)
   return {
     resourceName,
-    processId: random.chance(0.6) ? (model.holder(resourceName)?.processId ?? random.pick(PROCESSES)) : random.pick(PROCESSES),
+    processId: random.chance(0.6) ? (model.lastProcess(resourceName) ?? random.pick(PROCESSES)) : random.pick(PROCESSES),
     // None, the latest, an earlier one, one that this round may give.
     lockId: random.pick([null, null, null, number, number, number - random.whole(1, 9), number + random.whole(1, 9)])
   }

@@ -102,7 +102,7 @@ export const ROWS: readonly Row[] = [
     draw(scene) {
       const { random, model } = scene
       // Past whatever the store keeps of ended grants, or until renewals are told again.
-      if (random.chance(0.05)) return { to: model.now + KEEP_ENDED_MS + random.whole(0, 5000) }
+      if (random.chance(0.1)) return { to: model.now + KEEP_ENDED_MS + random.whole(0, 5000) }
       if (random.chance(0.05)) return { to: model.now + TELL_RENEWALS_EVERY_MS - random.whole(0, 1) }
       const points = model.turningPoints()
       const point = random.chance(0.8) ? points[0] : points[random.whole(0, points.length - 1)]
@@ -119,7 +119,7 @@ export const ROWS: readonly Row[] = [
   }),
 
   row('reopen', {
-    weight: 0.3,
+    weight: 1,
     judged: 'in order',
     alone: 'always',
     draw: () => ({}),

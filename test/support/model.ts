@@ -55,6 +55,11 @@ export class Model {
     return latest !== undefined && isValid(latest, this.now) ? latest.grant : null
   }
 
+  /** Who had the latest grant of a resource. */
+  lastProcess(name: ResourceName): ProcessId | undefined {
+    return this.#latest.get(name)?.grant.processId
+  }
+
   /** The number of the latest grant of a resource; 0 before the first. */
   lastNumber(name: ResourceName): number {
     return this.#lastNumber.get(name) ?? 0
