@@ -17,7 +17,7 @@ import { Random } from '../support/random.js'
  * steps of an earlier run again. What runs at the same time may still take turns differently. Two instances never contend for
  * one name here: nobody could tell the model which of them came first.
  */
-const SHORT: Record<DatabaseName, number> = { sqlite: 12_000, postgres: 2500 }
+const SHORT: Record<DatabaseName, number> = { sqlite: 20_000, postgres: 2500 }
 const INSTANCES: Record<DatabaseName, number> = { sqlite: 1, postgres: 2 }
 const REPORT_EVERY_MS = 30_000
 const MOST_TOLD = 4000
