@@ -40,6 +40,8 @@ export async function requestLocks(
     // Given, but never heard of: the answer was on its way when the connection broke.
     if (outcome?.kind === 'granted' && !outcome.replayed) void locks.giveBack(outcome.grants)
   })
+  // A connection that broke before anybody listened does not say so again.
+  if (reply.raw.destroyed) gone.abort()
   outcome = await locks.request(request, { waitMs, signal: gone.signal })
   return outcome
 }

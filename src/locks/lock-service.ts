@@ -72,6 +72,7 @@ export class LockService {
       ticket: null
     }
     let outcome: RequestOutcome = await this.#submit(command)
+    if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants)
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
     if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
     if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)

@@ -66,8 +66,12 @@ export class WaitingRoom {
       for (;;) {
         waiter.called = false
         const outcome = await this.#store.submit({ ...command, ticket })
-        if (outcome.kind === 'granted' && signal?.aborted === true && !outcome.replayed) await this.giveBack(outcome.grants)
-        if (outcome.kind === 'granted') return outcome
+        if (outcome.kind === 'granted') {
+          // Granted to an earlier request with the same id: nobody has used this place.
+          if (outcome.replayed) await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: 0 })
+          else if (signal?.aborted === true) await this.giveBack(outcome.grants)
+          return outcome
+        }
         const left = deadline - performance.now()
         const stays = signal?.aborted !== true && !this.#draining
         if (outcome.kind === 'held' && left > 0 && stays) {

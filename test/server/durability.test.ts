@@ -1,5 +1,6 @@
 import t from 'tap'
 import { DATABASES, freshDatabase } from '../support/databases.js'
+import { Load } from '../support/load.js'
 import { Service } from '../support/service.js'
 
 for (const kind of DATABASES) {
@@ -22,23 +23,21 @@ for (const kind of DATABASES) {
   void t.test(`every acknowledged grant outlives kill -9 under load, again and again, and numbers grow: ${kind}`, async (t) => {
     await using database = await freshDatabase(kind)
     const options = { settings: { DATABASE_URL: database.url } }
-    const known = new Map<string, Known>()
+    const load = new Load()
     for (let round = 1; round <= 2; round += 1) {
       await using service = await Service.start(options)
-      t.same(await learn(service, known), [], 'what was acknowledged is there')
-      let left = 300
-      const acknowledged = (): void => {
-        left -= 1
-        if (left === 0) service.signal('SIGKILL')
-      }
-      const workers = Array.from({ length: 8 }, (_, index) => hammer(service, `w${index}`, known, acknowledged))
-      t.same((await Promise.all(workers)).flat(), [], 'every answer was to be expected')
+      await load.check(service)
+      await load.run(service, 8, () => {
+        if (load.acknowledged >= round * 300) service.signal('SIGKILL')
+        return false
+      })
       t.match(await service.end(), { signal: 'SIGKILL' })
     }
     await using service = await Service.start(options)
-    t.same(await learn(service, known), [], 'what was acknowledged is there')
-    const numbers = [...known.values()].map(({ last }) => last)
-    t.equal(new Set(numbers).size, numbers.length, 'no number was given to two names')
+    await load.check(service)
+    t.same(load.faults, [])
+    t.equal(load.refused.size, 0)
+    t.equal(new Set(load.numbers).size, load.numbers.length, 'no number was given to two names')
   })
 }
 
@@ -64,39 +63,3 @@ void t.test('ten requests for one name over three instances give one grant', asy
     t.match(await third.release('a', String(winner['process_id'])), { status: 200 })
   }
 })
-
-/** What one worker was told about a name of its own. */
-interface Known {
-  state: 'held' | 'free' | 'unknown'
-  /** The largest number that it was given. */
-  last: number
-}
-
-/** Compares the service with what is known, and takes over from it what is not. */
-async function learn(service: Service, known: Map<string, Known>): Promise<string[]> {
-  const wrong: string[] = []
-  for (const [name, entry] of known) {
-    const data = (await service.status(name)).body.data ?? {}
-    const state = data['is_locked'] === true ? 'held' : 'free'
-    const number = state === 'held' ? Number(data['lock_id']) : entry.last
-    const fits = entry.state === 'unknown' ? number >= entry.last : state === entry.state && number === entry.last
-    if (!fits) wrong.push(`${name}: known ${JSON.stringify(entry)}, found ${JSON.stringify(data)}`)
-    known.set(name, { state, last: number })
-  }
-  return wrong
-}
-
-/** Takes and lets go of ten names in turn until the service is gone; resolves to what should not have been answered. */
-async function hammer(service: Service, worker: string, known: Map<string, Known>, acknowledged: () => void): Promise<string[]> {
-  for (let turn = 0; ; turn += 1) {
-    const name = `${worker}/${turn % 10}`
-    const { state, last } = known.get(name) ?? { state: 'free', last: 0 }
-    known.set(name, { state: 'unknown', last })
-    const answer = await (state === 'held' ? service.release(name, worker) : service.request(name, worker)).catch(() => null)
-    if (answer === null) return []
-    const number = state === 'held' ? last : Number(answer.body.data?.['lock_id'])
-    if (answer.status !== 200 || (state !== 'held' && number <= last)) return [`${name} after ${last}: ${JSON.stringify(answer)}`]
-    known.set(name, { state: state === 'held' ? 'free' : 'held', last: number })
-    acknowledged()
-  }
-}

@@ -42,7 +42,7 @@ async function freshPostgres(clock: 'moved' | 'real'): Promise<TestDatabase> {
   return {
     url,
     ...clockThat((at) => onServer(url, `update moved.clock set at = to_timestamp(${at} / 1000.0)`)),
-    [Symbol.asyncDispose]: () => onServer(serverUrl(), `drop database ${name} with (force)`)
+    [Symbol.asyncDispose]: () => onServer(serverUrl(), `drop database if exists ${name} with (force)`)
   }
 }
 

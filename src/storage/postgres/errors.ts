@@ -11,13 +11,18 @@ export function sqlStateOf(error: unknown): string | undefined {
 export function isTransient(error: unknown): boolean {
   const state = sqlStateOf(error)
   // 23505: another transaction was remembering the same request id.
-  return state === '40001' || state === '40P01' || state === '55P03' || state === '23505'
+  return state === '40001' || state === '40P01' || state === '23505'
 }
 
 /** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like). */
 export function isConnectionLost(error: unknown): boolean {
   const state = sqlStateOf(error)
   return state === undefined || state.startsWith('08') || /^57P0[1-5]$/.test(state)
+}
+
+/** Whether the database as a whole is to blame, so that it would answer every command of a batch in the same way. */
+export function isOfDatabase(error: unknown): boolean {
+  return isConnectionLost(error) || /^(?:53|57|58|25006)/.test(sqlStateOf(error) ?? '')
 }
 
 /**

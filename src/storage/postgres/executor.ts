@@ -2,11 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import type { Command, OutcomeOf } from '../../locks/commands.js'
+import { LockError } from '../../locks/errors.js'
 import { AGAIN, type BatchExecutor, type Settlement } from '../batcher.js'
 import type { Tables } from '../tables.js'
 import { acquiring } from './acquiring.js'
 import { ending } from './ending.js'
-import { isConnectionLost, isTransient, toLockError } from './errors.js'
+import { isOfDatabase, isTransient, toLockError } from './errors.js'
 import { looking } from './looking.js'
 import { renewing } from './renewing.js'
 import { Session } from './session.js'
@@ -29,6 +30,7 @@ export interface PostgresExecutorOptions {
 type OfKind<Kind extends Command['kind']> = Extract<Command, { kind: Kind }>
 
 const MOST_TRANSIENT_TRIES = 3
+const MOST_UNAVAILABLE = 2
 
 /**
  * Carries out a batch on PostgreSQL: one set-based statement for each kind of command in it, all sent at once over one
@@ -112,12 +114,17 @@ export class PostgresExecutor implements BatchExecutor {
         await sleep(this.#options.random() * 20 * tries)
         return this.#settle(settlements, commands, run, tries + 1)
       }
-      if (commands.length > 1 && !isConnectionLost(error)) {
-        for (const command of commands) await this.#settle(settlements, [command], run, tries)
-        return
-      }
+      const together = commands.length === 1 || isOfDatabase(error)
+      let unavailable = 0
       for (const command of commands) {
-        settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
+        // Each may have waited its full time for a row's lock. When several do, somebody sits on more than a few rows.
+        if (together || unavailable >= MOST_UNAVAILABLE) {
+          settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
+        } else {
+          await this.#settle(settlements, [command], run, tries)
+        }
+        const settled = settlements.get(command)
+        if (settled?.kind === 'failed' && settled.error instanceof LockError) unavailable += 1
       }
     }
   }

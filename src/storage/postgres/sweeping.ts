@@ -37,7 +37,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
         select resource_name, at, case
           when is_active and expires_at <= at then 'expire'
           when is_active then 'postpone'
-          when coalesce(ended_at, 0) + ${KEEP} <= at and id <= (select last_value from lock_numbers) then 'remove'
+          when coalesce(ended_at, 0) + ${KEEP} <= at and id <= (select last_value from lock_numbers where is_called) then 'remove'
           else 'postpone'
         end as act
         from due

@@ -37,13 +37,19 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
       on conflict (instance) do update set lease_until = excluded.lease_until`
   )
 
-  /** Draws one ticket for all of the names; the instance counts as alive from now on. */
+  /**
+   * Draws one ticket for all of the names, or takes a kept place again: one place, were there several for that id. What is
+   * not taken again lapses.
+   */
   const enqueue = compiled<{ names: string[]; process: string; id: string | null; fingerprint: string | null }, { ticket: number }>(
     db,
     (arg) => sql`
       with back as (
         update lock_waiters w set instance = ${sql.lit(instance)}, lease_until = null
-        where w.request_id = ${arg('id')} and w.fingerprint = ${arg('fingerprint')} and w.lease_until is not null and ${LIVE}
+        where w.lease_until is not null and w.ticket = (
+          select min(w.ticket) from lock_waiters w
+          where w.request_id = ${arg('id')} and w.fingerprint = ${arg('fingerprint')} and w.lease_until is not null and ${LIVE}
+        )
         returning ticket
       ),
       drawn as materialized (select nextval('lock_tickets') as ticket where not exists (select from back)),

@@ -52,10 +52,16 @@ export class SqliteExecutor implements BatchExecutor {
     this.#acquire = acquiring(this.#context, this.#numbers, this.#line)
     this.#release = ending(this.#context, this.#line)
     this.#renewing = renewing(this.#context)
-    this.#sweep = sweeping(this.#context, options.keepHistoryMs)
+    this.#sweep = sweeping(this.#context, this.#numbers, options.keepHistoryMs)
   }
 
   execute(commands: readonly Command[]): Settlement[] {
+    try {
+      this.#begin.run()
+    } catch (error) {
+      // Another program has the file, or the disk is broken: no single command is to blame.
+      return commands.map(() => ({ kind: 'failed', error: toLockError(error) }))
+    }
     try {
       return this.#commitTogether(commands)
     } catch (error) {
@@ -72,7 +78,6 @@ export class SqliteExecutor implements BatchExecutor {
   }
 
   #commitTogether(commands: readonly Command[]): Settlement[] {
-    this.#begin.run()
     const now = this.#options.clock()
     const settlements = commands.map((command): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
     this.#numbers.save()

@@ -5,6 +5,7 @@ import { KEEP_ENDED_MS, recognise, REMEMBER_MS } from '../rows.js'
 import { statement } from '../statement.js'
 import type { LockRequestsTable, ResourceLocksTable } from '../tables.js'
 import type { SqliteContext } from './context.js'
+import type { NumberSource } from './numbers.js'
 import { prepare } from './prepared.js'
 
 type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'id' | 'process_id' | 'is_active' | 'expires_at' | 'ended_at'>
@@ -14,7 +15,7 @@ type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'id' | 'process_id' | '
  *
  * @param keepHistoryMs older events are removed.
  */
-export function sweeping({ database, db, look, tell }: SqliteContext, keepHistoryMs: number) {
+export function sweeping({ database, db, look, tell }: SqliteContext, numbers: NumberSource, keepHistoryMs: number) {
   const due = prepare<{ now: number; bite: number }, DueRow>(
     database,
     statement((arg) =>
@@ -76,6 +77,8 @@ export function sweeping({ database, db, look, tell }: SqliteContext, keepHistor
     const keptUntil = is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS
     if (!is_active && keptUntil !== null && keptUntil <= now) {
       remove.run({ name })
+      // A restored row may bear a number that this database has not reached yet; it goes, and is counted from.
+      numbers.last = Math.max(numbers.last, lock_id)
       return 'removed'
     }
     postpone.run({ name, sweepAt: keptUntil })

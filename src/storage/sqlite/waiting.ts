@@ -54,15 +54,21 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
       })
     )
   )
+  /** Takes one kept place again, were there several for that id. */
   const comeBack = prepare<{ id: string; fingerprint: string; now: number }, { ticket: number }>(
     database,
     statement((arg) =>
       db
         .updateTable('lock_waiters')
         .set({ lease_until: null })
-        .where('request_id', '=', arg('id'))
-        .where('fingerprint', '=', arg('fingerprint'))
-        .where('lease_until', '>', arg('now'))
+        .where('ticket', '=', (eb) =>
+          eb
+            .selectFrom('lock_waiters')
+            .select(({ fn }) => fn.min('ticket').as('first'))
+            .where('request_id', '=', arg('id'))
+            .where('fingerprint', '=', arg('fingerprint'))
+            .where('lease_until', '>', arg('now'))
+        )
         .returning('ticket')
     )
   )

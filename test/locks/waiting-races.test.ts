@@ -1,0 +1,90 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { processId, resourceName } from '../../src/locks/lock.js'
+import { everything } from '../support/commands.js'
+import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
+import { Instance } from '../support/instance.js'
+
+for (const kind of DATABASES) {
+  void t.test(`races around waiting on ${kind}`, async (t) => {
+    const onDatabase = (name: string, body: (t: Test, one: Instance, database: TestDatabase) => Promise<void>) =>
+      t.test(name, async (t) => {
+        await using database = await freshDatabase(kind)
+        await using one = await Instance.start(database)
+        await body(t, one, database)
+      })
+
+    await onDatabase('a repetition that waits beside the first gives its place up with the answer', async (t, one) => {
+      await one.ask('a', 'holder')
+      const first = one.ask('a', 'p', { requestId: 'r1' })
+      await one.untilWaiting(1)
+      const again = one.ask('a', 'p', { requestId: 'r1' })
+      await one.untilWaiting(2)
+      await one.release('a', 'holder')
+      t.match(await first, { kind: 'granted', grants: [{ lockId: 2 }] })
+      t.match(await again, { kind: 'granted', grants: [{ lockId: 2 }] })
+      t.match(await one.inspect('a'), { waiters: 0 })
+      await one.release('a', 'p')
+      t.match(await one.now('a', 'q'), { kind: 'granted', grants: [{ lockId: 3 }] })
+    })
+
+    await onDatabase('of two places kept for one id only one is taken again, and the other lapses', async (t, one, database) => {
+      await one.ask('a', 'holder')
+      await Promise.all([one.ask('a', 'p', { requestId: 'r1', waitMs: 40 }), one.ask('a', 'p', { requestId: 'r1', waitMs: 40 })])
+      const back = one.ask('a', 'p', { requestId: 'r1' })
+      await one.untilWaiting(1)
+      await one.release('a', 'holder')
+      t.match(await back, { kind: 'granted' })
+      await one.release('a', 'p')
+      await database.advance(10_000)
+      await one.store.submit({ kind: 'beat' })
+      t.match(await one.now('a', 'q'), { kind: 'granted', grants: [{ lockId: 3 }] })
+      t.match(await one.inspect('a'), { waiters: 0 })
+    })
+
+    await onDatabase('a lock that is free at once is not left behind for a caller that is gone', async (t, one) => {
+      for (const names of ['a', ['a', 'b']]) {
+        const gone = new AbortController()
+        const asked = one.ask(names, 'p', { signal: gone.signal })
+        gone.abort()
+        await asked
+        t.equal((await one.store.list(everything)).grants.length, 0)
+      }
+    })
+
+    await onDatabase('a set that gives up lets those behind it go on at once, on each of its names', async (t, one) => {
+      await one.ask('b', 'holder')
+      const gone = new AbortController()
+      const set = one.ask(['a', 'b', 'c'], 'set', { signal: gone.signal })
+      await one.untilWaiting(1)
+      const behind = ['a', 'c'].map((name) => one.ask(name, 'p'))
+      await one.untilWaiting(3)
+      const began = performance.now()
+      gone.abort()
+      t.match(await set, { kind: 'held' })
+      for (const outcome of await Promise.all(behind)) t.match(outcome, { kind: 'granted' })
+      t.ok(performance.now() - began < 500, 'by call, not by tick')
+    })
+
+    await onDatabase('waits that end in every way at once leave no place and no grant behind', async (t, one) => {
+      const names = ['a', 'b', 'c', 'd']
+      const worker = async (index: number): Promise<void> => {
+        for (let round = 0; round < 12; round += 1) {
+          const set = names.filter(() => Math.random() < 0.5)
+          const wanted = set.length === 0 ? ['a'] : set
+          const gone = new AbortController()
+          const timer = setTimeout(() => gone.abort(), Math.random() * 60)
+          const outcome = await one.ask(wanted, `p${index}`, { waitMs: Math.random() * 60, signal: gone.signal })
+          clearTimeout(timer)
+          if (outcome.kind !== 'granted') continue
+          await sleep(Math.random() * 3)
+          await one.service.releaseMany(wanted.map(resourceName), processId(`p${index}`))
+        }
+      }
+      await Promise.all(Array.from({ length: 16 }, (_, index) => worker(index)))
+      t.equal((await one.store.list(everything)).grants.length, 0)
+      for (const name of names) t.match(await one.inspect(name), { waiters: 0, grant: null })
+      t.equal(one.service.waiting, 0)
+    })
+  })
+}

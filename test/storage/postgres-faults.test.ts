@@ -1,0 +1,112 @@
+import pg from 'pg'
+import t from 'tap'
+import { LockError } from '../../src/locks/errors.js'
+import { isConnectionLost, toLockError } from '../../src/storage/postgres/errors.js'
+import { openStore } from '../../src/storage/open-store.js'
+import { acquire, inspect, release } from '../support/commands.js'
+import { freshDatabase, onServer, serverUrl } from '../support/databases.js'
+import { eventually } from '../support/eventually.js'
+import { Load } from '../support/load.js'
+import { PostgresServer } from '../support/postgres.js'
+import { Proxy } from '../support/proxy.js'
+import { Service } from '../support/service.js'
+import { Session } from '../support/session.js'
+
+void t.test('PostgreSQL crashes under load: 503 meanwhile, recovery in seconds, nothing lost', async (t) => {
+  await using server = await PostgresServer.start()
+  await using service = await Service.start({ settings: { DATABASE_URL: server.url, SWEEP_INTERVAL_SECONDS: '0.01' } })
+  const load = new Load()
+  const more = (than: number, withinMs?: number) =>
+    eventually('more grants', () => Promise.resolve(load.acknowledged > than || undefined), withinMs)
+  const stop = new AbortController()
+  const working = load.run(service, 8, () => stop.signal.aborted)
+
+  await t.test('the whole server, until somebody starts it again', async (t) => {
+    await more(200)
+    await server.stop('SIGKILL')
+    await eventually('refusals', () => Promise.resolve(load.refused.get('STORAGE_UNAVAILABLE')))
+    t.match(await service.health(), { status: 503, body: { status: 'unhealthy', database: 'unavailable' } })
+    t.match(await service.call('GET', '/readyz'), { status: 503 })
+    t.match(await service.call('GET', '/livez'), { status: 200 })
+    for (const path of ['/locks/status?resource_name=a', '/locks/all-locked']) {
+      const answer = await service.call('GET', path)
+      t.match(answer, { status: 503, body: { code: 'STORAGE_UNAVAILABLE' } })
+      t.equal(answer.headers.get('retry-after'), '1')
+    }
+    const before = load.acknowledged
+    await server.boot()
+    await more(before, 5000)
+    await eventually('health', async () => (await service.health()).status === 200 || undefined, 5000)
+  })
+
+  await t.test('one of its processes, so that it restarts itself', async () => {
+    await more(load.acknowledged + 200)
+    await using session = await Session.open(server.url)
+    const [backend] = await session.run<{ pid: number }>(
+      `select pid from pg_stat_activity where application_name = 'resource-lock-manager' order by query_start desc`
+    )
+    if (backend === undefined) throw new Error('the service has no connection')
+    process.kill(backend.pid, 'SIGKILL')
+    await more(load.acknowledged + 200)
+  })
+
+  stop.abort()
+  await working
+  await load.check(service)
+  t.same(load.faults, [])
+  t.match(await service.stop(), { code: 0, stderr: '' })
+})
+
+void t.test('a connection that breaks before the batch reached the server leaves the outcome unknown, and nothing done', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using proxy = await Proxy.start(Number(new URL(database.url).port))
+  await using store = await openStore({ databaseUrl: proxy.through(database.url) })
+  await store.submit(inspect('warm'))
+  const held = proxy.hold('requests')
+  const [acquiring, releasing, reading] = [store.submit(acquire('a', 'p')), store.submit(release('b', 'p')), store.submit(inspect('c'))]
+  await held
+  proxy.cut()
+  await t.rejects(acquiring, { code: 'OUTCOME_UNKNOWN' })
+  await t.rejects(releasing, { code: 'OUTCOME_UNKNOWN' })
+  await t.rejects(reading, { code: 'STORAGE_UNAVAILABLE' }, 'a read changes nothing')
+  t.match(await store.submit(acquire('a', 'q')), { kind: 'granted' }, 'the next batch finds a connection of its own')
+})
+
+void t.test('a connection that breaks before the answer arrived leaves the outcome unknown, though all was done', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using proxy = await Proxy.start(Number(new URL(database.url).port))
+  await using store = await openStore({ databaseUrl: proxy.through(database.url) })
+  await using beside = await openStore({ databaseUrl: database.url })
+  await store.submit(acquire('b', 'p'))
+  const held = proxy.hold('answers')
+  const [acquiring, releasing] = [store.submit(acquire('a', 'p')), store.submit(release('b', 'p'))]
+  await held
+  await eventually('the commit', async () => (await beside.submit(inspect('a'))).grant ?? undefined)
+  proxy.cut()
+  await t.rejects(acquiring, { code: 'OUTCOME_UNKNOWN' })
+  await t.rejects(releasing, { code: 'OUTCOME_UNKNOWN' })
+  t.match(await store.submit(acquire('a', 'q')), { kind: 'held', conflicts: [{ processId: 'p' }] })
+  t.match(await store.submit(release('b', 'p')), { kind: 'not-held', reason: 'released' })
+})
+
+void t.test('a database that is gone, or no longer lets the service in, is unavailable', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using store = await openStore({ databaseUrl: database.url })
+  await store.submit(acquire('a', 'p'))
+  await onServer(serverUrl(), `drop database ${new URL(database.url).pathname.slice(1)} with (force)`)
+  await eventually('its connections are gone', async () => {
+    const fault = await store.submit(inspect('a')).catch((error: unknown) => error)
+    return fault instanceof LockError && fault.cause instanceof pg.DatabaseError && fault.cause.code === '3D000' ? fault : undefined
+  })
+  await t.rejects(store.submit(acquire('a', 'q')), { code: 'STORAGE_UNAVAILABLE' })
+  await t.rejects(store.ping(), { code: 'STORAGE_UNAVAILABLE' })
+  await t.rejects(store.list({ prefix: '', processId: null, after: null, limit: 1 }), { code: 'STORAGE_UNAVAILABLE' })
+})
+
+void t.test('a write to a connection whose other end has gone is a lost connection', (t) => {
+  const broken = Object.assign(new Error('write EPIPE'), { code: 'EPIPE' })
+  t.equal(isConnectionLost(broken), true)
+  t.match(toLockError(broken, true), { code: 'OUTCOME_UNKNOWN' })
+  t.match(toLockError(broken, false), { code: 'STORAGE_UNAVAILABLE' })
+  t.end()
+})

@@ -1,0 +1,48 @@
+import t from 'tap'
+import { LockError } from '../../src/locks/errors.js'
+import { openStore } from '../../src/storage/open-store.js'
+import { acquire, inspect, release } from '../support/commands.js'
+import { freshDatabase } from '../support/databases.js'
+import { Session } from '../support/session.js'
+
+// What a forgotten psql session does. The waits are the service's own: 5 seconds for one lock.
+t.jobs = 2
+
+void t.test('a row that somebody sits on fails its own command, not those that came with it', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using store = await openStore({ databaseUrl: database.url })
+  const names = ['a', 'b', 'c', 'd']
+  for (const name of names) await store.submit(acquire(name, 'p'))
+  await using session = await Session.open(database.url)
+  await session.run('begin')
+  await session.run(`select from resource_locks where resource_name = 'b' for update`)
+  const since = Date.now()
+  const outcomes = await Promise.allSettled(names.map((name) => store.submit(release(name, 'p'))))
+  const took = Date.now() - since
+  t.same(outcomes.map(kindOrCode), ['released', 'STORAGE_UNAVAILABLE', 'released', 'released'])
+  t.ok(took < 14_000, `after ${took} ms`)
+  await session.run('rollback')
+  t.match(await store.submit(inspect('b')), { grant: { processId: 'p' } }, 'nothing was changed')
+  t.match(await store.submit(release('b', 'p')), { kind: 'released' })
+})
+
+void t.test('a table that somebody sits on fails everything, and soon', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using store = await openStore({ databaseUrl: database.url })
+  await store.submit(acquire('warm', 'p'))
+  await using session = await Session.open(database.url)
+  await session.run('begin')
+  await session.run('lock table resource_locks')
+  const since = Date.now()
+  const outcomes = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => store.submit(acquire(`n${index}`, 'p'))))
+  const took = Date.now() - since
+  t.same(new Set(outcomes.map(kindOrCode)), new Set(['STORAGE_UNAVAILABLE']))
+  t.ok(took < 20_000, `after ${took} ms`)
+  await session.run('rollback')
+  t.match(await store.submit(acquire('n0', 'p')), { kind: 'granted' })
+})
+
+function kindOrCode(settled: PromiseSettledResult<{ kind: string }>): string {
+  if (settled.status === 'fulfilled') return settled.value.kind
+  return settled.reason instanceof LockError ? settled.reason.code : String(settled.reason)
+}

@@ -1,0 +1,72 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+
+type Direction = 'requests' | 'answers'
+
+/**
+ * A TCP proxy on loopback that fails on demand. A test holds one direction back, waits until something was held, and then
+ * cuts: held requests never reach the server, while the held answer to a commit means that it happened and nobody knows.
+ */
+export class Proxy implements AsyncDisposable {
+  readonly #server: Server
+  readonly #pairs = new Set<readonly [Socket, Socket]>()
+  #held: Direction | undefined
+  #onHeld: (() => void) | undefined
+
+  private constructor(targetPort: number) {
+    this.#server = createServer((client) => {
+      const server = connect(targetPort, '127.0.0.1')
+      const pair = [client, server] as const
+      this.#pairs.add(pair)
+      for (const socket of pair) {
+        socket.setNoDelay()
+        socket.on('error', () => undefined)
+        socket.on('close', () => this.#end(pair))
+      }
+      client.on('data', (bytes) => this.#pass('requests', bytes, server))
+      server.on('data', (bytes) => this.#pass('answers', bytes, client))
+    })
+  }
+
+  static async start(targetPort: number): Promise<Proxy> {
+    const proxy = new Proxy(targetPort)
+    proxy.#server.listen(0, '127.0.0.1')
+    await once(proxy.#server, 'listening')
+    return proxy
+  }
+
+  /** The same URL, through the proxy. */
+  through(url: string): string {
+    return Object.assign(new URL(url), { port: String((this.#server.address() as AddressInfo).port) }).href
+  }
+
+  /** From now on that direction gets no further. Resolves when something was held back. */
+  hold(direction: Direction): Promise<void> {
+    this.#held = direction
+    return new Promise((resolve) => {
+      this.#onHeld = resolve
+    })
+  }
+
+  /** Ends all connections as a broken network does, and lets new ones pass. */
+  cut(): void {
+    this.#held = undefined
+    for (const pair of this.#pairs) this.#end(pair)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #pass(direction: Direction, bytes: Buffer, to: Socket): void {
+    if (this.#held === direction) this.#onHeld?.()
+    else to.write(bytes)
+  }
+
+  #end(pair: readonly [Socket, Socket]): void {
+    if (!this.#pairs.delete(pair)) return
+    for (const socket of pair) socket.resetAndDestroy()
+  }
+}
