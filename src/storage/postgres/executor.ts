@@ -121,7 +121,8 @@ export class PostgresExecutor implements BatchExecutor {
         if (together || unavailable >= MOST_UNAVAILABLE) {
           settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
         } else {
-          await this.#settle(settlements, [command], run, tries)
+          // Its tries begin anew: those of the batch may all have been lost within the batch, to a request id that it bore twice.
+          await this.#settle(settlements, [command], run)
         }
         const settled = settlements.get(command)
         if (settled?.kind === 'failed' && settled.error instanceof LockError) unavailable += 1
