@@ -2,7 +2,7 @@ import { sql, type RawBuilder } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs, TtlMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, TELL_RENEWALS_EVERY_MS, type GrantRow } from '../rows.js'
+import { GRANT_COLUMNS, grantFromRow, TELL_RENEWALS_EVERY_MS, type EventRow, type GrantRow } from '../rows.js'
 import { statement } from '../statement.js'
 import { isValidAt, type SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
@@ -58,9 +58,27 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
     )
   )
 
+  const newestEvent = prepare<{ name: string }, Pick<EventRow, 'kind' | 'at'>>(
+    database,
+    statement((arg) =>
+      db
+        .selectFrom('lock_events')
+        .select(['kind', 'at'])
+        .where('resource_name', '=', arg('name'))
+        .orderBy('id', 'desc')
+        .limit(sql.lit(1))
+    )
+  )
+
+  /** An update answers with new values only, so that a second renewal of the same millisecond looks as if it were due as well. */
+  function isToldAlready(name: string, now: EpochMs): boolean {
+    const newest = newestEvent.get({ name })
+    return newest?.kind === 'renewed' && newest.at === now
+  }
+
   function renewed(row: RenewedRow, now: EpochMs) {
     const { resource_name, id: lock_id, process_id } = row
-    if (row.told) tell({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
+    if (row.told && !isToldAlready(resource_name, now)) tell({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
     return { grant: grantFromRow(row), renewedAt: now }
   }
 
