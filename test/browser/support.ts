@@ -63,7 +63,7 @@ export interface Seen {
 /** A new page of its own session, watched from its first request on. */
 export async function openPage(browser: Browser, origin: string, path: string): Promise<AsyncDisposable & { readonly page: Page; readonly seen: Seen }> {
   const page = await browser.newPage()
-  page.setDefaultTimeout(15_000)
+  page.setDefaultTimeout(25_000)
   const seen: Seen = { complaints: [], strayRequests: [], ownRequests: [] }
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) seen.complaints.push(message.text())

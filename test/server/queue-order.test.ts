@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { freshDatabase } from '../support/databases.js'
-import { Service } from '../support/service.js'
+import { Service, type Answer } from '../support/service.js'
 import { Session } from '../support/session.js'
 
 const WAITERS = 500
@@ -58,10 +58,10 @@ void t.test(`${WAITERS} who wait on three instances are served in the order of t
 /** All that the history tells of the resource, newest first. */
 async function history(service: Service): Promise<Told[]> {
   const events: Told[] = []
-  for (let cursor: unknown = ''; cursor !== null; ) {
-    const { body } = await service.call('GET', `/locks/history?resource_name=hot&limit=1000${cursor === '' ? '' : `&cursor=${String(cursor)}`}`)
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const { body }: Answer = await service.call('GET', `/locks/history?resource_name=hot&limit=1000${cursor === '' ? '' : `&cursor=${cursor}`}`)
     events.push(...(body.data?.['events'] as Told[]))
-    cursor = body.data?.['next_cursor'] ?? null
+    cursor = (body.data?.['next_cursor'] ?? null) as string | null
   }
   return events
 }

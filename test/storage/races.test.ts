@@ -74,23 +74,9 @@ void t.test('races on one PostgreSQL server', async (t) => {
     await store.submit(acquire('d', 'holder'))
     const { ticket } = await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('p'), mark: null })
     await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('next'), mark: null })
-    const afterwards = async (answer: Promise<unknown>, hindrance: Awaited<ReturnType<typeof unconfirmed>>): Promise<unknown> => {
-      await using session = await Session.open(server.url)
-      await session.run('begin')
-      await hindrance.untilCommitted()
-      const locking = session.run('lock table lock_waiters in access exclusive mode')
-      await sleep(50)
-      await hindrance[Symbol.asyncDispose]()
-      await locking
-      await session.untilWaitedFor()
-      await session.run("select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'")
-      const settled = await answer.catch((error: unknown) => error)
-      await session.run('rollback')
-      return settled
-    }
     const hindered = async (send: () => Promise<unknown>): Promise<unknown> => {
       const hindrance = await unconfirmed(server.url)
-      return await afterwards(send(), hindrance)
+      return await afterwards(server.url, send(), hindrance)
     }
     t.match(await hindered(() => store.submit(release('d', 'holder'))), { kind: 'released' })
     t.match(await hindered(() => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
@@ -121,3 +107,22 @@ void t.test('races on one PostgreSQL server', async (t) => {
     t.match(await session.run('select deadlocks::int from pg_stat_database where datname = current_database()'), [{ deadlocks: 0 }])
   })
 })
+
+async function afterwards(
+  url: string,
+  answer: Promise<unknown>,
+  hindrance: Awaited<ReturnType<typeof unconfirmed>>
+): Promise<unknown> {
+  await using session = await Session.open(url)
+  await session.run('begin')
+  await hindrance.untilCommitted()
+  const locking = session.run('lock table lock_waiters in access exclusive mode')
+  await sleep(50)
+  await hindrance[Symbol.asyncDispose]()
+  await locking
+  await session.untilWaitedFor()
+  await session.run("select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'")
+  const settled = await answer.catch((error: unknown) => error)
+  await session.run('rollback')
+  return settled
+}

@@ -171,13 +171,16 @@ function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } 
  */
 function foremost(commands: readonly AcquireCommand[]): AcquireCommand[] {
   const first = new Map<string, AcquireCommand>()
-  const place = ({ ticket }: AcquireCommand): number => ticket ?? Number.POSITIVE_INFINITY
   for (const command of commands) {
     const other = first.get(nameOf(command))
-    if (other === undefined || place(command) < place(other)) first.set(nameOf(command), command)
+    if (other === undefined || placeOf(command) < placeOf(other)) first.set(nameOf(command), command)
   }
   const ids = new Set<string>()
   return [...first.values()].filter(({ mark }) => mark === null || (!ids.has(mark.id) && ids.add(mark.id)))
+}
+
+function placeOf({ ticket }: AcquireCommand): number {
+  return ticket ?? Number.POSITIVE_INFINITY
 }
 
 function nameOf({ resourceNames }: AcquireCommand): string {
