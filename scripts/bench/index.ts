@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
-import { availableParallelism, cpus, totalmem } from 'node:os'
+import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { handOver } from './hand-over.js'
@@ -12,7 +12,7 @@ import { history, throughput } from './throughput.js'
  * `npm run bench -- [--quick] [--only NAME,…] [--against DIST,…] [--out FILE]`
  *
  * Measures everything side by side, prints it, and writes it to `docs/benchmark.md` when nothing was left out, or to the
- * file named. `--against` measures other builds of this project in the same rounds.
+ * file named. `--against` measures other builds of this project in the same rounds, beside the ceiling alone.
  */
 
 const PARTS = { throughput, history, 'hand-over': handOver, scale } as const
@@ -30,6 +30,9 @@ const { values: options } = parseArgs({
     out: { type: 'string' }
   }
 })
+
+/** How busy the machine was with other things before: a figure is only as good as the quiet around it. */
+const loadBefore = loadavg()[0] ?? Number.NaN
 
 async function main(): Promise<void> {
   const names = options.only?.split(',') ?? Object.keys(PARTS)
@@ -58,7 +61,8 @@ function head({ redis, postgresVersion, effort }: Surroundings): string {
     `Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}${commit === '' ? '' : `, at ${commit}`}: ${machine}; Node.js ${process.version}, ` +
       `PostgreSQL ${postgresVersion}${redis === undefined ? '' : `, Redis ${redis.version}`}, ${process.platform}. ` +
       `${effort.rounds} interleaved rounds of ${effort.measureMs / 1000} s each. ` +
-      'The server, the load, PostgreSQL and Redis share the machine; what matters are the ratios.',
+      'The server, the load, PostgreSQL and Redis share the machine; what matters are the ratios. ' +
+      `Load average before the run: ${loadBefore.toFixed(1)}${loadBefore > 0.5 ? ' (the machine was busy with other things: repeat on a quiet one)' : ''}.`,
     'SQLite: write-ahead log, `synchronous=FULL`. PostgreSQL: as it comes (`fsync` and `synchronous_commit` on), and history on, as is the default. ' +
       'The naive transaction is as durable as the service. Redis keeps everything in memory and nothing on the disk: its locks are gone with it, and it has no fencing tokens, history or queue.'
   ].join('\n\n')

@@ -26,9 +26,10 @@ const REDIS_DIRECT = 'Redis, ioredis without HTTP'
 
 /** The service beside the ceiling, the naive transaction and Redis. */
 export async function throughput(around: Surroundings): Promise<string> {
-  const cells = [random(1), random(64), random(256), hot(1), hot(64), hot(256)]
-  const subjects = [CEILING, ...(await services(around)), ...(await naives(around)), ...redisOf(around)]
-  const { results, note } = await measure(around, subjects, cells, around.redis?.port)
+  const cells = around.against.length > 0 ? [random(64), random(256), hot(64)] : [random(1), random(64), random(256), hot(1), hot(64), hot(256)]
+  const others = around.against.length > 0 ? [] : [...(await naives(around)), ...redisOf(around)]
+  const subjects = [CEILING, ...(await services(around)), ...others]
+  const { results, note } = await measure(around, subjects, cells, others.length > 0 ? around.redis?.port : undefined)
   return [
     '## Throughput',
     'Acquire and release in pairs (on one hot name mostly refusals), as a share of what the same app does from a `Map` in the same round: median (quartiles).',
