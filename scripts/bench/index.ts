@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { handOver } from './hand-over.js'
 import { scale } from './scale.js'
@@ -50,7 +50,9 @@ async function main(): Promise<void> {
   }
   const isWhole = options.only === undefined && !options.quick && options.against === undefined
   const out = options.out ?? (isWhole ? 'docs/benchmark.md' : undefined)
-  if (out !== undefined) await writeFile(out, `${parts.join('\n\n')}\n`)
+  if (out === undefined) return
+  await mkdir(dirname(resolve(out)), { recursive: true })
+  await writeFile(out, `${parts.join('\n\n')}\n`)
 }
 
 function head({ redis, postgresVersion, effort }: Surroundings): string {
