@@ -129,9 +129,10 @@ async function measure(
       }
       process.stderr.write(`round ${round + 1} of ${effort.rounds}\n`)
     }
-    const worst = servers.map(({ title }) => {
+    const worst = servers.flatMap(({ title, server }) => {
+      if (server === undefined) return []
       const ms = [...(results.get(title)?.values() ?? [])].flatMap((cell) => cell.map(({ heldUpMs }) => heldUpMs))
-      return `${title} ${median(ms).toFixed(0)} / ${Math.max(...ms).toFixed(0)} ms`
+      return [`${title} ${median(ms).toFixed(0)} / ${Math.max(...ms).toFixed(0)} ms`]
     })
     return { results, note: `Longest time the event loop was held up in a run, median of the runs / worst run: ${worst.join('; ')}.` }
   } finally {
