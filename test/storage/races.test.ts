@@ -74,12 +74,8 @@ void t.test('races on one PostgreSQL server', async (t) => {
     await store.submit(acquire('d', 'holder'))
     const { ticket } = await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('p'), mark: null })
     await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('next'), mark: null })
-    const hindered = async (send: () => Promise<unknown>): Promise<unknown> => {
-      const hindrance = await unconfirmed(server.url)
-      return await afterwards(server.url, send(), hindrance)
-    }
-    t.match(await hindered(() => store.submit(release('d', 'holder'))), { kind: 'released' })
-    t.match(await hindered(() => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
+    t.match(await hindered(server.url, () => store.submit(release('d', 'holder'))), { kind: 'released' })
+    t.match(await hindered(server.url, () => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
   })
 
   await t.test('requests and releases take rows in one order, whatever the sort order of the database', async (t) => {
@@ -108,11 +104,10 @@ void t.test('races on one PostgreSQL server', async (t) => {
   })
 })
 
-async function afterwards(
-  url: string,
-  answer: Promise<unknown>,
-  hindrance: Awaited<ReturnType<typeof unconfirmed>>
-): Promise<unknown> {
+/** Sends what commits and then meets a table that is locked, so that all it still wants to know fails. */
+async function hindered(url: string, send: () => Promise<unknown>): Promise<unknown> {
+  const hindrance = await unconfirmed(url)
+  const answer = send()
   await using session = await Session.open(url)
   await session.run('begin')
   await hindrance.untilCommitted()

@@ -4,7 +4,7 @@ import { GRANT_COLUMNS, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../ro
 import type { LockRequestsTable, Tables } from '../tables.js'
 import { bytewise, CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
 
-interface AcquireArgs {
+export interface AcquireArgs {
   readonly names: string[]
   readonly processes: string[]
   readonly ttls: (number | null)[]
@@ -20,16 +20,6 @@ export type FoundRow = GrantRow & { readonly at: EpochMs | null; readonly waiter
 const REMEMBER = sql.lit(REMEMBER_MS)
 
 export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
-  const told = keepsHistory
-    ? sql`
-      told as (
-        insert into lock_events (at, kind, resource_name, lock_id, process_id)
-        select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null
-        union all
-        select locked_at, 'granted', resource_name, id, process_id from granted where is_active
-      ),`
-    : sql``
-
   return {
     begin: compiled<object>(db, () => sql`begin`),
     commit: compiled<object>(db, () => sql`commit`),
@@ -51,72 +41,9 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         on conflict do nothing`
     ),
 
-    /**
-     * Answers with the new grants and with the valid grants that stood in the way. A name in neither was free when the
-     * statement began and taken when it came to its row, somebody waits for it, or its request id is remembered.
-     *
-     * What is plainly held is left out before the upsert, since an upsert locks the row even where it then changes nothing.
-     * The values to insert are those of a row laid in advance: should the sweeper have removed the row just now, nothing
-     * is granted, and the command goes again. A request id that another transaction is about to remember violates the
-     * table's key; the statement then runs again for each command by itself.
-     */
-    acquire: compiled<AcquireArgs, FoundRow>(
-      db,
-      (arg) => sql`
-        with asked as materialized (
-          select * from unnest(
-            ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[],
-            ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[]
-          ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint, ticket)
-        ),
-        held as materialized (
-          select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at, ${waitersFor(sql`l.resource_name`)} as waiters
-          from asked join resource_locks l on l.resource_name = asked.resource_name
-          where ${VALID}
-        ),
-        granted as (
-          insert into resource_locks as l (resource_name, id, process_id, locked_at, is_active, ttl_ms, metadata, sweep_at)
-          select resource_name, 0, process_id, 0, false, ttl_ms, metadata, ${CLOCK}
-          from asked
-          where not exists (select from held where held.resource_name = asked.resource_name)
-            and not exists (
-              select from lock_waiters w
-              where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
-            )
-            and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))
-          order by ${bytewise(sql`resource_name`)}
-          on conflict (resource_name) do update set
-            id = greatest(nextval('lock_numbers'), l.id + 1),
-            process_id = excluded.process_id,
-            (locked_at, expires_at, sweep_at, told_at) =
-              (select at, at + excluded.ttl_ms, at + excluded.ttl_ms, at from (select ${CLOCK} as at offset 0) as clock),
-            is_active = true,
-            ttl_ms = excluded.ttl_ms,
-            metadata = excluded.metadata,
-            ended_at = null,
-            end_reason = null,
-            passed_id = case when l.is_active then l.id end,
-            passed_process_id = case when l.is_active then l.process_id end,
-            passed_at = case when l.is_active then l.expires_at end
-          where not ${VALID}
-          returning ${columns([...GRANT_COLUMNS, ...PASSED_COLUMNS])}, l.is_active
-        ),
-        ${told}
-        remembered as (
-          insert into lock_requests (request_id, fingerprint, grants, remembered_until)
-          select asked.request_id, asked.fingerprint, json_build_array(json_build_array(l.resource_name, l.id))::text,
-            l.locked_at + greatest(asked.ttl_ms, ${REMEMBER})
-          from granted l join asked on asked.resource_name = l.resource_name
-          where asked.request_id is not null and l.is_active
-        ),
-        served as (
-          delete from lock_waiters w using granted l, asked
-          where l.is_active and asked.resource_name = l.resource_name and w.resource_name = l.resource_name and w.ticket = asked.ticket
-        )
-        select ${columns(GRANT_COLUMNS)}, null::bigint as at, 0 as waiters from granted l where is_active
-        union all
-        select ${columns(GRANT_COLUMNS)}, at, waiters from held l`
-    ),
+    acquire: acquireStatement(db, keepsHistory, false),
+    /** The same where some request bears an id or a ticket. */
+    acquireMarked: acquireStatement(db, keepsHistory, true),
 
     recall: compiled<{ requestIds: string[] }, LockRequestsTable>(
       db,
@@ -146,3 +73,87 @@ export const SOME_HELD = sql`
     select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
     where ${VALID}
   )`
+
+/**
+ * Answers with the new grants and with the valid grants that stood in the way. A name in neither was free when the
+ * statement began and taken when it came to its row, somebody waits for it, or its request id is remembered.
+ *
+ * What is plainly held is left out before the upsert, since an upsert locks the row even where it then changes nothing.
+ * The values to insert are those of a row laid in advance: should the sweeper have removed the row just now, nothing
+ * is granted, and the command goes again. A request id that another transaction is about to remember violates the
+ * table's key; the statement then runs again for each command by itself.
+ *
+ * @param marked whether any of the requests bears an id or a ticket. To find the request for which a grant was made, each
+ * grant is compared with all requests of the batch, which plain requests need not pay for.
+ */
+function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boolean) {
+  const told = keepsHistory
+    ? sql`,
+      told as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id)
+        select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null
+        union all
+        select locked_at, 'granted', resource_name, id, process_id from granted where is_active
+      )`
+    : sql``
+  const noted = marked
+    ? sql`,
+      remembered as (
+        insert into lock_requests (request_id, fingerprint, grants, remembered_until)
+        select asked.request_id, asked.fingerprint, json_build_array(json_build_array(l.resource_name, l.id))::text,
+          l.locked_at + greatest(asked.ttl_ms, ${REMEMBER})
+        from granted l join asked on asked.resource_name = l.resource_name
+        where asked.request_id is not null and l.is_active
+      ),
+      served as (
+        delete from lock_waiters w using granted l, asked
+        where l.is_active and asked.resource_name = l.resource_name and w.resource_name = l.resource_name and w.ticket = asked.ticket
+      )`
+    : sql``
+  return compiled<AcquireArgs, FoundRow>(
+    db,
+    (arg) => sql`
+      with asked as materialized (
+        select * from unnest(
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[],
+          ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[]
+        ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint, ticket)
+      ),
+      held as materialized (
+        select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at, ${waitersFor(sql`l.resource_name`)} as waiters
+        from asked join resource_locks l on l.resource_name = asked.resource_name
+        where ${VALID}
+      ),
+      granted as (
+        insert into resource_locks as l (resource_name, id, process_id, locked_at, is_active, ttl_ms, metadata, sweep_at)
+        select resource_name, 0, process_id, 0, false, ttl_ms, metadata, ${CLOCK}
+        from asked
+        where not exists (select from held where held.resource_name = asked.resource_name)
+          and not exists (
+            select from lock_waiters w
+            where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
+          )
+          and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))
+        order by ${bytewise(sql`resource_name`)}
+        on conflict (resource_name) do update set
+          id = greatest(nextval('lock_numbers'), l.id + 1),
+          process_id = excluded.process_id,
+          (locked_at, expires_at, sweep_at, told_at) =
+            (select at, at + excluded.ttl_ms, at + excluded.ttl_ms, at from (select ${CLOCK} as at offset 0) as clock),
+          is_active = true,
+          ttl_ms = excluded.ttl_ms,
+          metadata = excluded.metadata,
+          ended_at = null,
+          end_reason = null,
+          passed_id = case when l.is_active then l.id end,
+          passed_process_id = case when l.is_active then l.process_id end,
+          passed_at = case when l.is_active then l.expires_at end
+        where not ${VALID}
+        returning ${columns([...GRANT_COLUMNS, ...PASSED_COLUMNS])}, l.is_active
+      )${told}${noted}
+      select ${columns(GRANT_COLUMNS)}, null::bigint as at, 0 as waiters from granted l where is_active
+      union all
+      select ${columns(GRANT_COLUMNS)}, at, waiters from held l`
+  )
+}
+

@@ -5,7 +5,7 @@ import type { Grant } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
 import { grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { acquireStatements, type FoundRow } from './acquire-statements.js'
+import { acquireStatements, type AcquireArgs, type FoundRow } from './acquire-statements.js'
 import { toLockError } from './errors.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
@@ -119,13 +119,13 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     session: Session,
     names: readonly string[],
     requestIds: string[],
-    args: Parameters<typeof statements.acquire.bind>[0]
+    args: AcquireArgs
   ) {
     const [, , , rows] = await session.together([
       session.run(statements.begin, {}),
       requestIds.length === 0 ? Promise.resolve([]) : session.run(statements.forget, { requestIds }),
       session.run(statements.place, { names: [...names] }),
-      session.run(statements.acquire, args)
+      session.run(isMarked(args) ? statements.acquireMarked : statements.acquire, args)
     ])
     return rows
   }
@@ -157,6 +157,10 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   }
 
   return { acquire, acquireMany }
+}
+
+function isMarked({ requestIds, tickets }: AcquireArgs): boolean {
+  return requestIds.some((id) => id !== null) || tickets.some((ticket) => ticket !== null)
 }
 
 /** Nobody holds the resource, but it is kept for the first in line; or it was only just taken, and the command goes again. */

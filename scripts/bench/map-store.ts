@@ -1,0 +1,114 @@
+import type { AcquireCommand, AcquireOutcome, Command, OutcomeOf, ReleaseCommand, ReleaseOutcome } from '../../src/locks/commands.js'
+import type { Grant } from '../../src/locks/lock.js'
+import type { HistoryPage, ListPage, LockStore } from '../../src/locks/lock-store.js'
+
+/**
+ * The ceiling: locks in a `Map`, gone with the process. Everything the benchmark asks for is answered, as fast as it can be;
+ * what it never asks for (waiting, renewing, several locks at once) is refused.
+ */
+export class MapStore implements LockStore {
+  readonly #grants = new Map<string, Grant>()
+  #last = 0
+
+  submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
+    try {
+      return Promise.resolve(this.#carryOut(command) as OutcomeOf<C>)
+    } catch (error) {
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  #carryOut(command: Command): OutcomeOf<Command> {
+    switch (command.kind) {
+      case 'acquire':
+        return this.#acquire(command)
+      case 'release':
+        return this.#release(command)
+      case 'inspect':
+        return { kind: 'inspected', at: Date.now(), grant: this.#valid(command.resourceName, Date.now()) ?? null, waiters: 0 }
+      case 'sweep':
+        return { kind: 'swept', expired: 0, removed: 0, more: false }
+      case 'beat':
+        return { kind: 'beaten' }
+      case 'release-many':
+      case 'renew':
+      case 'renew-all':
+      case 'enqueue':
+      case 'leave':
+      case 'tidy':
+        throw new Error(`the Map does not ${command.kind}`)
+    }
+  }
+
+  #acquire({ resourceNames: [name], processId, ttlMs, metadata }: AcquireCommand): AcquireOutcome {
+    if (name === undefined) throw new Error('no name')
+    const now = Date.now()
+    const held = this.#valid(name, now)
+    if (held !== undefined) return { kind: 'held', conflicts: [held], at: now, waiters: 0 }
+    this.#last += 1
+    const grant: Grant = {
+      lockId: this.#last,
+      resourceName: name,
+      processId,
+      lockedAt: now,
+      expiresAt: ttlMs === null ? null : now + ttlMs,
+      metadata
+    }
+    this.#grants.set(name, grant)
+    return { kind: 'granted', grants: [grant], replayed: false }
+  }
+
+  #release({ resourceName, processId }: ReleaseCommand): ReleaseOutcome {
+    const now = Date.now()
+    const grant = this.#valid(resourceName, now)
+    if (grant === undefined) return { kind: 'not-held', reason: 'not_locked' }
+    if (grant.processId !== processId) return { kind: 'not-held', reason: 'held_by_other' }
+    this.#grants.delete(resourceName)
+    return { kind: 'released', grant, releasedAt: now }
+  }
+
+  #valid(name: string, now: number): Grant | undefined {
+    const grant = this.#grants.get(name)
+    return grant === undefined || (grant.expiresAt !== null && grant.expiresAt <= now) ? undefined : grant
+  }
+
+  onTurn(): void {}
+
+  list(): Promise<ListPage> {
+    return Promise.resolve({ grants: [...this.#grants.values()].slice(0, 100), more: false })
+  }
+
+  count(): Promise<number> {
+    return Promise.resolve(this.#grants.size)
+  }
+
+  history(): Promise<HistoryPage> {
+    return Promise.resolve({ events: [], more: false })
+  }
+
+  readonly keepsHistory = false
+
+  countWaiters(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
+  newestEvent(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
+  isForgotten(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
+  eventsAfter(): Promise<HistoryPage> {
+    return this.history()
+  }
+
+  ping(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve()
+  }
+}
