@@ -76,7 +76,7 @@ async function sqliteBackend(file: string, { clock = Date.now }: StoreOptions): 
     await migrateSqlite(opened, file)
     return {
       db,
-      executor: new SqliteExecutor(database, db, clock, () => reserve?.giveUp() ?? false),
+      executor: new SqliteExecutor(database, db, clock, reserve),
       now: () => sql.val(clock()),
       countAtOnce: COUNT_AT_ONCE,
       warnings: [],

@@ -20,6 +20,7 @@ import { grantFromRow, KEEP_ENDED_MS, latestFromRow, leaseEnd, metadataToText, t
 import type { Statement } from '../statement.js'
 import type { ResourceLocksTable, Tables } from '../tables.js'
 import { toLockError } from './errors.js'
+import type { Reserve } from './reserve.js'
 import { sqliteStatements } from './statements.js'
 
 type Statements = ReturnType<typeof sqliteStatements>
@@ -40,14 +41,13 @@ export class SqliteExecutor implements BatchExecutor {
   readonly #commit: Database.Statement
   readonly #database: Database.Database
   readonly #clock: () => EpochMs
-  readonly #makeRoom: () => boolean
+  readonly #reserve: Reserve | undefined
   #lastNumber: number
 
-  /** @param makeRoom frees the space kept back for a full disk; false when there is none left. */
-  constructor(database: Database.Database, db: Kysely<Tables>, clock: () => EpochMs, makeRoom: () => boolean) {
+  constructor(database: Database.Database, db: Kysely<Tables>, clock: () => EpochMs, reserve: Reserve | undefined) {
     this.#database = database
     this.#clock = clock
-    this.#makeRoom = makeRoom
+    this.#reserve = reserve
     const entries = Object.entries(sqliteStatements(db)).map(
       ([name, compiled]) => [name, new PreparedStatement(database, compiled as Statement<object>)] as const
     )
@@ -58,6 +58,10 @@ export class SqliteExecutor implements BatchExecutor {
   }
 
   execute(commands: readonly Command[]): Settlement[] {
+    return this.#execute(commands, [() => this.#reuseLog(), () => this.#useReserve()])
+  }
+
+  #execute(commands: readonly Command[], waysToMakeRoom: readonly (() => void)[]): Settlement[] {
     try {
       this.#begin.run()
     } catch (error) {
@@ -73,11 +77,31 @@ export class SqliteExecutor implements BatchExecutor {
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
       const fault = toLockError(error)
-      const frees = commands[0]?.kind === 'release' || commands[0]?.kind === 'sweep'
-      const full = fault instanceof LockError && fault.code === 'STORAGE_FULL'
-      if (full && frees && this.#makeRoom()) return this.execute(commands)
+      if (fault instanceof LockError && fault.code === 'STORAGE_FULL') {
+        this.#reserve?.foundFull()
+        const [makeRoom, ...others] = waysToMakeRoom
+        const frees = commands[0]?.kind === 'release' || commands[0]?.kind === 'sweep'
+        if (frees && makeRoom !== undefined) {
+          makeRoom()
+          return this.#execute(commands, others)
+        }
+      }
       return [{ kind: 'failed', error: fault }]
     }
+  }
+
+  /** Moves what the log holds into the database, so that the next commits overwrite it instead of making it longer. */
+  #reuseLog(): void {
+    try {
+      this.#database.pragma('wal_checkpoint(restart)')
+    } catch {
+      // The database itself has to grow, or another program reads it: then this way is closed.
+    }
+  }
+
+  #useReserve(): void {
+    this.#reserve?.giveUp()
+    this.#reuseLog()
   }
 
   #commitTogether(commands: readonly Command[]): Settlement[] {
