@@ -57,7 +57,7 @@ export class Batcher {
   readonly #busy = new Set<string>()
   #underWay = 0
   #scheduled = false
-  #onIdle: (() => void) | undefined
+  readonly #onIdle: (() => void)[] = []
 
   constructor(executor: BatchExecutor, limits: BatcherLimits) {
     this.#executor = executor
@@ -85,7 +85,7 @@ export class Batcher {
   idle(): Promise<void> {
     if (this.#underWay === 0 && this.#waiting.length === 0) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#onIdle = resolve
+      this.#onIdle.push(resolve)
     })
   }
 
@@ -142,7 +142,7 @@ export class Batcher {
     }
     if (again.length > 0) this.#waiting = [...again, ...this.#waiting]
     this.#schedule()
-    if (this.#underWay === 0 && this.#waiting.length === 0) this.#onIdle?.()
+    if (this.#underWay === 0 && this.#waiting.length === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 }
 

@@ -19,9 +19,9 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     await session.run('begin')
     await session.run('select from resource_locks for update')
     const underWay = [service.release('held', 'p')]
-    await session.untilWaitedFor(1)
+    await session.untilWaiting(1)
     underWay.push(service.request('free', 'q'))
-    await session.untilWaitedFor(2)
+    await session.untilWaiting(2)
     const letGo = async () => {
       await session.run('rollback')
       t.same((await Promise.all(underWay)).map(({ status }) => status), [200, 200])

@@ -1,16 +1,20 @@
 import t from 'tap'
+import type { Command } from '../../src/locks/commands.js'
 import { Sweeper } from '../../src/locks/sweeper.js'
 import { openStore } from '../../src/storage/open-store.js'
 import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
-import { acquire, inspect, release } from '../support/commands.js'
+import { acquire, inspect, kindOrCode, release, sweep } from '../support/commands.js'
 import { freshDatabase, START } from '../support/databases.js'
 import { Session } from '../support/session.js'
 
+const NAMES = 60
+
 // Another instance's unfinished first request, as this one sees it.
-const FIRST_INSERT = `insert into resource_locks (resource_name, id, process_id, locked_at, is_active) values ('a', 0, '', 0, false)`
+const firstInsert = (name: string): string =>
+  `insert into resource_locks (resource_name, id, process_id, locked_at, is_active) values ('${name}', 0, '', 0, false)`
 
 for (const { first, begin, held } of [
-  { first: 'a name that was never asked for', begin: FIRST_INSERT, held: false },
+  { first: 'a name that was never asked for', begin: firstInsert('a'), held: false },
   { first: 'a name that was locked once', begin: `select from resource_locks where resource_name = 'a' for update`, held: true }
 ]) {
   void t.test(`${first}: whoever waited for another session is granted from then on, with the largest number`, async (t) => {
@@ -23,7 +27,7 @@ for (const { first, begin, held } of [
     await session.run('begin')
     await session.run(begin)
     const waiting = store.submit(acquire('a', 'p', 1000))
-    await session.untilWaitedFor()
+    await session.untilWaiting()
     await database.advance(60_000)
     const meanwhile = await Promise.all(['b', 'c', 'd'].map((name) => beside.submit(acquire(name, 'p'))))
     await session.run('rollback')
@@ -43,7 +47,7 @@ void t.test('one name that somebody sits on delays nobody but those who ask for 
   await session.run('begin')
   await session.run(`select from resource_locks where resource_name = 'a' for update`)
   const stuck = store.submit(release('a', 'p'))
-  await session.untilWaitedFor()
+  await session.untilWaiting()
   const asked = Date.now()
   t.match(await store.submit(acquire('b', 'p')), { kind: 'granted' })
   t.match(await store.submit(inspect('a')), { grant: { processId: 'p' } })
@@ -52,33 +56,62 @@ void t.test('one name that somebody sits on delays nobody but those who ask for 
   t.match(await stuck, { kind: 'released' })
 })
 
-void t.test('opposed and overlapping batches of two instances all get through, without a deadlock', async (t) => {
+void t.test('opposed batches of two instances that pile up behind one row all get through, without a deadlock', async (t) => {
   await using database = await freshDatabase('postgres')
+  await using session = await Session.open(database.url)
   {
     await using one = await openStore({ databaseUrl: database.url })
     await using other = await openStore({ databaseUrl: database.url })
-    let granted = 0
-    let released = 0
-    for (let round = 0; round < 15; round += 1) {
-      // New names in every round, so that the rows are laid in opposition too.
-      const names = Array.from({ length: 40 }, (_, index) => `${index < 20 ? round : 'old'}/${index}`)
-      const outcomes = await Promise.all([
-        ...names.map((name) => one.submit(acquire(name, 'p'))),
-        ...names.toReversed().map((name) => other.submit(acquire(name, 'q')))
+    const opposed = async (names: readonly string[], block: string, command: (name: string, process: string) => Command) => {
+      await session.run('begin')
+      await session.run(block)
+      const outcomes = Promise.all([
+        ...names.map((name) => kindOrCode(one.submit(command(name, 'p')))),
+        ...names.toReversed().map((name) => kindOrCode(other.submit(command(name, 'p'))))
       ])
-      granted += outcomes.filter(({ kind }) => kind === 'granted').length
-      const ended = await Promise.all([
-        ...names.map((name) => other.submit(release(name, 'p'))),
-        ...names.toReversed().map((name) => one.submit(release(name, 'q')))
-      ])
-      released += ended.filter(({ kind }) => kind === 'released').length
+      await session.untilWaiting(2)
+      await session.run('rollback')
+      return (await outcomes).toSorted().join(' ')
     }
-    t.equal(granted, 15 * 40, 'each name had one holder')
-    t.equal(released, granted)
+    const each = (first: string, second: string) => [...Array<string>(NAMES).fill(first), ...Array<string>(NAMES).fill(second)].join(' ')
+    for (let round = 0; round < 4; round += 1) {
+      const names = Array.from({ length: NAMES }, (_, index) => `${round}/${index}`)
+      const middle = `${round}/${NAMES / 2}`
+      const lock = `select from resource_locks where resource_name = '${middle}' for update`
+      t.equal(await opposed(names, firstInsert(middle), acquire), each('granted', 'held'), 'names that are new')
+      t.equal(await opposed(names, lock, release), each('not-held', 'released'), 'names that are held')
+      t.equal(await opposed(names, lock, acquire), each('granted', 'held'), 'names that are free')
+    }
   }
-  await using session = await Session.open(database.url)
   // A session reports what it met when it ends.
   t.match(await session.run('select deadlocks::int from pg_stat_database where datname = current_database()'), [{ deadlocks: 0 }])
+})
+
+void t.test('the sweeper passes over a row that somebody is busy with', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using store = await openStore({ databaseUrl: database.url })
+  for (const name of ['a', 'b']) await store.submit(acquire(name, 'p', 1000))
+  await database.advance(1000)
+  await using session = await Session.open(database.url)
+  await session.run('begin')
+  await session.run(`select from resource_locks where resource_name = 'a' for update`)
+  t.match(await store.submit(sweep), { expired: 1 })
+  await session.run('rollback')
+  t.match(await store.submit(sweep), { expired: 1 })
+})
+
+void t.test('a row that is being renewed survives the sweeper', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using store = await openStore({ databaseUrl: database.url })
+  await store.submit(acquire('a', 'p', 1000))
+  await database.advance(1000)
+  await using session = await Session.open(database.url)
+  await session.run('begin')
+  await session.run(`update resource_locks set expires_at = expires_at + 60000, sweep_at = sweep_at + 60000`)
+  t.match(await store.submit(sweep), { expired: 0, removed: 0 })
+  await session.run('commit')
+  t.match(await store.submit(sweep), { expired: 0, removed: 0 })
+  t.match(await store.submit(inspect('a')), { grant: { lockId: 1 } })
 })
 
 void t.test('two instances that sweep all the time break nothing', async (t) => {

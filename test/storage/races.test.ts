@@ -93,7 +93,7 @@ void t.test('races on one PostgreSQL server', async (t) => {
     await session.run('begin')
     await session.run("select from resource_locks where resource_name = 'a' for update")
     const requests = names.map((name) => one.submit(acquire(name, 'q')))
-    await session.untilWaitedFor()
+    await session.untilWaiting()
     const releases = two.submit({ kind: 'release-many', releases: names.map((name) => release(name, 'p')) })
     await sleep(200)
     await session.run('commit')
@@ -115,7 +115,7 @@ async function hindered(url: string, send: () => Promise<unknown>): Promise<unkn
   await sleep(50)
   await hindrance[Symbol.asyncDispose]()
   await locking
-  await session.untilWaitedFor()
+  await session.untilWaiting()
   await session.run("select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'")
   const settled = await answer.catch((error: unknown) => error)
   await session.run('rollback')

@@ -1,4 +1,5 @@
 import type { AcquireCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/lock-store.js'
 
@@ -40,3 +41,13 @@ export const sweep: SweepCommand = { kind: 'sweep', bite: 100 }
 
 export const everything: ListQuery = { prefix: '', processId: null, after: null, limit: 1000 }
 export const allEvents: HistoryQuery = { resourceName: null, processId: null, before: null, limit: 1000 }
+
+/** What became of a command: the kind of its outcome, or the code of its fault. */
+export async function kindOrCode(submitted: Promise<{ readonly kind: string }>): Promise<string> {
+  try {
+    return (await submitted).kind
+  } catch (error) {
+    if (error instanceof LockError) return error.code
+    throw error
+  }
+}

@@ -17,6 +17,8 @@ export interface ProgramOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** The working directory; by default a fresh one that is removed in the end. */
   readonly cwd?: string
+  /** A command line to start it under, for instance `nsenter …`. */
+  readonly under?: readonly string[]
 }
 
 export interface Ending {
@@ -34,9 +36,14 @@ export async function temporaryFolder(): Promise<AsyncDisposable & { readonly pa
 }
 
 /** Runs a compiled program of the project to its end: `runProgram('src/migrate.js')`. It fails after 20 seconds. */
-export async function runProgram(path: string, { settings = {}, cwd }: ProgramOptions = {}): Promise<Ending> {
-  await using folder = cwd === undefined ? await temporaryFolder() : null
-  return await new Program(process.execPath, [inProject(`dist/${path}`)], settings, cwd ?? folder?.path ?? '.').end()
+export async function runProgram(path: string, options: ProgramOptions = {}): Promise<Ending> {
+  await using folder = options.cwd === undefined ? await temporaryFolder() : null
+  return await startProgram(path, { cwd: folder?.path ?? '.', ...options }).end()
+}
+
+/** Starts a compiled program of the project. */
+export function startProgram(path: string, { settings = {}, cwd = '.', under = [] }: ProgramOptions): Program {
+  return new Program([...under, process.execPath, inProject(`dist/${path}`)], settings, cwd)
 }
 
 /** A child process and what it said so far. It never outlives this process. */
@@ -47,7 +54,7 @@ export class Program {
   readonly #ended: Promise<Ending>
   readonly #readers = new Set<() => void>()
 
-  constructor(command: string, args: readonly string[], settings: Readonly<Record<string, string>>, cwd: string) {
+  constructor([command = '', ...args]: readonly string[], settings: Readonly<Record<string, string>>, cwd: string) {
     const child = spawn(command, args, { cwd, env: { PATH: process.env['PATH'], ...settings }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -1,4 +1,4 @@
-import { inProject, Program, temporaryFolder, type Ending, type ProgramOptions } from './program.js'
+import { startProgram, temporaryFolder, type Ending, type Program, type ProgramOptions } from './program.js'
 
 export interface Answer {
   readonly status: number
@@ -31,10 +31,10 @@ export class Service implements AsyncDisposable {
   }
 
   /** Resolves once the service listens; rejects with what it said when it ends instead. */
-  static async start({ settings = {}, cwd }: ProgramOptions = {}): Promise<Service> {
-    const folder = cwd === undefined ? await temporaryFolder() : null
-    const all = { PORT: '0', LOG_LEVEL: 'info', ...settings }
-    const program = new Program(process.execPath, [inProject('dist/src/server.js')], all, cwd ?? folder?.path ?? '.')
+  static async start(options: ProgramOptions = {}): Promise<Service> {
+    const folder = options.cwd === undefined ? await temporaryFolder() : null
+    const settings = { PORT: '0', LOG_LEVEL: 'info', ...options.settings }
+    const program = startProgram('src/server.js', { cwd: folder?.path ?? '.', ...options, settings })
     try {
       return new Service(program, await program.find(addressIn), folder)
     } catch (error) {

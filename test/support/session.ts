@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { eventually } from './eventually.js'
 
 /** A PostgreSQL session of the test's own, to get in the service's way. */
 export class Session implements AsyncDisposable {
@@ -23,15 +23,13 @@ export class Session implements AsyncDisposable {
     return (await this.#client.query<Row>(text, [...values])).rows
   }
 
-  /** Resolves when some other session of this database waits for a lock that this one holds. */
-  async untilWaitedFor(sessions = 1): Promise<void> {
+  /** Resolves when that many sessions of this database wait for a lock. */
+  async untilWaiting(sessions = 1): Promise<void> {
     await using other = await Session.open(this.#url)
-    const [me] = await this.run<{ pid: number }>('select pg_backend_pid() as pid')
-    for (const deadline = Date.now() + 10_000; Date.now() < deadline; await sleep(20)) {
-      const waiting = await other.run('select from pg_stat_activity where $1 = any(pg_blocking_pids(pid))', [me?.pid])
-      if (waiting.length >= sessions) return
-    }
-    throw new Error('nobody waits for this session')
+    await eventually(`${sessions} sessions wait`, async () => {
+      const waiting = await other.run(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+      return waiting.length >= sessions || undefined
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

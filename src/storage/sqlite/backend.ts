@@ -27,7 +27,7 @@ export async function sqliteBackend(file: string, { clock = Date.now, keepHistor
       executor: new SqliteExecutor(database, db, {
         clock,
         keepHistoryMs,
-        makeRoom: () => reserve?.giveUp() ?? false,
+        reserve,
         onTurn: (ticket) => turns.listener(ticket)
       }),
       countWaiters: () => countWaiters(db, sql`lease_until is null or lease_until > ${clock()}`),

@@ -12,6 +12,7 @@ import { ending } from './ending.js'
 import { toLockError } from './errors.js'
 import { NumberSource } from './numbers.js'
 import { renewing } from './renewing.js'
+import type { Reserve } from './reserve.js'
 import { sweeping } from './sweeping.js'
 import { waiting, type Line } from './waiting.js'
 
@@ -19,8 +20,8 @@ export interface SqliteExecutorOptions {
   readonly clock: () => EpochMs
   /** 0 keeps no history. */
   readonly keepHistoryMs: number
-  /** Frees the space kept back for a full disk; false when there is none left. */
-  readonly makeRoom: () => boolean
+  /** The space kept back for a full disk, where there is a disk. */
+  readonly reserve: Reserve | undefined
   /** Called with the ticket of a waiter whose turn may have come. */
   readonly onTurn: (ticket: number) => void
 }
@@ -56,6 +57,10 @@ export class SqliteExecutor implements BatchExecutor {
   }
 
   execute(commands: readonly Command[]): Settlement[] {
+    return this.#execute(commands, [() => this.#reuseLog(), () => this.#useReserve()])
+  }
+
+  #execute(commands: readonly Command[], waysToMakeRoom: readonly (() => void)[]): Settlement[] {
     try {
       this.#begin.run()
     } catch (error) {
@@ -71,10 +76,30 @@ export class SqliteExecutor implements BatchExecutor {
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
       const fault = toLockError(error)
-      const full = fault instanceof LockError && fault.code === 'STORAGE_FULL'
-      if (full && commands.some(makesRoom) && this.#options.makeRoom()) return this.execute(commands)
+      if (fault instanceof LockError && fault.code === 'STORAGE_FULL') {
+        this.#options.reserve?.foundFull()
+        const [makeRoom, ...others] = waysToMakeRoom
+        if (commands.some(makesRoom) && makeRoom !== undefined) {
+          makeRoom()
+          return this.#execute(commands, others)
+        }
+      }
       return [{ kind: 'failed', error: fault }]
     }
+  }
+
+  /** Moves what the log holds into the database, so that the next commits overwrite it instead of making it longer. */
+  #reuseLog(): void {
+    try {
+      this.#database.pragma('wal_checkpoint(restart)')
+    } catch {
+      // The database itself has to grow, or another program reads it: then this way is closed.
+    }
+  }
+
+  #useReserve(): void {
+    this.#options.reserve?.giveUp()
+    this.#reuseLog()
   }
 
   #commitTogether(commands: readonly Command[]): Settlement[] {

@@ -1,42 +1,53 @@
-import { closeSync, existsSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 
 const RESERVE_BYTES = 512 * 1024
 
 /**
- * Space kept back beside the database, so that locks can still be released when the disk is full: the first release that
- * finds no room gives it up. The file is laid again when there is room.
+ * Space kept back beside the database, so that locks can still be released when the disk is full. It is given up to the
+ * first release that finds no other room, and laid again when there is some.
  */
 export class Reserve {
   readonly #file: string
+  readonly #new: string
+  #full = false
 
   constructor(file: string) {
     this.#file = `${file}-reserve`
+    this.#new = `${file}-reserve-new`
+    rmSync(this.#new, { force: true })
     this.lay()
   }
 
-  /** Lays the reserve if it is missing and the disk has room for it; false when it has not. */
+  /** Tells that the disk was found full: from now on the reserve must be laid anew before it counts as laid. */
+  foundFull(): void {
+    this.#full = true
+  }
+
+  /** Lays the reserve if it is missing, or was found to be all the room there is; false when the disk has no room for it. */
   lay(): boolean {
-    if (existsSync(this.#file)) return true
+    if (existsSync(this.#file) && !this.#full) return true
     try {
-      const handle = openSync(this.#file, 'wx')
+      // Beside the old one: that there is room for both proves that the disk is full no longer.
+      const handle = openSync(this.#new, 'w')
       try {
-        writeSync(handle, Buffer.alloc(RESERVE_BYTES))
+        // Not writeSync: that writes what there is room for, and is content.
+        writeFileSync(handle, Buffer.alloc(RESERVE_BYTES))
         fsyncSync(handle)
       } finally {
         closeSync(handle)
       }
+      renameSync(this.#new, this.#file)
+      this.#full = false
       return true
     } catch {
       // Half a reserve would only take up the last of the room.
-      this.giveUp()
+      rmSync(this.#new, { force: true })
       return false
     }
   }
 
-  /** Frees the space; false when there was none to free. */
-  giveUp(): boolean {
-    const had = existsSync(this.#file)
+  /** Frees the space. */
+  giveUp(): void {
     rmSync(this.#file, { force: true })
-    return had
   }
 }
