@@ -62,6 +62,11 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const before = await recall(session, commands)
     const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
+    // Whoever comes out of turn was called before the first had been seen in line: its own call may never come.
+    await line.callFirsts(
+      session,
+      commands.flatMap((command) => (command.ticket !== null && lines?.has(nameOf(command)) === true ? [nameOf(command)] : []))
+    )
     return commands.map((command) => {
       const known = before.get(command)
       if (known !== undefined) return [command, done(known)]
