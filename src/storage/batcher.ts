@@ -130,7 +130,7 @@ export class Batcher {
 
   async #run(batch: Waiting[]): Promise<void> {
     this.#underWay += 1
-    const settlements = await this.#executor.execute(batch.map((entry) => entry.command))
+    const settlements = await this.#execute(batch.map((entry) => entry.command))
     this.#underWay -= 1
     for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
     const again: Waiting[] = []
@@ -143,6 +143,16 @@ export class Batcher {
     if (again.length > 0) this.#waiting = [...again, ...this.#waiting]
     this.#schedule()
     if (this.#underWay === 0 && this.#waiting.length === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+  }
+
+  /** An executor that breaks its promise must not cost more than this batch. */
+  async #execute(commands: readonly Command[]): Promise<Settlement[]> {
+    try {
+      return await this.#executor.execute(commands)
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new Error(String(cause))
+      return commands.map(() => ({ kind: 'failed', error }))
+    }
   }
 }
 

@@ -88,3 +88,18 @@ for (const kind of DATABASES) {
     })
   })
 }
+
+void t.test('a waiter that is called before its turn passes the call on to the first in line', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using one = await Instance.start(database)
+  await using two = await Instance.start(database)
+  const enqueue = (instance: Instance, process: string) =>
+    instance.store.submit({ kind: 'enqueue', resourceNames: [resourceName('a')], processId: processId(process), mark: null })
+  // The first ticket becomes visible only after the call for the second: nobody has called the first.
+  const first = await enqueue(one, 'first')
+  const second = await enqueue(two, 'second')
+  const called = new Promise((resolve) => one.store.onTurn(resolve))
+  const command = { kind: 'acquire', resourceNames: [resourceName('a')], processId: processId('second'), ttlMs: null, metadata: null, mark: null } as const
+  t.match(await two.store.submit({ ...command, ticket: second.ticket }), { kind: 'held', conflicts: [{ processId: 'first', lockId: 0 }] })
+  t.equal(await Promise.race([called, sleep(3000)]), first.ticket)
+})

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { openStore } from '../../src/storage/open-store.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
+import { Batcher } from '../../src/storage/batcher.js'
+import { openStore } from '../../src/storage/open-store.js'
 import { REMEMBER_MS } from '../../src/storage/rows.js'
 import { acquire, allEvents, everything, inspect, release, renew } from '../support/commands.js'
 import { DATABASES } from '../support/databases.js'
@@ -52,6 +53,25 @@ for (const kind of DATABASES) {
   })
 }
 
+void t.test('an executor that throws fails its batch and nothing else', async (t) => {
+  let broken = true
+  const batcher = new Batcher(
+    {
+      lanes: 1,
+      sequential: true,
+      execute(commands) {
+        if (broken) throw new Error('broken')
+        return commands.map(() => ({ kind: 'done', outcome: { kind: 'beaten' } }))
+      }
+    },
+    { maxBatch: 10, maxWaiting: 10 }
+  )
+  await t.rejects(batcher.submit({ kind: 'beat' }), { message: 'broken' })
+  broken = false
+  t.same(await batcher.submit({ kind: 'beat' }), { kind: 'beaten' })
+  await batcher.idle()
+})
+
 void t.test('races on one PostgreSQL server', async (t) => {
   await using server = await PostgresServer.start()
   const database = { databaseUrl: server.url }
@@ -76,6 +96,20 @@ void t.test('races on one PostgreSQL server', async (t) => {
     await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('next'), mark: null })
     t.match(await hindered(server.url, () => store.submit(release('d', 'holder'))), { kind: 'released' })
     t.match(await hindered(server.url, () => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
+  })
+
+  await t.test('a set that fails within its transaction leaves nothing of it open', async (t) => {
+    await using store = await openStore({ ...database, lanes: 1 })
+    await using session = await Session.open(server.url)
+    await store.submit(acquire('odd', 'p'))
+    await store.submit(release('odd', 'p'))
+    // What a hand in the database may do, and what is found out only when the answer is read.
+    await session.run(`create function spoil() returns trigger language plpgsql as 'begin new.metadata = ''{''; return new; end'`)
+    await session.run("create trigger spoil before update on resource_locks for each row when (new.resource_name = 'odd' and new.is_active) execute function spoil()")
+    const outcome = await store.submit(acquire(['even', 'odd'], 'p')).catch((error: unknown) => error)
+    t.type(outcome, Error)
+    t.match(await session.run("select count(*)::int as open from pg_stat_activity where state like 'idle in transaction%'"), [{ open: 0 }])
+    t.match(await store.submit(acquire('even', 'q')), { kind: 'granted' })
   })
 
   await t.test('requests and releases take rows in one order, whatever the sort order of the database', async (t) => {

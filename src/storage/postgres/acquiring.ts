@@ -62,6 +62,11 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const before = await recall(session, commands)
     const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
+    // Whoever comes out of turn was called before the first had been seen in line: its own call may never come.
+    await line.callFirsts(
+      session,
+      commands.flatMap((command) => (command.ticket !== null && lines?.has(nameOf(command)) === true ? [nameOf(command)] : []))
+    )
     return commands.map((command) => {
       const known = before.get(command)
       if (known !== undefined) return [command, done(known)]
@@ -75,9 +80,19 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
 
   /** A request for several resources, in a transaction of its own: it commits only if all were granted. */
   async function acquireMany(session: Session, command: AcquireCommand): Promise<Settlement> {
-    const { resourceNames: names, processId, ttlMs, metadata, mark, ticket } = command
     const known = (await recall(session, [command])).get(command)
     if (known !== undefined) return { kind: 'done', outcome: known }
+    try {
+      return await acquireAll(session, command)
+    } catch (error) {
+      // Whatever went wrong: the next to use this connection must not find itself in this transaction.
+      await session.run(statements.rollback, {}).catch(() => undefined)
+      throw error
+    }
+  }
+
+  async function acquireAll(session: Session, command: AcquireCommand): Promise<Settlement> {
+    const { resourceNames: names, processId, ttlMs, metadata, mark, ticket } = command
     const each = <T>(value: T): T[] => names.map(() => value)
     const rows = await send(session, names, mark === null ? [] : [mark.id], {
       names: [...names],
@@ -87,9 +102,6 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
       requestIds: each(null),
       fingerprints: each(null),
       tickets: each(ticket)
-    }).catch(async (error: unknown) => {
-      await session.run(statements.rollback, {}).catch(() => undefined)
-      throw error
     })
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
     if (granted.size < names.length) {

@@ -29,14 +29,25 @@ export class Listener implements AsyncDisposable {
       connectionString: this.#options.url,
       connectionTimeoutMillis: 3000,
       keepAlive: true,
+      // Calls do not wait for each other, nor for ever for a connection that went silent.
+      pipeline: true,
+      query_timeout: 5000,
       application_name: 'resource-lock-manager listener'
     })
     client.on('error', this.#options.onError)
     client.on('notification', ({ payload }) => this.#options.onTurn(Number(payload)))
-    client.on('end', () => this.#startAgain())
+    client.on('end', () => {
+      if (this.#client === client) this.#startAgain()
+    })
     this.#client = client
-    await client.connect()
-    await client.query(`listen ${channelOf(this.#options.instance)}`)
+    try {
+      await client.connect()
+      await client.query(`listen ${channelOf(this.#options.instance)}`)
+    } catch (error) {
+      // A connection that cannot listen would stay open beside the next one.
+      client.end().catch(() => undefined)
+      throw error
+    }
   }
 
   call({ instance, ticket }: Turn): void {

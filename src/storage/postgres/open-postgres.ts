@@ -26,6 +26,8 @@ const BATCH_SETTINGS = [
   'set enable_seqscan = off',
   'set enable_hashjoin = off',
   'set enable_mergejoin = off',
+  // Up to version 17 a plan that cannot do without what is off counts as so costly that it is compiled, at each run.
+  'set jit = off',
   'set statement_timeout = 10000',
   'set lock_timeout = 5000',
   'set idle_in_transaction_session_timeout = 5000'
