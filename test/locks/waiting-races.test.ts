@@ -93,8 +93,6 @@ void t.test('a waiter that is called before its turn passes the call on to the f
   await using database = await freshDatabase('postgres')
   await using one = await Instance.start(database)
   await using two = await Instance.start(database)
-  const enqueue = (instance: Instance, process: string) =>
-    instance.store.submit({ kind: 'enqueue', resourceNames: [resourceName('a')], processId: processId(process), mark: null })
   // The first ticket becomes visible only after the call for the second: nobody has called the first.
   const first = await enqueue(one, 'first')
   const second = await enqueue(two, 'second')
@@ -103,3 +101,7 @@ void t.test('a waiter that is called before its turn passes the call on to the f
   t.match(await two.store.submit({ ...command, ticket: second.ticket }), { kind: 'held', conflicts: [{ processId: 'first', lockId: 0 }] })
   t.equal(await Promise.race([called, sleep(3000)]), first.ticket)
 })
+
+function enqueue(instance: Instance, process: string) {
+  return instance.store.submit({ kind: 'enqueue', resourceNames: [resourceName('a')], processId: processId(process), mark: null })
+}
