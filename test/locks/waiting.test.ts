@@ -118,7 +118,7 @@ for (const kind of DATABASES) {
       const asked = Date.now()
       t.match(await one.ask('a', 'q', { ttlMs: 300 }), { kind: 'granted', grants: [{ lockId: 2 }] })
       const waited = Date.now() - asked
-      t.ok(waited >= 250 && waited < 900, `after ${waited} ms`)
+      t.ok(waited >= 250 && waited < 5000, `after ${waited} ms`)
     })
 
     await onDatabase('whoever goes away loses its place at once, and the next is served', 'moved', async (t, one) => {
@@ -222,7 +222,7 @@ void t.test('waiting across instances', async (t) => {
     await one.release('a', 'p')
     const began = performance.now()
     t.match(await waiting, { kind: 'granted' })
-    t.ok(performance.now() - began < 1500)
+    t.ok(performance.now() - began < 5000)
   })
 
   await t.test('the waiters of an instance that died cost one short lease together', async (t) => {
