@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
@@ -60,9 +61,16 @@ async function migrate({ db }: OpenPostgres, url: string): Promise<readonly stri
   }
 }
 
+/** A health check must not hang as long as a silent server does. */
+const PING_WITHIN_MS = 3000
+
 async function ping(db: Kysely<Tables>): Promise<void> {
   try {
-    const { rows } = await sql<{ readonly: string }>`select current_setting('transaction_read_only') as readonly`.execute(db)
+    const answer = sql<{ readonly: string }>`select current_setting('transaction_read_only') as readonly`.execute(db)
+    const late = sleep(PING_WITHIN_MS, undefined, { ref: false }).then(() => {
+      throw new Error(`no answer within ${PING_WITHIN_MS} ms`)
+    })
+    const { rows } = await Promise.race([answer, late])
     if (rows[0]?.readonly !== 'off') throw new Error('the server takes no writes')
   } catch (cause) {
     throw new LockError('STORAGE_UNAVAILABLE', { cause })
