@@ -33,7 +33,7 @@ export class TinyDisk implements AsyncDisposable {
     ].find(({ unshare }) => spawnSync('unshare', [...unshare, 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp']).status === 0)
     if (way === undefined) return undefined
     const folder = await temporaryFolder()
-    const script = 'mount -t tmpfs -o size=2m tmpfs "$0" && echo mounted && exec sleep 600'
+    const script = 'mount -t tmpfs -o size=6m tmpfs "$0" && echo mounted && exec sleep 600'
     const holder = new Program(['unshare', ...way.unshare, 'sh', '-c', script, folder.path], {}, '/')
     await holder.find((stdout) => stdout.includes('mounted') || undefined)
     return new TinyDisk(folder.path, holder, way.enter, folder)

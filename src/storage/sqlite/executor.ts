@@ -71,7 +71,7 @@ export class SqliteExecutor implements BatchExecutor {
       return this.#commitTogether(commands)
     } catch (error) {
       if (this.#database.inTransaction) this.#database.exec('rollback')
-      this.#numbers.forgetWritten()
+      this.#numbers.rollBack()
       this.#line.distrust()
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
@@ -107,6 +107,7 @@ export class SqliteExecutor implements BatchExecutor {
     const settlements = commands.map((command): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
     this.#numbers.save()
     this.#commit.run()
+    this.#numbers.commit()
     return settlements
   }
 

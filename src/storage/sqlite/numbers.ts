@@ -8,27 +8,28 @@ import { prepare } from './prepared.js'
  */
 export class NumberSource {
   last: number
-  readonly #read: () => number
   readonly #write: (number: number) => void
-  #written: number
+  #committed: number
 
   constructor({ database, db }: SqliteContext) {
     const read = prepare<object, { last_value: number }>(database, statement(() => db.selectFrom('lock_numbers').select('last_value')))
     const write = prepare<{ number: number }>(database, statement((arg) => db.updateTable('lock_numbers').set({ last_value: arg('number') })))
-    this.#read = () => read.get({})?.last_value ?? 0
     this.#write = (number) => void write.run({ number })
-    this.last = this.#written = this.#read()
+    this.last = this.#committed = read.get({})?.last_value ?? 0
   }
 
   /** To be called inside the transaction that granted. */
   save(): void {
-    if (this.last === this.#written) return
-    this.#write(this.last)
-    this.#written = this.last
+    if (this.last !== this.#committed) this.#write(this.last)
   }
 
-  /** To be called after a transaction that was rolled back: what it wrote down is gone. A number that it drew may stay unused. */
-  forgetWritten(): void {
-    this.#written = -1
+  /** To be called after its commit. */
+  commit(): void {
+    this.#committed = this.last
+  }
+
+  /** To be called after a transaction that was rolled back: the numbers that it drew were never given. */
+  rollBack(): void {
+    this.last = this.#committed
   }
 }
