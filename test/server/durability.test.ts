@@ -16,7 +16,8 @@ for (const kind of DATABASES) {
     await using second = await Service.start(options)
     t.match(await second.status('a'), { status: 200, body: { data: { is_locked: true, locked_by: process_id, ...grant } } })
     t.match(await second.request('a', 'q'), { status: 409, body: { locked_by: 'p' } })
-    t.match(await second.request('b', 'q'), { status: 200, body: { data: { lock_id: 3 } } })
+    t.match(await second.request('c', 'q'), { status: 200, body: { data: { lock_id: 3 } } })
+    t.match(await second.request('b', 'q'), { status: 200, body: { data: { lock_id: 4 } } })
     t.match(await second.release('a', 'p'), { status: 200 })
   })
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { LockError } from '../../src/locks/errors.js'
 import { isConnectionLost, toLockError } from '../../src/storage/postgres/errors.js'
 import { openStore } from '../../src/storage/open-store.js'
-import { acquire, inspect, release } from '../support/commands.js'
+import { acquire, inspect, kindOrCode, release } from '../support/commands.js'
 import { freshDatabase, onServer, serverUrl } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { Load } from '../support/load.js'
@@ -54,7 +54,8 @@ void t.test('PostgreSQL crashes under load: 503 meanwhile, recovery in seconds, 
   await working
   await load.check(service)
   t.same(load.faults, [])
-  t.match(await service.stop(), { code: 0, stderr: '' })
+  await server.stop('SIGKILL')
+  t.match(await service.stop(), { code: 0, stderr: '' }, 'it can be stopped while the database is away')
 })
 
 void t.test('a connection that breaks before the batch reached the server leaves the outcome unknown, and nothing done', async (t) => {
@@ -63,12 +64,10 @@ void t.test('a connection that breaks before the batch reached the server leaves
   await using store = await openStore({ databaseUrl: proxy.through(database.url) })
   await store.submit(inspect('warm'))
   const held = proxy.hold('requests')
-  const [acquiring, releasing, reading] = [store.submit(acquire('a', 'p')), store.submit(release('b', 'p')), store.submit(inspect('c'))]
+  const lost = Promise.all([acquire('a', 'p'), release('b', 'p'), inspect('c')].map((command) => kindOrCode(store.submit(command))))
   await held
   proxy.cut()
-  await t.rejects(acquiring, { code: 'OUTCOME_UNKNOWN' })
-  await t.rejects(releasing, { code: 'OUTCOME_UNKNOWN' })
-  await t.rejects(reading, { code: 'STORAGE_UNAVAILABLE' }, 'a read changes nothing')
+  t.same(await lost, ['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN', 'STORAGE_UNAVAILABLE'], 'but a read changes nothing')
   t.match(await store.submit(acquire('a', 'q')), { kind: 'granted' }, 'the next batch finds a connection of its own')
 })
 
@@ -79,14 +78,41 @@ void t.test('a connection that breaks before the answer arrived leaves the outco
   await using beside = await openStore({ databaseUrl: database.url })
   await store.submit(acquire('b', 'p'))
   const held = proxy.hold('answers')
-  const [acquiring, releasing] = [store.submit(acquire('a', 'p')), store.submit(release('b', 'p'))]
+  const lost = Promise.all([acquire('a', 'p'), release('b', 'p')].map((command) => kindOrCode(store.submit(command))))
   await held
   await eventually('the commit', async () => (await beside.submit(inspect('a'))).grant ?? undefined)
   proxy.cut()
-  await t.rejects(acquiring, { code: 'OUTCOME_UNKNOWN' })
-  await t.rejects(releasing, { code: 'OUTCOME_UNKNOWN' })
+  t.same(await lost, ['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN'])
   t.match(await store.submit(acquire('a', 'q')), { kind: 'held', conflicts: [{ processId: 'p' }] })
   t.match(await store.submit(release('b', 'p')), { kind: 'not-held', reason: 'released' })
+})
+
+void t.test('a connection that an administrator ends in the middle of a batch leaves the outcome unknown', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using store = await openStore({ databaseUrl: database.url })
+  await store.submit(acquire('a', 'p'))
+  await using session = await Session.open(database.url)
+  await session.run('begin')
+  await session.run('select from resource_locks for update')
+  const releasing = kindOrCode(store.submit(release('a', 'p')))
+  await session.untilWaiting()
+  await session.run(`select pg_terminate_backend(pid) from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))`)
+  t.equal(await releasing, 'OUTCOME_UNKNOWN')
+  await session.run('rollback')
+  t.match(await store.submit(release('a', 'p')), { kind: 'released' })
+})
+
+void t.test('a database that no longer answers is found out by the health check, soon', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using proxy = await Proxy.start(Number(new URL(database.url).port))
+  await using store = await openStore({ databaseUrl: proxy.through(database.url) })
+  await store.ping()
+  void proxy.hold('answers')
+  const since = Date.now()
+  await t.rejects(store.ping(), { code: 'STORAGE_UNAVAILABLE' })
+  t.ok(Date.now() - since < 6000)
+  proxy.cut()
+  await eventually('health', () => store.ping().then(() => true, () => undefined))
 })
 
 void t.test('a database that is gone, or no longer lets the service in, is unavailable', async (t) => {
