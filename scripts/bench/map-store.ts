@@ -1,16 +1,17 @@
 import type { AcquireCommand, AcquireOutcome, Command, OutcomeOf, ReleaseCommand, ReleaseOutcome } from '../../src/locks/commands.js'
 import type { Grant } from '../../src/locks/lock.js'
-import type { HistoryPage, ListPage, LockStore } from '../../src/locks/lock-store.js'
+import type { ListPage } from '../../src/locks/lock-store.js'
+import { BareStore } from './bare-store.js'
 
 /**
  * The ceiling: locks in a `Map`, gone with the process. Everything the benchmark asks for is answered, as fast as it can be;
  * what it never asks for (waiting, renewing, several locks at once) is refused.
  */
-export class MapStore implements LockStore {
+export class MapStore extends BareStore {
   readonly #grants = new Map<string, Grant>()
   #last = 0
 
-  submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
+  override submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
     try {
       return Promise.resolve(this.#carryOut(command) as OutcomeOf<C>)
     } catch (error) {
@@ -72,43 +73,11 @@ export class MapStore implements LockStore {
     return grant === undefined || (grant.expiresAt !== null && grant.expiresAt <= now) ? undefined : grant
   }
 
-  onTurn(): void {}
-
-  list(): Promise<ListPage> {
+  override list(): Promise<ListPage> {
     return Promise.resolve({ grants: [...this.#grants.values()].slice(0, 100), more: false })
   }
 
-  count(): Promise<number> {
+  override count(): Promise<number> {
     return Promise.resolve(this.#grants.size)
-  }
-
-  history(): Promise<HistoryPage> {
-    return Promise.resolve({ events: [], more: false })
-  }
-
-  readonly keepsHistory = false
-
-  countWaiters(): Promise<number> {
-    return Promise.resolve(0)
-  }
-
-  newestEvent(): Promise<number> {
-    return Promise.resolve(0)
-  }
-
-  isForgotten(): Promise<boolean> {
-    return Promise.resolve(true)
-  }
-
-  eventsAfter(): Promise<HistoryPage> {
-    return this.history()
-  }
-
-  ping(): Promise<void> {
-    return Promise.resolve()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve()
   }
 }

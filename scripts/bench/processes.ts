@@ -1,10 +1,10 @@
 import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LoadResult, LoadSpec, Order, Report, ServerSpec, Usage } from './messages.js'
 import { openRedis } from './redis-store.js'
+import { freePort } from '../../test/support/postgres.js'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const LOAD_GRACE_MS = 15_000
@@ -100,13 +100,4 @@ async function answer<T>(child: ChildProcess): Promise<T> {
   } finally {
     heard.abort()
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }

@@ -72,10 +72,9 @@ export class LockService {
       ticket: null
     }
     let outcome: RequestOutcome = await this.#submit(command)
+    // Granted at the first try, just as the caller went away: nobody would ever release it. Who waits is looked after there.
     if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants)
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
-    // Granted at the first try, just as the caller went away: nobody would ever release it.
-    if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants)
     if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
     if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
     return outcome

@@ -125,7 +125,8 @@ async function installBinaries(folder: string): Promise<void> {
   }
 }
 
-async function freePort(): Promise<number> {
+/** A loopback port that nobody listens on just now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

@@ -1,0 +1,47 @@
+import type { Command, OutcomeOf } from '../../src/locks/commands.js'
+import type { HistoryPage, ListPage, LockStore } from '../../src/locks/lock-store.js'
+
+/** A store of the benchmark: what it is never asked for is answered as if there were nothing. */
+export abstract class BareStore implements LockStore {
+  readonly keepsHistory = false
+
+  abstract submit<C extends Command>(command: C): Promise<OutcomeOf<C>>
+
+  onTurn(): void {}
+
+  list(): Promise<ListPage> {
+    return Promise.resolve({ grants: [], more: false })
+  }
+
+  count(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
+  countWaiters(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
+  history(): Promise<HistoryPage> {
+    return Promise.resolve({ events: [], more: false })
+  }
+
+  newestEvent(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
+  isForgotten(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
+  eventsAfter(): Promise<HistoryPage> {
+    return this.history()
+  }
+
+  ping(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve()
+  }
+}
