@@ -3,6 +3,7 @@ import { resourceLocks } from './0001-resource-locks.js'
 import { lockEvents } from './0002-lock-events.js'
 import { lockRequests } from './0003-lock-requests.js'
 import { lockWaiters } from './0004-lock-waiters.js'
+import { lockEventBuckets } from './0005-lock-event-buckets.js'
 
 export type DialectName = 'sqlite' | 'postgres'
 
@@ -12,6 +13,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0001-resource-locks': resourceLocks(dialect),
     '0002-lock-events': lockEvents(dialect),
     '0003-lock-requests': lockRequests(dialect),
-    '0004-lock-waiters': lockWaiters(dialect)
+    '0004-lock-waiters': lockWaiters(dialect),
+    '0005-lock-event-buckets': lockEventBuckets()
   }
 }

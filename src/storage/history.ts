@@ -1,21 +1,51 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
+import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
 import type { HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
 import type { LockEventsTable, Tables } from './tables.js'
 
 type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
 
+/** Buckets that are looked into at once, at most: some milliseconds where the database works on this process's own event loop. */
+const MOST_BUCKETS = 64
+
 /** One page of the history, newest first. */
-export async function readHistory(db: Kysely<Tables>, { resourceName, processId, before, limit }: HistoryQuery): Promise<HistoryPage> {
-  const rows = await db
+export async function readHistory(db: Kysely<Tables>, query: HistoryQuery): Promise<HistoryPage> {
+  const { resourceName, processId, before, limit } = query
+  const wanted = limit + 1
+  if (resourceName === null && processId === null) return pageOf(await matching(db, query).orderBy('id', 'desc').limit(wanted).execute(), limit)
+
+  const oldest = bucketOf(await oldestEvent(db))
+  const rows: EventRow[] = []
+  let bucket = bucketOf(before === null ? await newestEvent(db) : before - 1)
+  for (let buckets = 1; bucket >= oldest && rows.length < wanted; buckets = Math.min(buckets * 2, MOST_BUCKETS)) {
+    const some = Array.from({ length: Math.min(buckets, bucket - oldest + 1) }, (_, index) => bucket - index)
+    rows.push(
+      ...(await matching(db, query)
+        .where(sql`(id >> ${sql.lit(EVENT_BUCKET_BITS)})`, 'in', some)
+        // Not plainly by `id`, which could lead a database to read all events in that order instead.
+        .orderBy(sql`id + 0`, 'desc')
+        .limit(wanted - rows.length)
+        .execute())
+    )
+    bucket -= some.length
+    await turn()
+  }
+  return pageOf(rows, limit)
+}
+
+function matching(db: Kysely<Tables>, { resourceName, processId, before }: HistoryQuery) {
+  return db
     .selectFrom('lock_events')
     .selectAll()
     .$if(resourceName !== null, (query) => query.where('resource_name', '=', resourceName ?? ''))
     .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? ''))
     .$if(before !== null, (query) => query.where('id', '<', before ?? 0))
-    .orderBy('id', 'desc')
-    .limit(limit + 1)
-    .execute()
-  return pageOf(rows, limit)
+}
+
+/** Not by `>>`, which knows 32 bits here. */
+function bucketOf(eventId: number): number {
+  return Math.floor(eventId / 2 ** EVENT_BUCKET_BITS)
 }
 
 export async function newestEvent(db: Kysely<Tables>): Promise<number> {
@@ -23,10 +53,14 @@ export async function newestEvent(db: Kysely<Tables>): Promise<number> {
   return row?.id ?? 0
 }
 
+async function oldestEvent(db: Kysely<Tables>): Promise<number> {
+  const row = await db.selectFrom('lock_events').select('id').orderBy('id').limit(1).executeTakeFirst()
+  return row?.id ?? 0
+}
+
 /** The sweeper removes the oldest events and always leaves one, so that the oldest that is left tells what is gone. */
 export async function isForgotten(db: Kysely<Tables>, eventId: number): Promise<boolean> {
-  const oldest = await db.selectFrom('lock_events').select('id').orderBy('id').limit(1).executeTakeFirst()
-  return oldest !== undefined && oldest.id > eventId + 1
+  return (await oldestEvent(db)) > eventId + 1
 }
 
 /**

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
 import { acquire, allEvents, force, inspect, release, renew, renewAll, sweep } from '../support/commands.js'
-import { DATABASES, START } from '../support/databases.js'
+import { besideService, DATABASES, START } from '../support/databases.js'
 import { onEachStore } from '../support/store.js'
 
 for (const kind of DATABASES) {
@@ -126,6 +126,35 @@ for (const kind of DATABASES) {
       t.strictSame(await read({ limit: 2 }), ['cb', true])
       const { events } = await store.history({ ...allEvents, limit: 2 })
       t.strictSame(await read({ limit: 2, before: events[1]?.eventId ?? null }), ['a', false])
+    })
+
+    await onStore('the history of a resource is found across everything that was told between', async (t, store, database) => {
+      // Thousands of buckets of the index lie between the two groups of events.
+      const later = 5_000_000
+      const names = ['a', 'b', 'a', 'c', 'a', 'b', 'a', 'c']
+      for (const [index, name] of names.entries()) {
+        if (index === 4) {
+          await besideService(
+            database,
+            kind === 'sqlite'
+              ? `update lock_events set id = ${later} where id = (select max(id) from lock_events)`
+              : `select setval(pg_get_serial_sequence('lock_events', 'id'), ${later})`
+          )
+        }
+        await store.submit(acquire(name, 'p'))
+        await store.submit(release(name, 'p'))
+      }
+      const all = await store.history({ ...allEvents, resourceName: 'a' })
+      t.equal(all.events.length, 8)
+      t.ok((all.events[3]?.eventId ?? 0) > later && (all.events[4]?.eventId ?? 0) < later)
+      const paged = []
+      for (let before: number | null = null, more = true; more; before = paged.at(-1)?.eventId ?? null) {
+        const page = await store.history({ ...allEvents, resourceName: 'a', processId: 'p', before, limit: 3 })
+        paged.push(...page.events)
+        more = page.more
+      }
+      t.strictSame(paged, all.events)
+      t.strictSame(await store.history({ ...allEvents, resourceName: 'nothing' }), { events: [], more: false })
     })
 
     await onStore('renewals are told at most once a minute', async (t, store, database) => {

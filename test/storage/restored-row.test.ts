@@ -1,9 +1,8 @@
-import Database from 'better-sqlite3'
 import t from 'tap'
 import { openStore } from '../../src/storage/open-store.js'
 import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
 import { acquire, inspect, sweep } from '../support/commands.js'
-import { DATABASES, freshDatabase, onServer, START, type TestDatabase } from '../support/databases.js'
+import { besideService, DATABASES, freshDatabase, START, type TestDatabase } from '../support/databases.js'
 
 // A row out of a backup, in a database that has not counted as far.
 const NUMBER = 1_000_000
@@ -24,12 +23,11 @@ const STATES: readonly Restored[] = [
 ]
 
 async function restore(database: TestDatabase, { number = NUMBER, active, expiresAt, endedAt }: Restored): Promise<void> {
-  const sql = `insert into resource_locks (resource_name, id, process_id, locked_at, expires_at, is_active, ended_at, end_reason, sweep_at)
-    values ('a', ${number}, 'old', 0, ${expiresAt}, ${active}, ${endedAt}, ${active ? null : `'released'`}, ${START})`
-  if (database.url.startsWith('postgres')) return onServer(database.url, sql)
-  const file = new Database(database.url.slice('sqlite:'.length))
-  file.exec(sql)
-  file.close()
+  await besideService(
+    database,
+    `insert into resource_locks (resource_name, id, process_id, locked_at, expires_at, is_active, ended_at, end_reason, sweep_at)
+      values ('a', ${number}, 'old', 0, ${expiresAt}, ${active}, ${endedAt}, ${active ? null : `'released'`}, ${START})`
+  )
 }
 
 for (const kind of DATABASES) {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import pg from 'pg'
 
 /** A fresh database for one test whose clock stands still until the test moves it. */
@@ -74,7 +75,15 @@ export function serverUrl(): string {
   return url
 }
 
-/** Runs SQL by its own connection, beside the service. */
+/** Runs SQL on a test's database beside the service. */
+export async function besideService({ url }: TestDatabase, statement: string): Promise<void> {
+  if (url.startsWith('postgres')) return onServer(url, statement)
+  const file = new Database(url.slice('sqlite:'.length))
+  file.exec(statement)
+  file.close()
+}
+
+/** Runs SQL by a connection of its own. */
 export async function onServer(url: string, statement: string): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
