@@ -53,7 +53,8 @@ function matching({ db }: ListContext, { prefix, processId }: CountQuery, after:
     .selectFrom('resource_locks')
     .$if(prefix !== '', (query) => query.where('resource_name', '>=', prefix))
     .$if(end !== undefined, (query) => query.where('resource_name', '<', end ?? ''))
-    .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? ''))
+    // SQLite indexes the processes of active locks alone, and sees that only in so many words.
+    .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? '').where(sql<SqlBool>`is_active`))
     .$if(after !== null, (query) => query.where('resource_name', '>', after ?? ''))
 }
 
