@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
+import { inProject } from './support/program.js'
 
 interface Arrows {
   /** What it may import beside itself; a folder stands for all that is in it. */
@@ -42,7 +42,7 @@ interface Import {
   readonly typeOnly: boolean
 }
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
+const ROOT = inProject('.')
 const FILES = ['src', 'migrations'].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.ts'))

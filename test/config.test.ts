@@ -6,6 +6,7 @@ import t from 'tap'
 import { loadEnvFile, readConfig, SETTINGS } from '../src/config.js'
 import { StartupError } from '../src/locks/errors.js'
 import { parseDatabaseUrl } from '../src/storage/database-url.js'
+import { inProject } from './support/program.js'
 
 const DEFAULTS = {
   DATABASE_URL: 'sqlite:///./resource_locks.db',
@@ -122,7 +123,7 @@ void t.test('no refusal repeats a password', (t) => {
 })
 
 void t.test('.env.example has every setting with its default and its meaning, and nothing else', (t) => {
-  const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8')
+  const text = readFileSync(inProject('.env.example'), 'utf8')
   const example = parseEnv(text)
   t.strictSame(Object.keys(example).toSorted(), Object.keys(SETTINGS).toSorted())
   t.strictSame(example, Object.fromEntries(Object.entries(SETTINGS).map(([name, { fallback }]) => [name, fallback ?? ''])))

@@ -1,5 +1,5 @@
 import type { BatchExecutor } from './batcher.js'
-import type { ListContext } from './list.js'
+import type { LockReads } from './reads.js'
 
 export interface StoreOptions {
   /** See {@link parseDatabaseUrl}. */
@@ -22,14 +22,14 @@ export interface StoreOptions {
 export const KEEP_HISTORY_MS = 7 * 86_400_000
 
 /** What a database brings along; everything that differs between databases lies behind it. */
-export interface SqlBackend extends ListContext, AsyncDisposable {
+export interface SqlBackend extends AsyncDisposable {
   readonly executor: BatchExecutor
+  readonly reads: LockReads
   readonly keepsHistory: boolean
   /** What an operator should know about this database, in sentences. */
   readonly warnings: readonly string[]
   /** Who is told that the turn of a waiter of this instance may have come. */
   readonly turns: { listener: (ticket: number) => void }
-  readonly countWaiters: () => Promise<number>
   /** Rejects with a LockError when the database is away or takes no writes. */
   readonly ping: () => Promise<void>
   /** Turns what a query threw into a LockError, where it is one. */

@@ -94,12 +94,16 @@ export class Batcher {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      while (this.#underWay < this.#executor.lanes) {
-        const batch = this.#take()
-        if (batch.length === 0) break
-        void this.#run(batch)
-      }
+      this.#start()
     })
+  }
+
+  #start(): void {
+    while (this.#underWay < this.#executor.lanes) {
+      const batch = this.#take()
+      if (batch.length === 0) return
+      void this.#run(batch)
+    }
   }
 
   /** Takes the next batch: in order of arrival, leaving what has to wait for an earlier command of the same name. */
@@ -133,15 +137,15 @@ export class Batcher {
     const settlements = await this.#execute(batch.map((entry) => entry.command))
     this.#underWay -= 1
     for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
-    const again: Waiting[] = []
-    for (const [index, entry] of batch.entries()) {
-      const settlement = settlements[index] ?? missing(entry.command)
-      if (settlement.kind !== 'again') entry.settle(settlement)
-      else if ((entry.tries += 1) < MOST_TRIES) again.push(entry)
-      else entry.settle({ kind: 'failed', error: new LockError('OVERLOADED') })
-    }
+    const settled = batch.map((entry, index): [Waiting, Settlement] => [entry, settlements[index] ?? missing(entry.command)])
+    const again = settled.filter(([entry, { kind }]) => kind === 'again' && (entry.tries += 1) < MOST_TRIES).map(([entry]) => entry)
     if (again.length > 0) this.#waiting = [...again, ...this.#waiting]
-    this.#schedule()
+    // Before this batch is answered: the database works on the next one meanwhile.
+    this.#start()
+    for (const [entry, settlement] of settled) {
+      if (settlement.kind !== 'again') entry.settle(settlement)
+      else if (entry.tries >= MOST_TRIES) entry.settle({ kind: 'failed', error: new LockError('OVERLOADED') })
+    }
     if (this.#underWay === 0 && this.#waiting.length === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 

@@ -1,4 +1,4 @@
-import type { NotHeldReason } from '../locks/commands.js'
+import type { Conflict, NotHeldReason } from '../locks/commands.js'
 import { isValid, type LatestGrant } from '../locks/ended-grant.js'
 import type { EpochMs, Grant, Metadata, ProcessId, ResourceName, TtlMs } from '../locks/lock.js'
 import type { LockEventsTable, ResourceLocksTable } from './tables.js'
@@ -43,6 +43,11 @@ export function grantFromRow(row: GrantRow): Grant {
 export function latestFromRow(row: LatestRow | undefined): LatestGrant | undefined {
   if (row === undefined || row.id === 0) return undefined
   return { ...grantFromRow(row), ended: row.is_active ? null : (row.end_reason ?? 'released') }
+}
+
+/** A valid grant as it stands in the way of a request. */
+export function conflictOf({ resourceName, processId, lockId, lockedAt, expiresAt }: Grant): Conflict {
+  return { resourceName, processId, lockId, lockedAt, expiresAt }
 }
 
 export function metadataToText(metadata: Metadata | null): string | null {

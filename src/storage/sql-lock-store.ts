@@ -2,19 +2,15 @@ import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
-import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
-import { countLocks, listLocks } from './list.js'
 
 /** Locks in the `resource_locks` table of whichever database the backend speaks to. */
 export class SqlLockStore implements LockStore {
   readonly #backend: SqlBackend
   readonly #batcher: Batcher
-  readonly #events: EventReader
 
   constructor(backend: SqlBackend, limits: BatcherLimits) {
     this.#backend = backend
     this.#batcher = new Batcher(backend.executor, limits)
-    this.#events = new EventReader(backend.db, !backend.executor.sequential)
   }
 
   /** What an operator should know about this database, in sentences. */
@@ -31,19 +27,19 @@ export class SqlLockStore implements LockStore {
   }
 
   list(query: ListQuery): Promise<ListPage> {
-    return this.#read(listLocks(this.#backend, query))
+    return this.#read(this.#backend.reads.list(query))
   }
 
   count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
-    return this.#read(countLocks(this.#backend, query))
+    return this.#read(this.#backend.reads.count(query))
   }
 
   countWaiters(): Promise<number> {
-    return this.#read(this.#backend.countWaiters())
+    return this.#read(this.#backend.reads.countWaiters())
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {
-    return this.#read(readHistory(this.#backend.db, query))
+    return this.#read(this.#backend.reads.history(query))
   }
 
   get keepsHistory(): boolean {
@@ -51,15 +47,15 @@ export class SqlLockStore implements LockStore {
   }
 
   newestEvent(): Promise<number> {
-    return this.#read(newestEvent(this.#backend.db))
+    return this.#read(this.#backend.reads.newestEvent())
   }
 
   isForgotten(eventId: number): Promise<boolean> {
-    return this.#read(isForgotten(this.#backend.db, eventId))
+    return this.#read(this.#backend.reads.isForgotten(eventId))
   }
 
   eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage> {
-    return this.#read(until === 'settled' ? this.#events.settledAfter(eventId, limit) : this.#events.after(eventId, limit))
+    return this.#read(this.#backend.reads.eventsAfter(eventId, limit, until))
   }
 
   ping(): Promise<void> {

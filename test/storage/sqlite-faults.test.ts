@@ -47,7 +47,7 @@ void t.test('a full disk: 507 for requests, releases go on, and nothing is lost,
 void t.test('a database that may not grow: a batch fails where it must, and numbers go on', async (t) => {
   await using database = await freshDatabase('sqlite')
   await (await openStore({ databaseUrl: database.url }))[Symbol.asyncDispose]()
-  using opened = openSqlite(fileOf(database.url), database.now)
+  using opened = openSqlite(fileOf(database.url))
   const batcher = new Batcher(
     new SqliteExecutor(opened.database, opened.db, { clock: database.now, keepHistoryMs: 0, reserve: undefined, onTurn: () => undefined }),
     { maxBatch: 256, maxWaiting: 10_000 }

@@ -14,7 +14,7 @@ import type {
 } from '../../src/locks/commands.js'
 import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
 import type { ListPage, ListQuery, LockEvent } from '../../src/locks/lock-store.js'
-import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
+import { conflictOf, KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
 import { endOf, hasExpired, isValid, newest, type Latest } from './model-grants.js'
 import { ExpectedHistory } from './model-history.js'
 import { bytewise, faultOfCount, faultOfPage, unlessOneOf, type CountQuery, type Listed } from './model-list.js'
@@ -81,7 +81,7 @@ export class Model {
     const before = mark === null ? undefined : this.requests.recognise(mark, this.now)
     if (before !== undefined && (before.surely || answer.kind === 'request-id-reused')) return unlessOneOf([before.outcome], answer)
     const conflicts = resourceNames.flatMap((name) => this.holder(name) ?? [])
-    if (conflicts.length > 0) return unlessOneOf([{ kind: 'held', conflicts, at: this.now, waiters: 0 }], answer)
+    if (conflicts.length > 0) return unlessOneOf([{ kind: 'held', conflicts: conflicts.map(conflictOf), at: this.now, waiters: 0 }], answer)
     if (answer.kind !== 'granted') return 'expected a grant'
     const grants: Grant[] = []
     for (const [index, name] of resourceNames.entries()) {

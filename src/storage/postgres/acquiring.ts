@@ -3,7 +3,7 @@ import type { AcquireCommand, AcquireOutcome, Conflict } from '../../locks/comma
 import { isValid } from '../../locks/ended-grant.js'
 import type { Grant } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
-import { grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
+import { conflictOf, grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
 import { acquireStatements, type AcquireArgs, type FoundRow } from './acquire-statements.js'
 import { toLockError } from './errors.js'
@@ -74,7 +74,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
       if (row === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
       const grant = grantFromRow(row)
       // Whoever asked for the same name in the same batch came just after the one that was granted.
-      return [command, done({ kind: 'held', conflicts: [grant], at: row.at ?? grant.lockedAt, waiters: row.waiters })]
+      return [command, done({ kind: 'held', conflicts: [conflictOf(grant)], at: row.at ?? grant.lockedAt, waiters: row.waiters })]
     })
   }
 
@@ -110,7 +110,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
       const lines = await line.lines(session, names)
       const conflicts = names.flatMap((name): Conflict[] => {
         const glance = glances.get(name)
-        if (glance !== undefined && isValid(glance.latest, glance.at)) return [glance.latest]
+        if (glance !== undefined && isValid(glance.latest, glance.at)) return [conflictOf(glance.latest)]
         const first = lines.get(name)
         return first !== undefined && first.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [first.conflict] : []
       })

@@ -5,6 +5,7 @@ import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
 import { countWaiters } from '../list.js'
 import { migrateToLatest } from '../migrator.js'
+import { SqlReads } from '../reads.js'
 import type { Tables } from '../tables.js'
 import { sqlStateOf, toLockError } from './errors.js'
 import { PostgresExecutor } from './executor.js'
@@ -29,14 +30,17 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
     await migrate(opened, url)
     await listener.start()
     return {
-      db,
+      reads: new SqlReads({
+        db,
+        now: () => CLOCK_ONCE,
+        countAtOnce: Number.MAX_SAFE_INTEGER,
+        countWaiters: () => countWaiters(db, LIVE),
+        mayHaveGaps: true
+      }),
       turns,
-      now: () => CLOCK_ONCE,
-      countAtOnce: Number.MAX_SAFE_INTEGER,
       warnings,
       keepsHistory: keepHistoryMs > 0,
       executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random, instance, call: (turn) => listener.call(turn) }),
-      countWaiters: () => countWaiters(db, LIVE),
       toLockError: (error) => toLockError(error, false),
       ping: () => ping(db),
       [Symbol.asyncDispose]: close

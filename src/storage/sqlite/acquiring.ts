@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, RequestMark } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
-import { grantsToText, leaseEnd, metadataToText, PASSED_COLUMNS, recognise, REMEMBER_MS, type Glance } from '../rows.js'
+import { conflictOf, grantsToText, leaseEnd, metadataToText, PASSED_COLUMNS, recognise, REMEMBER_MS, type Glance } from '../rows.js'
 import { statement } from '../statement.js'
 import type { LockRequestsTable, ResourceLocksTable } from '../tables.js'
 import { isValidAt, type SqliteContext } from './context.js'
@@ -127,6 +127,6 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
   }
 }
 
-function validAmong(glances: readonly Glance[]): Grant[] {
-  return glances.flatMap(({ latest, at }) => (isValid(latest, at) ? [latest] : []))
+function validAmong(glances: readonly Glance[]): Conflict[] {
+  return glances.flatMap(({ latest, at }) => (isValid(latest, at) ? [conflictOf(latest)] : []))
 }

@@ -1,65 +1,49 @@
-import { sql } from 'kysely'
-import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
-import { countWaiters } from '../list.js'
-import { migrateToLatest } from '../migrator.js'
+import type { LockReads } from '../reads.js'
 import { toLockError } from './errors.js'
-import { SqliteExecutor } from './executor.js'
-import { asStartupError, openSqlite, type OpenSqlite } from './open-sqlite.js'
+import { migrate, openSqlite } from './open-sqlite.js'
+import { RemoteSqlite } from './remote.js'
 
-/** Rows that one statement may count: a millisecond or two of this process's own time. */
-const COUNT_AT_ONCE = 2000
-
-export async function sqliteBackend(file: string, { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS }: StoreOptions): Promise<SqlBackend> {
-  const opened = openSqlite(file, clock)
-  const { database, db, reserve } = opened
+export async function sqliteBackend(file: string, options: StoreOptions): Promise<SqlBackend> {
+  const { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const turns = { listener: (_ticket: number) => {} }
-  try {
-    await migrate(opened, file)
-    const alive = database.prepare('select 1 from lock_numbers')
-    return {
-      db,
-      turns,
-      now: () => sql.val(clock()),
-      countAtOnce: COUNT_AT_ONCE,
-      warnings: [],
-      keepsHistory: keepHistoryMs > 0,
-      executor: new SqliteExecutor(database, db, {
-        clock,
-        keepHistoryMs,
-        reserve,
-        onTurn: (ticket) => turns.listener(ticket)
-      }),
-      countWaiters: () => countWaiters(db, sql`lease_until is null or lease_until > ${clock()}`),
-      toLockError,
-      ping: () =>
-        new Promise((resolve, reject) => {
-          try {
-            alive.get()
-            if (reserve === undefined || reserve.lay()) resolve()
-            else reject(new LockError('STORAGE_FULL'))
-          } catch (error) {
-            reject(toLockError(error))
-          }
-        }),
-      [Symbol.asyncDispose]: () => Promise.resolve(opened[Symbol.dispose]())
-    }
-  } catch (error) {
-    opened[Symbol.dispose]()
-    throw error
+  const remote = await RemoteSqlite.open({
+    file,
+    keepHistoryMs,
+    clock,
+    onTurn: (ticket) => turns.listener(ticket),
+    onLost: onConnectionError
+  })
+  return {
+    turns,
+    warnings: [],
+    keepsHistory: keepHistoryMs > 0,
+    executor: { lanes: 1, sequential: true, execute: (commands) => remote.execute(commands) },
+    reads: readsBy(remote),
+    toLockError,
+    ping: () => remote.ping(),
+    [Symbol.asyncDispose]: () => remote[Symbol.asyncDispose]()
   }
 }
 
 /** Brings a file to the newest version and closes it again; resolves to the names of the migrations that were run. */
 export async function migrateSqlite(file: string): Promise<readonly string[]> {
-  using opened = openSqlite(file, Date.now)
+  using opened = openSqlite(file)
   return await migrate(opened, file)
 }
 
-async function migrate({ db }: OpenSqlite, file: string): Promise<readonly string[]> {
-  try {
-    return await migrateToLatest(db, 'sqlite')
-  } catch (error) {
-    throw asStartupError(error, file)
+function readsBy(remote: RemoteSqlite): LockReads {
+  const read =
+    <What extends keyof LockReads>(what: What) =>
+    (...args: Parameters<LockReads[What]>): ReturnType<LockReads[What]> =>
+      remote.read(what, args)
+  return {
+    list: read('list'),
+    count: read('count'),
+    countWaiters: read('countWaiters'),
+    history: read('history'),
+    newestEvent: read('newestEvent'),
+    isForgotten: read('isForgotten'),
+    eventsAfter: read('eventsAfter')
   }
 }

@@ -92,11 +92,11 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
 
   const everybody = Number.MAX_SAFE_INTEGER
 
-  /** Tells the first in line that its turn may have come, once the transaction has committed. */
+  /** Tells of the first in line, whose turn may have come. */
   function callFirst(name: string, now: EpochMs): void {
     if (rows === 0) return
     const first = firstBefore.get({ name, ticket: everybody, now })
-    if (first !== undefined) setImmediate(() => onTurn(first.ticket))
+    if (first !== undefined) onTurn(first.ticket)
   }
 
   function giveUp(ticket: number, now: EpochMs): void {

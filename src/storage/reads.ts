@@ -1,0 +1,51 @@
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
+import { countLocks, listLocks, type ListContext } from './list.js'
+
+/** What is read without a batch. */
+export type LockReads = Pick<LockStore, 'list' | 'count' | 'countWaiters' | 'history' | 'newestEvent' | 'isForgotten' | 'eventsAfter'>
+
+export interface ReadContext extends ListContext {
+  readonly countWaiters: () => Promise<number>
+  /** Whether an event may become visible after one with a larger id. */
+  readonly mayHaveGaps: boolean
+}
+
+/** Reads through Kysely, by the connection of the context. */
+export class SqlReads implements LockReads {
+  readonly #context: ReadContext
+  readonly #events: EventReader
+
+  constructor(context: ReadContext) {
+    this.#context = context
+    this.#events = new EventReader(context.db, context.mayHaveGaps)
+  }
+
+  list(query: ListQuery): Promise<ListPage> {
+    return listLocks(this.#context, query)
+  }
+
+  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+    return countLocks(this.#context, query)
+  }
+
+  countWaiters(): Promise<number> {
+    return this.#context.countWaiters()
+  }
+
+  history(query: HistoryQuery): Promise<HistoryPage> {
+    return readHistory(this.#context.db, query)
+  }
+
+  newestEvent(): Promise<number> {
+    return newestEvent(this.#context.db)
+  }
+
+  isForgotten(eventId: number): Promise<boolean> {
+    return isForgotten(this.#context.db, eventId)
+  }
+
+  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage> {
+    return until === 'settled' ? this.#events.settledAfter(eventId, limit) : this.#events.after(eventId, limit)
+  }
+}

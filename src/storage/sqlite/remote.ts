@@ -1,0 +1,132 @@
+import { Worker } from 'node:worker_threads'
+import type { Command } from '../../locks/commands.js'
+import { LockError } from '../../locks/errors.js'
+import type { EpochMs } from '../../locks/lock.js'
+import type { Settlement } from '../batcher.js'
+import type { LockReads } from '../reads.js'
+import { fromBrief, type Brief } from './brief.js'
+import { toLockError } from './errors.js'
+import { fromSent, OPENED, type Answer, type Call, type NotDone, type Question, type ThreadOptions } from './messages.js'
+
+interface Pending {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: Error) => void
+}
+
+export interface RemoteOptions extends ThreadOptions {
+  readonly clock: () => EpochMs
+  readonly onTurn: (ticket: number) => void
+  /** Told when the thread came to an unexpected end; from then on nothing is answered any more. */
+  readonly onLost: (error: Error) => void
+}
+
+/** The SQLite file as the service sees it: calls that another thread answers, in their order. */
+export class RemoteSqlite implements AsyncDisposable {
+  readonly #options: RemoteOptions
+  readonly #worker: Worker
+  readonly #pending = new Map<number, Pending>()
+  readonly #ended: Promise<void>
+  #lastId = OPENED
+  #lost: Error | undefined
+
+  private constructor(options: RemoteOptions) {
+    this.#options = options
+    const { file, keepHistoryMs } = options
+    this.#worker = new Worker(new URL('thread.js', import.meta.url), {
+      workerData: { file, keepHistoryMs } satisfies ThreadOptions,
+      // Loaders and the like that the process was started with are not for the thread.
+      execArgv: []
+    })
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', () => {
+        this.#lose(new Error('the thread of the SQLite file has ended'))
+        resolve()
+      })
+    })
+    this.#worker.on('message', (text: string) => this.#hear(JSON.parse(text) as Answer))
+    this.#worker.on('error', (error) => {
+      this.#lose(error)
+      options.onLost(error)
+    })
+  }
+
+  /** @throws StartupError when the file cannot be used. */
+  static async open(options: RemoteOptions): Promise<RemoteSqlite> {
+    const remote = new RemoteSqlite(options)
+    try {
+      await remote.#answerTo(OPENED)
+      return remote
+    } catch (error) {
+      await remote.#worker.terminate()
+      throw error
+    }
+  }
+
+  /** Carries out a batch; never rejects. */
+  async execute(commands: readonly Command[]): Promise<Settlement[]> {
+    const now = this.#options.clock()
+    try {
+      const settled = (await this.#ask({ kind: 'execute', commands }, now)) as readonly (Brief | NotDone)[]
+      return commands.map((command, index) => settlementOf(command, settled[index], now))
+    } catch (error) {
+      const failed = toLockError(error)
+      return commands.map(() => ({ kind: 'failed', error: failed }))
+    }
+  }
+
+  /** Resolves to what was read. */
+  read<What extends keyof LockReads>(what: What, args: Parameters<LockReads[What]>): ReturnType<LockReads[What]> {
+    return this.#ask({ kind: 'read', what, args }, this.#options.clock()) as ReturnType<LockReads[What]>
+  }
+
+  /** Rejects with a LockError when the file cannot be read or has no room. */
+  async ping(): Promise<void> {
+    await this.#ask({ kind: 'ping' }, this.#options.clock())
+  }
+
+  #ask(call: Call, now: EpochMs): Promise<unknown> {
+    if (this.#lost !== undefined) return Promise.reject(new LockError('STORAGE_UNAVAILABLE', { cause: this.#lost }))
+    const id = (this.#lastId += 1)
+    this.#worker.postMessage(JSON.stringify({ ...call, id, now } satisfies Question))
+    return this.#answerTo(id)
+  }
+
+  #answerTo(id: number): Promise<unknown> {
+    // An open file alone does not keep the process alive; a question does.
+    if (this.#pending.size === 0) this.#worker.ref()
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+    })
+  }
+
+  #hear(answer: Answer): void {
+    const pending = this.#pending.get(answer.id)
+    this.#pending.delete(answer.id)
+    if (this.#pending.size === 0) this.#worker.unref()
+    if ('failed' in answer) pending?.reject(fromSent(answer.failed))
+    else if ('value' in answer) pending?.resolve(answer.value)
+    else {
+      pending?.resolve(answer.settled)
+      for (const ticket of answer.turns) this.#options.onTurn(ticket)
+    }
+  }
+
+  /** Nobody knows how far the thread came with what it was asked. */
+  #lose(cause: Error): void {
+    this.#lost ??= cause
+    for (const { reject } of this.#pending.values()) reject(new LockError('OUTCOME_UNKNOWN', { cause }))
+    this.#pending.clear()
+  }
+
+  /** Lets the thread finish what it was asked before. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#lost === undefined) await this.#ask({ kind: 'close' }, this.#options.clock()).catch(() => undefined)
+    await this.#ended
+  }
+}
+
+function settlementOf(command: Command, told: Brief | NotDone | undefined, now: EpochMs): Settlement {
+  if (told === undefined) return { kind: 'failed', error: new Error(`a batch lost its ${command.kind} command`) }
+  if (typeof told === 'object' && 'kind' in told && told.kind === 'failed') return { kind: 'failed', error: fromSent(told.error) }
+  return { kind: 'done', outcome: fromBrief(command, told, now) }
+}

@@ -1,0 +1,86 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { sql } from 'kysely'
+import type { Command } from '../../locks/commands.js'
+import { LockError } from '../../locks/errors.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { countWaiters } from '../list.js'
+import { SqlReads } from '../reads.js'
+import { toBrief } from './brief.js'
+import { toLockError } from './errors.js'
+import { SqliteExecutor } from './executor.js'
+import { OPENED, toSent, type Answer, type Question, type ThreadOptions } from './messages.js'
+import { openMigrated, type OpenSqlite } from './open-sqlite.js'
+
+/**
+ * The thread that has a SQLite file, so that neither a commit's flush nor a checkpoint, a long list or the sweeper ever holds
+ * up the service's event loop.
+ */
+
+/** Rows that one statement may count: a millisecond or two, in which no batch is carried out. */
+const COUNT_AT_ONCE = 2000
+
+const { file, keepHistoryMs } = workerData as ThreadOptions
+let now: EpochMs = 0
+let turns: number[] = []
+
+function say(answer: Answer): void {
+  parentPort?.postMessage(JSON.stringify(answer))
+}
+
+function serve(opened: OpenSqlite): void {
+  const { database, db, reserve } = opened
+  const executor = new SqliteExecutor(database, db, { clock: () => now, keepHistoryMs, reserve, onTurn: (ticket) => turns.push(ticket) })
+  const reads = new SqlReads({
+    db,
+    now: () => sql.val(now),
+    countAtOnce: COUNT_AT_ONCE,
+    countWaiters: () => countWaiters(db, sql`lease_until is null or lease_until > ${now}`),
+    mayHaveGaps: false
+  })
+  const alive = database.prepare('select 1 from lock_numbers')
+
+  function execute(id: number, commands: readonly Command[]): void {
+    turns = []
+    const settled = executor.execute(commands).map((settlement, index) => {
+      const command = commands[index]
+      if (settlement.kind === 'done' && command !== undefined) return toBrief(command, settlement.outcome, now)
+      return { kind: 'failed', error: toSent(settlement.kind === 'failed' ? settlement.error : new Error('a batch lost a command')) } as const
+    })
+    say({ id, settled, turns })
+  }
+
+  /** Throws a LockError when the database cannot be read or has no room. */
+  function ping(): void {
+    alive.get()
+    if (reserve !== undefined && !reserve.lay()) throw new LockError('STORAGE_FULL')
+  }
+
+  async function answer(question: Question): Promise<void> {
+    const { id, kind } = question
+    try {
+      if (kind === 'execute') return execute(id, question.commands)
+      if (kind === 'read') return say({ id, value: await (reads[question.what] as (...args: readonly unknown[]) => Promise<unknown>)(...question.args) })
+      if (kind === 'ping') ping()
+      if (kind === 'close') {
+        opened[Symbol.dispose]()
+        parentPort?.close()
+      }
+      say({ id, value: null })
+    } catch (error) {
+      say({ id, failed: toSent(toLockError(error)) })
+    }
+  }
+
+  parentPort?.on('message', (text: string) => {
+    const question = JSON.parse(text) as Question
+    ;({ now } = question)
+    void answer(question)
+  })
+}
+
+try {
+  serve(await openMigrated(file))
+  say({ id: OPENED, value: null })
+} catch (error) {
+  say({ id: OPENED, failed: toSent(error) })
+}

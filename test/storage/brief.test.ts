@@ -1,0 +1,39 @@
+import t from 'tap'
+import type { Command, OutcomeOf } from '../../src/locks/commands.js'
+import { processId, resourceName } from '../../src/locks/lock.js'
+import { fromBrief, toBrief } from '../../src/storage/sqlite/brief.js'
+import { acquire, inspect, release } from '../support/commands.js'
+import { START } from '../support/databases.js'
+
+const grant = { lockId: 7, resourceName: resourceName('a'), processId: processId('p'), lockedAt: START, expiresAt: START + 500, metadata: null }
+const earlier = { ...grant, lockedAt: START - 250, expiresAt: null, metadata: { host: 'x' } }
+const { metadata: _, ...conflict } = { ...grant, processId: processId('q') }
+const kept = { ...conflict, lockId: 0, lockedAt: null, expiresAt: null }
+
+const CASES: readonly (readonly [name: string, form: 'number' | 'list' | 'whole', command: Command, outcome: OutcomeOf<Command>])[] = [
+  ['a new grant', 'number', acquire('a', 'p', 500), { kind: 'granted', grants: [grant], replayed: false }],
+  ['a grant without end', 'number', acquire('a', 'p'), { kind: 'granted', grants: [{ ...grant, expiresAt: null }], replayed: false }],
+  ['a replayed grant', 'whole', acquire('a', 'p', 500), { kind: 'granted', grants: [earlier], replayed: true }],
+  ['a refusal', 'list', acquire('a', 'p'), { kind: 'held', conflicts: [conflict], at: START, waiters: 3 }],
+  ['a refusal for the first in line', 'list', acquire('a', 'p'), { kind: 'held', conflicts: [kept], at: START, waiters: 1 }],
+  ['a release', 'list', release('a', 'p'), { kind: 'released', grant: earlier, releasedAt: START }],
+  ['a lock taken away', 'whole', { ...release('a', 'p'), processId: null }, { kind: 'released', grant: earlier, releasedAt: START }],
+  ['a release of nothing', 'whole', release('a', 'p'), { kind: 'not-held', reason: 'expired' }],
+  ['a look', 'whole', inspect('a'), { kind: 'inspected', at: START, grant: earlier, waiters: 0 }]
+]
+
+void t.test('what goes from thread to thread in brief comes out whole', (t) => {
+  for (const [name, form, command, outcome] of CASES) {
+    const sent = JSON.parse(JSON.stringify(toBrief(command, outcome, START))) as ReturnType<typeof toBrief>
+    t.equal(typeof sent === 'number' ? 'number' : Array.isArray(sent) ? 'list' : 'whole', form, name)
+    t.strictSame(fromBrief(command, sent, START), outcome, name)
+  }
+  t.end()
+})
+
+void t.test('an answer to some other command is a bug, not an outcome', (t) => {
+  t.throws(() => fromBrief(inspect('a'), 7, START))
+  t.throws(() => fromBrief(acquire('a', 'p'), ['released', 7, 0, null, null], START))
+  t.throws(() => fromBrief(release('a', 'p'), ['held', processId('q'), 7, 0, null, 0], START))
+  t.end()
+})
