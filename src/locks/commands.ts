@@ -78,6 +78,13 @@ export interface RenewCommand {
   /** From now; undefined takes the lease with which the grant was made. */
   readonly ttlMs: TtlMs | undefined
   readonly lockId: number | null
+  /** Count the grant from now on: `lockedAt` and the lease with which it was made become those of the renewal. */
+  readonly afresh?: Afresh | undefined
+}
+
+export interface Afresh {
+  /** Takes the place of what the grant has; null keeps that. */
+  readonly metadata: Metadata | null
 }
 
 export type RenewOutcome =
