@@ -9,7 +9,7 @@ export interface RequestMark {
 /** Take all of the named resources if all are free at the database's clock, or none. A holder's own second request is refused too. */
 export interface AcquireCommand {
   readonly kind: 'acquire'
-  /** 1 to 100 different names. */
+  /** At least one, all different. They share one transaction: who takes them from a caller bounds their number. */
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   readonly ttlMs: TtlMs

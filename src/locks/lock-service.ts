@@ -15,7 +15,7 @@ export interface LockServiceOptions {
 }
 
 export interface LockRequest {
-  /** 1 to 100 different names, all or none of which are granted. */
+  /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   /** Undefined takes the default. */
