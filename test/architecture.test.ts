@@ -28,7 +28,7 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/middleware': { may: ['src/locking', 'src/client'], types: ['src/locks'] },
   'src/dashboard': { may: [] },
   'src/version.ts': { may: [], packages: [] },
-  'src/config.ts': { may: ['src/locks'] },
+  'src/config.ts': { may: ['src/locks', 'src/compat/names.ts'] },
   'src/app.ts': { may: ['src/locks', 'src/http', 'src/compat', 'src/dashboard'] },
   'src/index.ts': { may: ['src'] },
   'src/migrate.ts': { may: ['src/config.ts', 'src/locks', 'src/storage'] },
