@@ -5,8 +5,8 @@ import { openStore } from '../src/storage/open-store.js'
 
 /** `npm run --silent openapi` prints the OpenAPI document of a service with the default settings. It listens nowhere. */
 await using store = await openStore({ databaseUrl: 'sqlite::memory:' })
-const { MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds } = readConfig({})
-const app = await buildApp({ locks: new LockService(store, { defaultTtlMs: null }), maxTtlSeconds, maxWaitSeconds })
+const { MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds, COMPAT_APIS: compatApis } = readConfig({})
+const app = await buildApp({ locks: new LockService(store, { defaultTtlMs: null }), maxTtlSeconds, maxWaitSeconds, compatApis })
 await app.ready()
 process.stdout.write(`${JSON.stringify(app.swagger(), null, 2)}\n`)
 await app.close()

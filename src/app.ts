@@ -1,4 +1,6 @@
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { refuseUndecodableId, registerCompatApis } from './compat/compat-apis.js'
+import { COMPAT_TAGS, type CompatApiName } from './compat/names.js'
 import { answerClientError } from './http/client-error.js'
 import { docs } from './http/docs.js'
 import { addErrorHandling, answerUnknownPath } from './http/errors.js'
@@ -18,14 +20,19 @@ export interface AppOptions {
   readonly maxTtlSeconds: number
   /** The longest that a request may wait in line, in seconds. */
   readonly maxWaitSeconds: number
+  /** The other APIs to serve beside this one; none when left out. */
+  readonly compatApis?: readonly CompatApiName[]
   /** Silent when left out. */
   readonly logger?: FastifyBaseLogger
 }
 
 const MAX_BODY_BYTES = 64 * 1024
 
+/** Room for the longest name that a path may hold: 255 characters of four bytes, each written as `%F0`. */
+const MAX_PARAM_LENGTH = 255 * 4 * 3
+
 /** The whole HTTP service, ready to listen or to be injected into; it reads no environment and opens no database. */
-export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], logger }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -35,12 +42,12 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
     requestTimeout: 10_000,
     // Whoever still gets through while the server closes is served, not refused in words that the contract does not know.
     return503OnClosing: false,
-    routerOptions: { querystringParser: parseQueryString },
+    routerOptions: { querystringParser: parseQueryString, maxParamLength: MAX_PARAM_LENGTH },
     // Node would look for connections that are over time only every thirty seconds.
     http: { headersTimeout: 5000, connectionsCheckingInterval: 1000 },
     clientErrorHandler: answerClientError,
     // A path that cannot be decoded.
-    frameworkErrors: (_error, _request, reply) => void answerUnknownPath(reply),
+    frameworkErrors: (_error, request, reply) => void (refuseUndecodableId(request.url, compatApis, reply) ?? answerUnknownPath(reply)),
     ajv: {
       customOptions: {
         // Fastify's defaults would read null as 0, true as 1 and [5] as 5.
@@ -69,11 +76,12 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
   addErrorHandling(app)
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())
-  await app.register(docs)
+  await app.register(docs, { tags: compatApis.map((api) => COMPAT_TAGS[api]) })
   await app.register(lockRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
   await app.register(adminRoutes, { locks })
   await app.register(watchRoutes, { locks })
   await app.register(healthRoutes, { locks })
+  await registerCompatApis(app, compatApis, { locks, maxTtlSeconds })
   return app
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { FormatRegistry, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
+import { COMPAT_API_NAMES } from './compat/names.js'
 import { LONGEST_TTL_SECONDS } from './locks/lock.js'
 import { StartupError } from './locks/errors.js'
 
@@ -40,6 +41,11 @@ export const SETTINGS = {
   MAX_WAIT_SECONDS: setting(Type.Number({ minimum: 0, maximum: 3600 }), '60', 'a number of seconds, 0 to 3600'),
   SWEEP_INTERVAL_SECONDS: setting(Type.Number({ minimum: 0.001, maximum: 86_400 }), '5', 'a number of seconds, 0.001 to 86400'),
   HISTORY_RETENTION_DAYS: setting(Type.Number({ minimum: 0, maximum: 36_500 }), '7', 'a number of days, 0 to 36500 (0 keeps no history)'),
+  COMPAT_APIS: setting(
+    Type.Array(Type.Union(COMPAT_API_NAMES.map((name) => Type.Literal(name))), { uniqueItems: true }),
+    COMPAT_API_NAMES.join(','),
+    `some of ${COMPAT_API_NAMES.join(', ')}, separated by commas, or none`
+  ),
   ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false')
 } satisfies Record<string, Setting<TSchema>>
 
@@ -84,6 +90,7 @@ export function loadEnvFile(): void {
 function fromText(schema: TSchema, text: string): unknown {
   if (schema['type'] === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
   if (schema['type'] === 'string') return text
+  if (schema['type'] === 'array') return text === 'none' ? [] : text.split(',').map((item) => item.trim())
   return /^[0-9]+(?:\.[0-9]+)?$/.test(text) ? Number(text) : text
 }
 

@@ -38,14 +38,14 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
   })
   try {
     for (const warning of store.warnings) log.warn(warning)
-    const { DEFAULT_TTL_SECONDS: ttl, MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds } = config
+    const { DEFAULT_TTL_SECONDS: ttl, MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds, COMPAT_APIS: compatApis } = config
     const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl) })
     const sweeper = new Sweeper(store, {
       intervalMs: config.SWEEP_INTERVAL_SECONDS * 1000,
       onExpired: (grants) => locks.statistics.count('expiries', grants),
       onError: (err) => log.error({ err }, 'a round of the sweeper failed')
     })
-    const app = await buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger: log })
+    const app = await buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis, logger: log })
     await listen(app, config)
     sweeper.start()
     return async () => {

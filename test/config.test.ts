@@ -17,6 +17,7 @@ const DEFAULTS = {
   MAX_WAIT_SECONDS: 60,
   SWEEP_INTERVAL_SECONDS: 5,
   HISTORY_RETENTION_DAYS: 7,
+  COMPAT_APIS: ['traffic-jam', 'documents', 'booking'],
   ALLOW_ANONYMOUS: false
 }
 
@@ -55,6 +56,7 @@ void t.test('each setting is read', (t) => {
     MAX_WAIT_SECONDS: '0',
     SWEEP_INTERVAL_SECONDS: '0.001',
     HISTORY_RETENTION_DAYS: '0.5',
+    COMPAT_APIS: 'booking, documents',
     ALLOW_ANONYMOUS: 'true'
   }
   t.strictSame({ ...readConfig(environment) }, {
@@ -67,6 +69,7 @@ void t.test('each setting is read', (t) => {
     MAX_WAIT_SECONDS: 0,
     SWEEP_INTERVAL_SECONDS: 0.001,
     HISTORY_RETENTION_DAYS: 0.5,
+    COMPAT_APIS: ['booking', 'documents'],
     ALLOW_ANONYMOUS: true
   })
   t.end()
@@ -81,6 +84,7 @@ const WRONG: Readonly<Record<Exclude<keyof typeof SETTINGS, 'DATABASE_URL'>, rea
   MAX_TTL_SECONDS: [...noNumbers, '0', '3155760001'],
   MAX_WAIT_SECONDS: [...noNumbers, '3601'],
   HISTORY_RETENTION_DAYS: [...noNumbers, '36501'],
+  COMPAT_APIS: ['redis', 'booking,redis', 'Booking', 'booking;documents', 'booking,', 'booking,booking', 'none,booking', 'all'],
   SWEEP_INTERVAL_SECONDS: [...noNumbers, '0', '0.0009', '86401'],
   ALLOW_ANONYMOUS: ['yes', '1', 'TRUE', 'on']
 }
@@ -96,6 +100,12 @@ void t.test('a wrong value is refused with its name, what it is and what was exp
 void t.test('a default lease longer than the longest one is refused', (t) => {
   t.match(messageOf(() => readConfig({ DEFAULT_TTL_SECONDS: '61', MAX_TTL_SECONDS: '60' })), /^DEFAULT_TTL_SECONDS is '61'; expected .* MAX_TTL_SECONDS/)
   t.match(readConfig({ DEFAULT_TTL_SECONDS: '60', MAX_TTL_SECONDS: '60' }), { DEFAULT_TTL_SECONDS: 60 })
+  t.end()
+})
+
+void t.test('the other APIs can be switched off', (t) => {
+  t.strictSame(readConfig({ COMPAT_APIS: 'none' }).COMPAT_APIS, [])
+  t.strictSame(readConfig({ COMPAT_APIS: 'documents' }).COMPAT_APIS, ['documents'])
   t.end()
 })
 

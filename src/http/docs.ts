@@ -16,8 +16,13 @@ const FOR_READING =
   '.swagger-ui :is(.parameters-col_description :is(input, select), .json-schema-2020-12-keyword--examples, ' +
   '.json-schema-2020-12-expand-deep-button) { display: none }\n'
 
+export interface DocsOptions {
+  /** The headings of whatever is served beside the service's own API. */
+  readonly tags: readonly { readonly name: string; readonly description: string }[]
+}
+
 /** The OpenAPI document and its two faces. Everything they load comes from this service, so that they work offline. */
-export const docs = fp(async (app: FastifyInstance) => {
+export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -32,7 +37,8 @@ export const docs = fp(async (app: FastifyInstance) => {
       tags: [
         { name: 'Locks', description: 'Take, see and release locks.' },
         { name: 'Administration', description: 'Take locks away, read what happened.' },
-        { name: 'Service', description: 'Whether the service works.' }
+        { name: 'Service', description: 'Whether the service works.' },
+        ...tags
       ]
     }
   })

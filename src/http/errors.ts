@@ -57,7 +57,7 @@ export class InvalidRequestError extends Error {
 }
 
 /** Worth repeating after that many seconds. */
-const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1 }
+export const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1 }
 
 export function addErrorHandling(app: FastifyInstance): void {
   app.setErrorHandler(answerError)

@@ -9,7 +9,7 @@ export interface RequestMark {
 /** Take all of the named resources if all are free at the database's clock, or none. A holder's own second request is refused too. */
 export interface AcquireCommand {
   readonly kind: 'acquire'
-  /** 1 to 100 different names. */
+  /** At least one, all different. They share one transaction: who takes them from a caller bounds their number. */
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   readonly ttlMs: TtlMs
@@ -78,6 +78,13 @@ export interface RenewCommand {
   /** From now; undefined takes the lease with which the grant was made. */
   readonly ttlMs: TtlMs | undefined
   readonly lockId: number | null
+  /** Count the grant from now on: `lockedAt` and the lease with which it was made become those of the renewal. */
+  readonly afresh?: Afresh | undefined
+}
+
+export interface Afresh {
+  /** Takes the place of what the grant has; null keeps that. */
+  readonly metadata: Metadata | null
 }
 
 export type RenewOutcome =

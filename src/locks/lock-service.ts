@@ -1,4 +1,4 @@
-import type { AcquireCommand, Command, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
+import type { AcquireCommand, Afresh, Command, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
 import { EventFeed, type FeedItem } from './event-feed.js'
 import { fingerprintOf } from './fingerprint.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
@@ -15,7 +15,7 @@ export interface LockServiceOptions {
 }
 
 export interface LockRequest {
-  /** 1 to 100 different names, all or none of which are granted. */
+  /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   /** Undefined takes the default. */
@@ -101,9 +101,12 @@ export class LockService {
     return released
   }
 
-  /** @param ttlMs from now; undefined takes the lease with which the grant was made. */
-  async renew(lock: HeldLock, ttlMs: TtlMs | undefined): Promise<RenewOutcome> {
-    const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, ttlMs })
+  /**
+   * @param ttlMs from now; undefined takes the lease with which the grant was made.
+   * @param afresh counts the grant from now on, see {@link RenewCommand}.
+   */
+  async renew(lock: HeldLock, ttlMs: TtlMs | undefined, afresh?: Afresh): Promise<RenewOutcome> {
+    const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, ttlMs, afresh })
     if (outcome.kind === 'renewed') this.statistics.count('renewals')
     return outcome
   }

@@ -6,7 +6,8 @@
  * - **grant**: one acquisition, from being granted until it is released, expires or is taken away.
  * - **lock id**: the number of a grant. Each grant of a resource has a larger one than every earlier
  *   grant of it, for ever, which makes it the **fencing token**.
- * - **lease**: the time a grant lasts, its TTL. **Renewing** moves its end and keeps its number.
+ * - **lease**: the time a grant lasts, its TTL. **Renewing** moves its end and keeps its number; renewing **afresh** counts
+ *   the grant from now on as well, as if its holder had only just been given it.
  */
 
 declare const brand: unique symbol

@@ -4,7 +4,8 @@ import { pino } from 'pino'
 import t from 'tap'
 import { parseDatabaseUrl } from '../../src/storage/database-url.js'
 import { TestApp } from '../support/app.js'
-import { DATABASES, serverUrl } from '../support/databases.js'
+import { DATABASES } from '../support/databases.js'
+import { duringOutage } from '../support/outage.js'
 
 const mine = { resource_name: 'a', process_id: 'p' }
 const named = { resource_name: 'a' }
@@ -56,17 +57,8 @@ void t.test('a line for each request is logged at debug, without what was asked'
 
 void t.test('a database that is away is 503, never locked and never free, and the service recovers by itself', async (t) => {
   await using api = await TestApp.open('postgres')
-  const location = parseDatabaseUrl(api.database.url)
-  const name = location.kind === 'postgres' ? new URL(location.url).pathname.slice(1) : ''
-  const operator = new pg.Client({ connectionString: serverUrl() })
-  await operator.connect()
-  const allow = (yes: boolean) => operator.query(`alter database ${name} with allow_connections ${yes}`)
-  try {
-    await api.post('/locks/request', mine)
-    await allow(false)
-    for (let left = 1; left > 0; ) {
-      left = (await operator.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])).rows.length
-    }
+  await api.post('/locks/request', mine)
+  await duringOutage(api.database, async () => {
     // Whatever was still under way on the broken connections.
     t.match(await api.get('/locks/status', named), { status: 503 })
     for (const answer of [await api.post('/locks/request', mine), await api.get('/locks/status', named), await api.get('/locks/all-locked')]) {
@@ -79,10 +71,7 @@ void t.test('a database that is away is 503, never locked and never free, and th
     t.strictSame(health.body, { status: 'unhealthy', service: 'Resource Lock Manager', database: 'unavailable' })
     t.match(await api.get('/readyz'), { status: 503, body: { status: 'not ready' } })
     t.match(await api.get('/livez'), { status: 200, body: { status: 'alive' } })
-    await allow(true)
-    t.match(await api.get('/locks/status', named), { status: 200, body: { data: { is_locked: true } } })
-    t.match(await api.get('/health'), { status: 200 })
-  } finally {
-    await operator.end()
-  }
+  })
+  t.match(await api.get('/locks/status', named), { status: 200, body: { data: { is_locked: true } } })
+  t.match(await api.get('/health'), { status: 200 })
 })

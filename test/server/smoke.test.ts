@@ -7,8 +7,8 @@ import { DATABASES, freshDatabase } from '../support/databases.js'
 import { inProject } from '../support/program.js'
 import { Service } from '../support/service.js'
 
-async function smoke(url: string): Promise<{ code: unknown; said: string }> {
-  const child = spawn('bash', [inProject('scripts/smoke.sh'), url])
+async function smoke(url: string, script = 'scripts/smoke.sh'): Promise<{ code: unknown; said: string }> {
+  const child = spawn('bash', [inProject(script), url])
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const [code] = (await once(child, 'close')) as unknown[]
@@ -16,12 +16,14 @@ async function smoke(url: string): Promise<{ code: unknown; said: string }> {
 }
 
 for (const kind of DATABASES) {
-  void t.test(`the documented walk with curl succeeds on ${kind}`, async (t) => {
+  void t.test(`the documented walks with curl succeed on ${kind}`, async (t) => {
     await using database = await freshDatabase(kind, 'real')
     await using service = await Service.start({ settings: { DATABASE_URL: database.url } })
-    const { code, said } = await smoke(service.url)
-    t.equal(code, 0, said)
-    t.match(said, /All \d+ steps answered as documented\./)
+    for (const script of ['scripts/smoke.sh', 'scripts/smoke-other-apis.sh']) {
+      const { code, said } = await smoke(service.url, script)
+      t.equal(code, 0, said)
+      t.match(said, /All \d+ steps answered as documented\./)
+    }
   })
 }
 

@@ -3,6 +3,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { buildApp, type AppOptions } from '../../src/app.js'
+import { COMPAT_API_NAMES } from '../../src/compat/names.js'
 import { LockService, type LockServiceOptions } from '../../src/locks/lock-service.js'
 import { parseDatabaseUrl } from '../../src/storage/database-url.js'
 import { openStore } from '../../src/storage/open-store.js'
@@ -11,7 +12,7 @@ import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from '
 export type TestAppOptions = Partial<Omit<AppOptions, 'locks'>> & Partial<LockServiceOptions>
 
 /** The defaults of the service: no lease unless one is asked for, and at most a year. */
-const DEFAULTS = { defaultTtlMs: null, maxTtlSeconds: 31_536_000, maxWaitSeconds: 60 }
+const DEFAULTS = { defaultTtlMs: null, maxTtlSeconds: 31_536_000, maxWaitSeconds: 60, compatApis: COMPAT_API_NAMES }
 
 type Store = Awaited<ReturnType<typeof openStore>>
 type Query = Readonly<Record<string, string | number>>

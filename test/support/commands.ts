@@ -1,4 +1,4 @@
-import type { AcquireCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, Afresh, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
 import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/lock-store.js'
@@ -27,6 +27,10 @@ export function force(name: string, reason: string, lockId: number | null = null
 
 export function renew(name: string, process: string, ttlMs?: TtlMs, lockId: number | null = null): RenewCommand {
   return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId }
+}
+
+export function renewAfresh(name: string, process: string, ttlMs?: TtlMs, metadata: Afresh['metadata'] = null): RenewCommand {
+  return { ...renew(name, process, ttlMs), afresh: { metadata } }
 }
 
 export function renewAll(process: string, ttlMs?: TtlMs, after = '', bite = 100): RenewAllCommand {

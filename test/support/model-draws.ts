@@ -1,4 +1,4 @@
-import type { AcquireCommand, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, Afresh, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
 import { fingerprintOf } from '../../src/locks/fingerprint.js'
 import { processId, resourceName, type Metadata, type ResourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { Scene } from './model-table.js'
@@ -73,7 +73,11 @@ export function drawRelease(scene: Scene): ReleaseCommand {
 }
 
 export function drawRenew(scene: Scene): RenewCommand {
-  return { kind: 'renew', ...drawGrant(scene), ttlMs: drawRenewal(scene.random) }
+  return { kind: 'renew', ...drawGrant(scene), ttlMs: drawRenewal(scene.random), afresh: drawAfresh(scene.random) }
+}
+
+function drawAfresh(random: Random): Afresh | undefined {
+  return random.chance(0.7) ? undefined : { metadata: random.chance(0.5) ? null : random.pick(METADATA) }
 }
 
 /** The lease of a renewal: the grant's own, another, without end. */

@@ -7,8 +7,8 @@ const SLACK_MS = 1000
 /** The latest grant of a resource, and what the sweeper may have done about it. */
 export interface Latest {
   grant: Grant
-  /** The lease with which it was made. */
-  readonly ttlMs: TtlMs
+  /** The lease with which it was made, or last renewed afresh. */
+  ttlMs: TtlMs
   /** When the history last told of it while it was valid. */
   toldAt: EpochMs
   releasedAt: EpochMs | null

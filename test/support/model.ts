@@ -1,6 +1,7 @@
 import type {
   AcquireCommand,
   AcquireOutcome,
+  Afresh,
   InspectOutcome,
   NotHeldReason,
   ReleaseCommand,
@@ -103,9 +104,9 @@ export class Model {
     return [{ kind: 'released', grant: latest.grant, releasedAt: this.now }]
   }
 
-  renew({ resourceName, processId, lockId, ttlMs }: RenewCommand): RenewOutcome[] {
+  renew({ resourceName, processId, lockId, ttlMs, afresh }: RenewCommand): RenewOutcome[] {
     const latest = this.#validOf(resourceName, processId, lockId)
-    return latest === undefined ? this.#refusals(resourceName, processId) : [{ kind: 'renewed', ...this.#renewal(latest, ttlMs) }]
+    return latest === undefined ? this.#refusals(resourceName, processId) : [{ kind: 'renewed', ...this.#renewal(latest, ttlMs, afresh) }]
   }
 
   renewAll({ processId, ttlMs, after, bite }: RenewAllCommand): RenewAllOutcome {
@@ -162,9 +163,11 @@ export class Model {
     return grant
   }
 
-  #renewal(latest: Latest, ttlMs: TtlMs | undefined): { grant: Grant; renewedAt: EpochMs } {
+  #renewal(latest: Latest, ttlMs: TtlMs | undefined, afresh?: Afresh): { grant: Grant; renewedAt: EpochMs } {
     const lease = ttlMs === undefined ? latest.ttlMs : ttlMs
-    const grant = { ...latest.grant, expiresAt: lease === null ? null : this.now + lease }
+    const counted = afresh === undefined ? {} : { lockedAt: this.now, metadata: afresh.metadata ?? latest.grant.metadata }
+    const grant = { ...latest.grant, ...counted, expiresAt: lease === null ? null : this.now + lease }
+    if (afresh !== undefined) latest.ttlMs = lease
     this.#change(grant.resourceName, () => (latest.grant = grant))
     if (latest.toldAt + TELL_RENEWALS_EVERY_MS <= this.now) {
       latest.toldAt = this.now

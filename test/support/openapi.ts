@@ -43,7 +43,7 @@ export function operationsOf(document: OpenApi): Documented[] {
   )
 }
 
-/** `POST /locks/request` and so on: what the router serves, read from the tree that it prints. */
+/** `POST /locks/request` and so on: what the router serves, read from the tree that it prints, a parameter as the document has it. */
 export function servedRoutes({ app }: TestApp): string[] {
   const routes: string[] = []
   const above: string[] = []
@@ -51,9 +51,22 @@ export function servedRoutes({ app }: TestApp): string[] {
     const [, indent = '', segment = '', methods = ''] = /^([│ ]*)[├└]── (\S+)(?: \((.*)\))?$/.exec(line) ?? []
     const depth = indent.length / 4
     above.splice(depth, Infinity, segment)
-    for (const method of methods.split(', ')) if (method !== '' && method !== 'HEAD') routes.push(`${method} ${above.join('')}`)
+    for (const method of methods.split(', ')) if (method !== '' && method !== 'HEAD') routes.push(`${method} ${above.join('').replaceAll(/:(\w+)/g, '{$1}')}`)
   }
   return routes
+}
+
+/** The schema that the document has for an answer to that URL; what has none fits nothing. */
+export function schemaOf({ paths }: OpenApi, method: string, url: string, status: number): Schema {
+  const path = url.replace(/\?.*/, '')
+  // A path without parameters before one that would fit as well.
+  const template = paths[path] === undefined ? Object.keys(paths).find((template) => fits(template, path)) : path
+  return paths[template ?? '']?.[method.toLowerCase()]?.responses[status]?.content?.['application/json']?.schema ?? { not: {} }
+}
+
+function fits(template: string, path: string): boolean {
+  const [wanted, given] = [template.split('/'), path.split('/')]
+  return wanted.length === given.length && wanted.every((segment, index) => segment === given[index] || segment.startsWith('{'))
 }
 
 /** Checks values against schemas as Fastify reads them, except that a field that a schema does not name is a fault. */

@@ -2,7 +2,7 @@ import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, TELL_RENEWALS_EVERY_MS, type GrantRow } from '../rows.js'
+import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
@@ -18,6 +18,9 @@ interface RenewArgs {
   /** True where the grant keeps the lease with which it was made. */
   readonly own: boolean[]
   readonly ttls: (number | null)[]
+  /** True where the grant is counted from now on. */
+  readonly afresh: boolean[]
+  readonly metadata: (string | null)[]
 }
 
 interface RenewAllArgs {
@@ -40,19 +43,25 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
       )`
     : sql``
 
-  /** @param chosen locks rows in name order: `resource_name, own, ttl_ms, ordinal`, each name once. */
+  /** @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, afresh, metadata, ordinal`, each name once. */
   const renewal = (chosen: RawBuilder<unknown>): RawBuilder<unknown> => sql`
     with ${chosen},
     renewed as (
       update resource_locks l set
-        (expires_at, sweep_at, told_at) = (
-          select at + ttl, least(l.sweep_at, at + ttl), case when l.told_at + ${EVERY} <= at then at else l.told_at end
+        ttl_ms = case when chosen.afresh and not chosen.own then chosen.ttl_ms else l.ttl_ms end,
+        metadata = coalesce(chosen.metadata, l.metadata),
+        (locked_at, expires_at, sweep_at, told_at) = (
+          select case when chosen.afresh then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
+            case when l.told_at + ${EVERY} <= at then at else l.told_at end
           from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
         )
       from chosen
       where l.resource_name = chosen.resource_name and ${VALID}
       returning ${columns(GRANT_COLUMNS)}, l.told_at,
-        coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK}) as at,
+        case
+          when chosen.afresh then l.locked_at
+          else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK})
+        end as at,
         l.told_at <> chosen.told_at as told, chosen.ordinal
     )${told}
     select * from renewed order by resource_name`
@@ -61,11 +70,12 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
     renewal(sql`
       asked as materialized (
         select * from unnest(
-          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[]
-        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, ordinal)
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[],
+          ${arg('afresh')}::boolean[], ${arg('metadata')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, afresh, metadata, ordinal)
       ),
       chosen as materialized (
-        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.ordinal
+        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.afresh, asked.metadata, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
         order by l.resource_name
@@ -76,7 +86,8 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
   const renewBite = compiled<RenewAllArgs, RenewedRow>(db, (arg) =>
     renewal(sql`
       chosen as materialized (
-        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms, 1 as ordinal
+        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
+          false as afresh, null::text as metadata, 1 as ordinal
         from resource_locks l
         where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
         order by l.resource_name
@@ -93,7 +104,9 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
         processes: commands.map(({ processId }) => processId),
         lockIds: commands.map(({ lockId }) => lockId),
         own: commands.map(({ ttlMs }) => ttlMs === undefined),
-        ttls: commands.map(({ ttlMs }) => ttlMs ?? null)
+        ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
+        afresh: commands.map(({ afresh }) => afresh !== undefined),
+        metadata: commands.map(({ afresh }) => metadataToText(afresh?.metadata ?? null))
       })
       const renewed = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
       const refused = commands.filter((command) => !renewed.has(command))

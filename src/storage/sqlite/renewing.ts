@@ -1,16 +1,18 @@
 import { sql, type RawBuilder } from 'kysely'
-import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
+import type { Afresh, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs, TtlMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, TELL_RENEWALS_EVERY_MS, type EventRow, type GrantRow } from '../rows.js'
+import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, type EventRow, type GrantRow } from '../rows.js'
 import { statement } from '../statement.js'
 import { isValidAt, type SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
 
-/** `own` is 1 where the grant keeps the lease with which it was made. */
+/** `own` is 1 where the grant keeps the lease with which it was made, `afresh` where it is counted from now on. */
 interface Lease {
   readonly own: 0 | 1
   readonly ttlMs: number | null
+  readonly afresh: 0 | 1
+  readonly metadata: string | null
   readonly now: number
 }
 
@@ -25,12 +27,15 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
       .updateTable('resource_locks')
       .set({
         expires_at: end,
+        locked_at: sql`iif(${arg('afresh')}, ${arg('now')}, locked_at)`,
+        ttl_ms: sql`iif(${arg('afresh')} and not ${arg('own')}, ${arg('ttlMs')}, ttl_ms)`,
+        metadata: sql`coalesce(${arg('metadata')}, metadata)`,
         // The sweeper may come too early, never too late: a later expiry need not move the index entry.
         sweep_at: sql`min(coalesce(sweep_at, ${end}), coalesce(${end}, sweep_at))`,
         told_at: sql`iif(told_at + ${sql.lit(TELL_RENEWALS_EVERY_MS)} <= ${arg('now')}, ${arg('now')}, told_at)`
       })
       .where(isValidAt(arg('now')))
-      .returning([...GRANT_COLUMNS, sql<0 | 1>`told_at = ${arg('now')} and locked_at < ${arg('now')}`.as('told')])
+      .returning([...GRANT_COLUMNS, sql<0 | 1>`told_at = ${arg('now')}`.as('told')])
   }
 
   const renewOne = prepare<Lease & { name: string; process: string; lockId: number | null }, RenewedRow>(
@@ -58,22 +63,24 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
     )
   )
 
-  const newestEvent = prepare<{ name: string }, Pick<EventRow, 'kind' | 'at'>>(
+  const newestEvent = prepare<{ name: string }, Pick<EventRow, 'at'>>(
     database,
     statement((arg) =>
       db
         .selectFrom('lock_events')
-        .select(['kind', 'at'])
+        .select('at')
         .where('resource_name', '=', arg('name'))
         .orderBy('id', 'desc')
         .limit(sql.lit(1))
     )
   )
 
-  /** An update answers with new values only, so that a second renewal of the same millisecond looks as if it were due as well. */
+  /**
+   * An update answers with new values only, so that a renewal in the millisecond of the grant, or of the last one that was
+   * told, looks as if it were due as well.
+   */
   function isToldAlready(name: string, now: EpochMs): boolean {
-    const newest = newestEvent.get({ name })
-    return newest?.kind === 'renewed' && newest.at === now
+    return newestEvent.get({ name })?.at === now
   }
 
   function renewed(row: RenewedRow, now: EpochMs) {
@@ -83,8 +90,8 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
   }
 
   return {
-    renew({ resourceName, processId, ttlMs, lockId }: RenewCommand, now: EpochMs): RenewOutcome {
-      const row = renewOne.get({ ...lease(ttlMs, now), name: resourceName, process: processId, lockId })
+    renew({ resourceName, processId, ttlMs, lockId, afresh }: RenewCommand, now: EpochMs): RenewOutcome {
+      const row = renewOne.get({ ...lease(ttlMs, now, afresh), name: resourceName, process: processId, lockId })
       if (row !== undefined) return { kind: 'renewed', ...renewed(row, now) }
       return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
     },
@@ -98,6 +105,12 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
   }
 }
 
-function lease(ttlMs: TtlMs | undefined, now: EpochMs): Lease {
-  return { own: ttlMs === undefined ? 1 : 0, ttlMs: ttlMs ?? null, now }
+function lease(ttlMs: TtlMs | undefined, now: EpochMs, afresh?: Afresh): Lease {
+  return {
+    own: ttlMs === undefined ? 1 : 0,
+    ttlMs: ttlMs ?? null,
+    afresh: afresh === undefined ? 0 : 1,
+    metadata: metadataToText(afresh?.metadata ?? null),
+    now
+  }
 }
