@@ -114,7 +114,7 @@ export class HeldLock implements Lock, AsyncDisposable {
    * @throws LockRequestError when the service refuses such a lease, RangeError when it is not greater than 0.
    */
   async renew(ttlSeconds: number | null | undefined = this.#ttlSeconds): Promise<void> {
-    if (typeof ttlSeconds === 'number' && !(ttlSeconds > 0)) throw new RangeError('ttlSeconds must be greater than 0')
+    requireLease(ttlSeconds)
     // One at a time: of two under way, nobody could tell which one decides.
     while (this.#renewing !== undefined) await this.#renewing.catch(() => undefined)
     for (const patience = new Patience(this.#options.retrying); ; ) {
@@ -225,4 +225,9 @@ export class HeldLock implements Lock, AsyncDisposable {
 /** When a lock counts as lost whose lease began at that moment. */
 function endOf(since: number, leaseMs: number): number {
   return since + leaseMs - Math.min(leaseMs * MARGIN, LONGEST_MARGIN_MS)
+}
+
+/** @throws RangeError for a lease that no lock can have. */
+export function requireLease(ttlSeconds: number | null | undefined): void {
+  if (typeof ttlSeconds === 'number' && !(ttlSeconds > 0 && ttlSeconds < Infinity)) throw new RangeError('ttlSeconds must be a number greater than 0, or null')
 }

@@ -2,7 +2,7 @@ import type { LockApi } from '../locking/lock-api.js'
 import { Acquisition, newId, type Acquired, type Surroundings } from './acquisition.js'
 import { systemClock, type Clock } from './clock.js'
 import { LockNotAcquiredError } from './errors.js'
-import { HeldLock } from './held-lock.js'
+import { HeldLock, requireLease } from './held-lock.js'
 import { LockCalls } from './lock-calls.js'
 import { Transport } from './transport.js'
 import type { Conflict, LockEvent, Metadata } from './types.js'
@@ -135,8 +135,11 @@ export class HttpLocks extends LockCalls implements LockApi {
     return watchEvents(this.#surroundings, options)
   }
 
-  #acquire(resourceName: string, options: AcquireOptions): Promise<Acquired> {
+  async #acquire(resourceName: string, options: AcquireOptions): Promise<Acquired> {
     const { metadata, signal, onWaiting, waitSeconds = Infinity, processId = this.processId } = options
+    // JSON knows neither NaN nor Infinity, and would ask for a lock that never ends.
+    requireLease(ttlOf(options))
+    if (!(waitSeconds >= 0)) throw new RangeError('waitSeconds must be a number, and at least 0')
     const wanted = { resourceName, processId, ttlSeconds: ttlOf(options), metadata, waitMs: waitSeconds * 1000, signal, onWaiting }
     return new Acquisition(wanted, this.#surroundings).run()
   }

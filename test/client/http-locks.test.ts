@@ -89,7 +89,9 @@ onEachClient(t, 'the plain calls say what they find', async (t, { locks, connect
 
 onEachClient(t, 'a call that the service refuses says why, and is not repeated', async (t, { locks }) => {
   await t.rejects(locks.tryAcquire(''), { name: 'LockRequestError', status: 422, code: 'INVALID_REQUEST', detail: [{ loc: ['body', 'resource_name'] }] })
-  await t.rejects(locks.tryAcquire('a', -1), LockRequestError)
+  await t.rejects(locks.tryAcquire('a', { metadata: { text: 'x'.repeat(5000) } }), LockRequestError)
+  for (const seconds of [-1, 0, Number.NaN, Infinity]) await t.rejects(locks.tryAcquire('a', seconds), RangeError)
+  await t.rejects(locks.acquire('a', { waitSeconds: Number.NaN }), RangeError)
   await t.rejects(locks.status('\u0007'), { name: 'LockRequestError', status: 422 })
   await t.rejects(locks.list({ cursor: '!' }), { name: 'LockRequestError', detail: [{ loc: ['query', 'cursor'] }] })
   const lock = await locks.acquire('a')
