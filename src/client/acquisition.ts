@@ -83,7 +83,7 @@ export class Acquisition {
       this.#since ??= this.#clock.now()
       let answer: Answer
       try {
-        answer = await this.#call(callMs)
+        answer = await this.#call(callMs, this.#clock.now() + callMs < deadline)
       } catch (error) {
         if (!lost && changedNothing(error)) this.#since = undefined
         if (!this.#asksTooMuch(error, callMs)) await patience.pauseAfter(error, signal)
@@ -112,7 +112,8 @@ export class Acquisition {
     }
   }
 
-  #call(waitMs: number): Promise<Answer> {
+  /** @param comesBack whether another call may ask for the place in line that this one leaves. */
+  #call(waitMs: number, comesBack: boolean): Promise<Answer> {
     const { resourceName, processId, ttlSeconds, metadata, signal } = this.#wanted
     const { transport, timeoutMs } = this.#surroundings
     return transport.call({
@@ -124,7 +125,7 @@ export class Acquisition {
         ttl_seconds: ttlSeconds,
         metadata,
         request_id: this.#requestId,
-        ...(waitMs > 0 ? { wait_seconds: waitMs / 1000 } : {})
+        ...(waitMs > 0 ? { wait_seconds: waitMs / 1000, keep_place: comesBack } : {})
       },
       timeoutMs: waitMs + timeoutMs,
       signal
