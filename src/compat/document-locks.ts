@@ -26,7 +26,8 @@ interface Refused {
 }
 
 export type DocumentAcquired =
-  | { readonly success: true; readonly lockInfo: DocumentLockInfo }
+  /** `renewed`: the user had it already. */
+  | { readonly success: true; readonly lockInfo: DocumentLockInfo; readonly renewed: boolean }
   /** No `lockInfo` where the document is free, but kept for `lockedBy`, who waits for it in line. */
   | (Refused & { readonly lockedBy: string; readonly lockInfo?: DocumentLockInfo })
 
@@ -61,9 +62,9 @@ export class DocumentLocks {
     const metadata: Metadata | null = username === undefined ? null : { username }
     for (;;) {
       const renewed = await this.#locks.renew(mine, ttlMs, { metadata })
-      if (renewed.kind === 'renewed') return { success: true, lockInfo: infoOf(renewed.grant) }
+      if (renewed.kind === 'renewed') return { success: true, lockInfo: infoOf(renewed.grant), renewed: true }
       const outcome = await this.#locks.request({ resourceNames: [mine.resourceName], processId: mine.processId, ttlMs, metadata })
-      if (outcome.kind === 'granted') for (const grant of outcome.grants) return { success: true, lockInfo: infoOf(grant) }
+      if (outcome.kind === 'granted') for (const grant of outcome.grants) return { success: true, lockInfo: infoOf(grant), renewed: false }
       const [conflict] = outcome.kind === 'held' ? outcome.conflicts : []
       if (conflict?.lockId === 0) return lockedBy(conflict.processId)
       const { grant } = await this.#locks.inspect(mine.resourceName)

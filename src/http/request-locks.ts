@@ -9,6 +9,7 @@ export interface RequestBody {
   readonly ttl_seconds?: number | null
   readonly wait_seconds?: number
   readonly request_id?: string
+  readonly keep_place?: boolean
   readonly metadata?: Metadata | null
 }
 
@@ -45,7 +46,7 @@ export async function requestLocks(
   })
   // A connection that broke before anybody listened does not say so again.
   if (reply.raw.destroyed) gone.abort()
-  outcome = await locks.request(request, { waitMs, signal: gone.signal })
+  outcome = await locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place })
   return outcome
 }
 

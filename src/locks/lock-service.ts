@@ -4,7 +4,7 @@ import { fingerprintOf } from './fingerprint.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
 import { Statistics } from './statistics.js'
-import { WaitingRoom, type WaitOutcome } from './waiting-room.js'
+import { WaitingRoom, type WaitOptions, type WaitOutcome } from './waiting-room.js'
 
 /** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */
 const BITE = 500
@@ -30,13 +30,6 @@ export interface HeldLock {
   readonly resourceName: ResourceName
   readonly processId: ProcessId
   readonly lockId?: number | undefined
-}
-
-export interface WaitOptions {
-  /** How long to wait in line, in milliseconds. */
-  readonly waitMs: number
-  /** Fires when the caller is gone. */
-  readonly signal?: AbortSignal | undefined
 }
 
 export type RequestOutcome = WaitOutcome

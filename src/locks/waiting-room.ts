@@ -10,6 +10,15 @@ const TICK_MS = 1000
 /** How long the place of a request with an id is kept after its wait ended in vain, in milliseconds. */
 const KEEP_PLACE_MS = 10_000
 
+export interface WaitOptions {
+  /** How long to wait in line, in milliseconds. */
+  readonly waitMs: number
+  /** Fires when the caller is gone. */
+  readonly signal?: AbortSignal | undefined
+  /** False for a caller that will not come back for its place; true if left out. */
+  readonly keepPlace?: boolean | undefined
+}
+
 export type WaitOutcome =
   | AcquireOutcome
   | (Extract<AcquireOutcome, { kind: 'held' }> & { /** 1 is the next to be served. */ readonly queuePosition: number })
@@ -57,11 +66,11 @@ export class WaitingRoom {
 
   /**
    * Waits in line until the command is granted, the time is up or the caller is gone; then its place is given up, or kept a
-   * while where the request bears an id.
+   * while where the request bears an id and may come back.
    *
    * @throws LockError `DRAINING` when the service stops meanwhile.
    */
-  async wait(command: AcquireCommand, { waitMs, signal }: { waitMs: number; signal?: AbortSignal | undefined }): Promise<WaitOutcome> {
+  async wait(command: AcquireCommand, { waitMs, signal, keepPlace = true }: WaitOptions): Promise<WaitOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
     const { mark } = command
     const deadline = performance.now() + waitMs
@@ -88,7 +97,7 @@ export class WaitingRoom {
           await this.#givingUp.leave(ticket)
           return outcome
         }
-        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: mark === null ? 0 : KEEP_PLACE_MS })
+        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: keepPlace && mark !== null ? KEEP_PLACE_MS : 0 })
         return { ...outcome, queuePosition: position }
       }
     } catch (error) {

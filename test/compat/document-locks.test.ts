@@ -18,7 +18,7 @@ for (const kind of DATABASES) {
 
     await onDocuments('a user takes a document for five minutes, and others are told who has it', async (t, documents, database, store) => {
       const lockInfo = { userId: 'u', timestamp: START, username: 'Ü' }
-      t.strictSame(await documents.acquireLock('d', 'u', undefined, 'Ü'), { success: true, lockInfo })
+      t.strictSame(await documents.acquireLock('d', 'u', undefined, 'Ü'), { success: true, lockInfo, renewed: false })
       await database.advance(299_999)
       const refused = { success: false, error: 'Document is locked by another user', lockedBy: 'u', lockInfo }
       t.strictSame(await documents.acquireLock('d', 'v'), refused)
@@ -36,12 +36,12 @@ for (const kind of DATABASES) {
     await onDocuments('the same user renews: a new timestamp and end, the old username where none is given', async (t, documents, database) => {
       await documents.acquireLock('d', 'u', 10, 'old')
       await database.advance(9000)
-      t.strictSame(await documents.acquireLock('d', 'u', 20), { success: true, lockInfo: { userId: 'u', timestamp: START + 9000, username: 'old' } })
+      t.strictSame(await documents.acquireLock('d', 'u', 20), { success: true, lockInfo: { userId: 'u', timestamp: START + 9000, username: 'old' }, renewed: true })
       await database.advance(19_999)
       t.match(await documents.acquireLock('d', 'u', 1, 'new'), { success: true, lockInfo: { timestamp: START + 28_999, username: 'new' } })
       await database.advance(1000)
       t.equal(await documents.isLocked('d'), false)
-      t.strictSame(await documents.acquireLock('d', 'u'), { success: true, lockInfo: { userId: 'u', timestamp: START + 29_999 } }, 'an ended lock leaves no name')
+      t.strictSame(await documents.acquireLock('d', 'u'), { success: true, lockInfo: { userId: 'u', timestamp: START + 29_999 }, renewed: false }, 'an ended lock leaves no name')
     })
 
     await onDocuments('a heartbeat extends the lock of its holder only', async (t, documents, database) => {
@@ -110,7 +110,7 @@ for (const kind of DATABASES) {
         const [{ userId: winner } = { userId: '' }] = winners
         const lockInfo = { userId: winner, timestamp: database.now(), username: `name of ${winner}` }
         const refused = { success: false, error: 'Document is locked by another user', lockedBy: winner, lockInfo }
-        for (const answer of answers) t.strictSame(answer, answer.success ? { success: true, lockInfo } : refused)
+        for (const answer of answers) t.strictSame(answer, answer.success ? { success: true, lockInfo, renewed: false } : refused)
         // Ended by its time in one round, by its holder in the next.
         if (round % 2 === 0) await database.advance(10_000)
         else await over(store).releaseLock('d', winner)

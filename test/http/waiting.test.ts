@@ -23,6 +23,18 @@ onEachDatabase('a request waits in line over HTTP, and is told its place when it
   t.match(await waiting, { status: 200, body: { data: { process_id: 'q', lock_id: 2 } } })
 })
 
+onEachDatabase('the place of whoever waited in vain is kept for its request id, unless it does not come back', async (t, api) => {
+  await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
+  const leaving = { resource_name: 'a', process_id: 'q', wait_seconds: 0.02, request_id: 'leaves', keep_place: false }
+  t.match(await api.post('/locks/request', leaving), { status: 409, body: { queue_position: 1 } })
+  const coming = { resource_name: 'a', process_id: 'r', wait_seconds: 0.02, request_id: 'comes back' }
+  t.match(await api.post('/locks/request', coming), { status: 409, body: { queue_position: 1 } })
+  await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+  t.match(await api.post('/locks/request', { resource_name: 'a', process_id: 's' }), { status: 409, body: { locked_by: 'r', lock_id: null } })
+  t.match(await api.post('/locks/request', coming), { status: 200 })
+  t.match(await api.post('/locks/request', { ...leaving, keep_place: 'no' }), { status: 422, body: { detail: [{ loc: ['body', 'keep_place'] }] } })
+})
+
 onEachDatabase('a waiter whose connection is gone loses its place at once', async (t, api) => {
   const port = await api.listen()
   const waiters = async () => (await api.get<{ data: { waiters: number } }>('/locks/status', { resource_name: 'a' })).body.data.waiters

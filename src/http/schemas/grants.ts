@@ -58,6 +58,13 @@ export function waitSeconds(maxWaitSeconds: number) {
   )
 }
 
+export const KeepPlace = Type.Optional(
+  Type.Boolean({
+    description: 'Whether the place in line is kept for ten seconds after a wait in vain, for the same `request_id`; true if left out.',
+    examples: [true]
+  })
+)
+
 export const Replayed = Type.Optional(Type.Literal(true, { description: 'This answers a repetition; the lock was granted before.' }))
 
 export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {

@@ -4,6 +4,7 @@ import {
   exampleGrant,
   exampleNames,
   grantFields,
+  KeepPlace,
   LOCK_NOT_HELD,
   type LeaseLimits,
   Reason,
@@ -75,6 +76,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           ttl_seconds: Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the default')),
           wait_seconds: waitSeconds(maxWaitSeconds),
           request_id: Type.Optional(RequestIdSchema),
+          keep_place: KeepPlace,
           metadata: Type.Optional(MetadataSchema)
         },
         { examples: [{ resource_names: ['database_backup', 'report'], process_id: 'process_123', ttl_seconds: 300 }] }

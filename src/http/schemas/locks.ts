@@ -6,6 +6,7 @@ import {
   exampleNames,
   exampleTimes,
   grantFields,
+  KeepPlace,
   LOCK_NOT_HELD,
   type LeaseLimits,
   Replayed,
@@ -35,6 +36,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           ttl_seconds: Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the default')),
           wait_seconds: waitSeconds(maxWaitSeconds),
           request_id: Type.Optional(RequestIdSchema),
+          keep_place: KeepPlace,
           metadata: Type.Optional(MetadataSchema)
         },
         { examples: [{ ...exampleNames, ttl_seconds: 300, metadata: { host: 'worker-7' } }] }

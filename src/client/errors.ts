@@ -1,0 +1,100 @@
+import type { Conflict, NotHeldReason } from './types.js'
+
+/** Somebody else has the lock, and kept it for as long as was waited. */
+export class LockNotAcquiredError extends Error {
+  override readonly name = 'LockNotAcquiredError'
+  readonly resourceName: string
+  /** What stood in the way at the last look. */
+  readonly conflict: Conflict
+
+  constructor(resourceName: string, conflict: Conflict) {
+    super(`Resource '${resourceName}' is locked by process '${conflict.lockedBy}'`)
+    this.resourceName = resourceName
+    this.conflict = conflict
+  }
+}
+
+/** `unconfirmed`: the lease may have run out by the client's own count, since no renewal was confirmed in time. */
+export type LossReason = NotHeldReason | 'unconfirmed'
+
+const LOSSES: Readonly<Record<LossReason, string>> = {
+  unconfirmed: 'no renewal was confirmed before its lease could run out',
+  expired: 'its lease ran out',
+  released: 'it was released or taken away',
+  held_by_other: 'another grant is valid now',
+  not_locked: 'nobody holds it'
+}
+
+/** The lock is no longer held, or may no longer be. Whatever it protects must be left alone from now on. */
+export class LockLostError extends Error {
+  override readonly name = 'LockLostError'
+  readonly resourceName: string
+  readonly lockId: number
+  readonly reason: LossReason
+
+  /** @param options `cause`: what kept the last renewal from being confirmed. */
+  constructor(resourceName: string, lockId: number, reason: LossReason, options?: { cause?: unknown }) {
+    super(`Lock ${lockId} of resource '${resourceName}' is lost: ${LOSSES[reason]}`, options)
+    this.resourceName = resourceName
+    this.lockId = lockId
+    this.reason = reason
+  }
+}
+
+export interface Unavailability {
+  /** The service's own code (`STORAGE_UNAVAILABLE`, `DRAINING`, …); undefined when none of its answers was read. */
+  readonly code?: string | undefined
+  /** Undefined when there was no answer at all. */
+  readonly status?: number | undefined
+  /** Whether the call may have taken effect all the same. */
+  readonly outcomeUnknown: boolean
+  /** How long the service asks to be left alone, in milliseconds. */
+  readonly retryAfterMs?: number | undefined
+  readonly cause?: unknown
+}
+
+/** The service, or its database, could not be reached or refused to work: that says neither "locked" nor "free". */
+export class LockServiceUnavailableError extends Error {
+  override readonly name = 'LockServiceUnavailableError'
+  readonly code: string | undefined
+  readonly status: number | undefined
+  readonly outcomeUnknown: boolean
+  readonly retryAfterMs: number | undefined
+
+  constructor(message: string, { code, status, outcomeUnknown, retryAfterMs, cause }: Unavailability) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.status = status
+    this.outcomeUnknown = outcomeUnknown
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** The call itself was refused, and would be again: a fault of form, a key that does not allow it, an id that was used before. */
+export class LockRequestError extends Error {
+  override readonly name = 'LockRequestError'
+  readonly status: number
+  /** `INVALID_REQUEST`, `UNAUTHORIZED`, `FORBIDDEN`, `REQUEST_ID_REUSED`, … */
+  readonly code: string
+  /** A sentence, or for `INVALID_REQUEST` the list of faults. */
+  readonly detail: unknown
+
+  constructor(status: number, code: string, detail: unknown) {
+    super(`${code}: ${typeof detail === 'string' ? detail : JSON.stringify(detail)}`)
+    this.status = status
+    this.code = code
+    this.detail = detail
+  }
+}
+
+/** Events were missed for good: why the service ended the stream. */
+export class LockWatchEndedError extends Error {
+  override readonly name = 'LockWatchEndedError'
+  /** `too_old`: the history no longer reaches back so far. `no_history`: the service keeps none. */
+  readonly reason: string
+
+  constructor(reason: string) {
+    super(reason === 'no_history' ? 'The service keeps no history to watch' : `The stream of events ended: ${reason}`)
+    this.reason = reason
+  }
+}

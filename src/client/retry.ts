@@ -1,0 +1,59 @@
+import { sleep, type Clock } from './clock.js'
+import { LockServiceUnavailableError } from './errors.js'
+
+/** The first pause after a failure; each further one is twice as long, up to the longest. */
+const FIRST_PAUSE_MS = 50
+const LONGEST_PAUSE_MS = 2000
+
+export interface RetryOptions {
+  readonly clock: Clock
+  /** 0 to 1, to spread callers that failed together. */
+  readonly random: () => number
+  /** For how long the service may be unavailable before a call gives up. */
+  readonly retryMs: number
+}
+
+/** Counts how long the service has been away, and pauses between the tries. */
+export class Patience {
+  readonly #options: RetryOptions
+  #failures = 0
+  #since: number | undefined
+
+  constructor(options: RetryOptions) {
+    this.#options = options
+  }
+
+  /** The service answered. */
+  reset(): void {
+    this.#failures = 0
+    this.#since = undefined
+  }
+
+  /**
+   * Resolves when it is time to try again.
+   *
+   * @throws the error itself when it says nothing about the service's health, or when the service has been away for too long.
+   * @throws the signal's reason when it fires.
+   */
+  async pauseAfter(error: unknown, signal: AbortSignal | undefined): Promise<void> {
+    if (!(error instanceof LockServiceUnavailableError)) throw error
+    const { clock, random, retryMs } = this.#options
+    this.#since ??= clock.now()
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures) * (0.5 + random() / 2)
+    const waitMs = Math.max(pauseMs, error.retryAfterMs ?? 0)
+    if (clock.now() + waitMs - this.#since > retryMs) throw error
+    this.#failures += 1
+    await sleep(clock, waitMs, signal)
+  }
+}
+
+/** Tries until the service answers, for at most `retryMs`. For calls that may be made twice. */
+export async function retrying<Result>(attempt: () => Promise<Result>, options: RetryOptions, signal?: AbortSignal): Promise<Result> {
+  for (const patience = new Patience(options); ; ) {
+    try {
+      return await attempt()
+    } catch (error) {
+      await patience.pauseAfter(error, signal)
+    }
+  }
+}

@@ -1,0 +1,131 @@
+/** One acquisition of a resource. */
+export interface Grant {
+  /** Each grant of a resource has a larger one than every earlier grant of it, for ever. */
+  readonly lockId: number
+  /** The same number, under the name by which the resource itself should check it. */
+  readonly fencingToken: number
+  readonly resourceName: string
+  readonly processId: string
+  /** By the database's clock, as all times here. */
+  readonly lockedAt: Date
+  /** Null never ends by itself. */
+  readonly expiresAt: Date | null
+  readonly metadata: Metadata | null
+}
+
+/** A JSON object of at most 4 KiB to find again beside the lock; never interpreted. */
+export type Metadata = Readonly<Record<string, unknown>>
+
+/** What stands in the way of a request. */
+export interface Conflict {
+  readonly resourceName: string
+  /** Who holds it, or, where `lockId` is null, whose turn it is. */
+  readonly lockedBy: string
+  readonly lockId: number | null
+  readonly lockedAt: Date | null
+  readonly expiresAt: Date | null
+  /** Seconds until it ends by itself; null if it never does. */
+  readonly retryAfterSeconds: number | null
+  /** How many wait in line. */
+  readonly waiters: number
+  /** The place in line that was reached by waiting, 1 being the next to be served; null for a call that did not wait. */
+  readonly queuePosition: number | null
+}
+
+/** Nobody holds it; another grant is valid; the process held it and it expired, or was released or taken away. */
+export type NotHeldReason = 'not_locked' | 'held_by_other' | 'expired' | 'released'
+
+export interface NotHeld {
+  readonly kind: 'not-held'
+  readonly reason: NotHeldReason
+}
+
+export type ReleaseOutcome =
+  | { readonly kind: 'released'; readonly releasedAt: Date }
+  /** `repeated`: an earlier try, whose answer was lost, may have released it. */
+  | (NotHeld & { readonly repeated: boolean })
+export type RenewOutcome = { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: Date } | NotHeld
+export type ForceReleaseOutcome =
+  | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: Date }
+  | NotHeld
+  /** Another grant than the one that was named is valid by now. */
+  | { readonly kind: 'changed' }
+
+export interface Status {
+  readonly resourceName: string
+  readonly isLocked: boolean
+  readonly lockedBy: string | null
+  readonly lockedAt: Date | null
+  readonly expiresAt: Date | null
+  readonly lockId: number | null
+  readonly fencingToken: number | null
+  /** Null if it is free or never ends by itself. */
+  readonly remainingSeconds: number | null
+  readonly metadata: Metadata | null
+  readonly waiters: number
+}
+
+export interface ListQuery {
+  /** Only names that begin with this. */
+  readonly prefix?: string
+  readonly processId?: string
+  /** 1 to 1,000, which is also the default. */
+  readonly limit?: number
+  /** The `nextCursor` of the page before. */
+  readonly cursor?: string
+}
+
+export interface LockPage {
+  /** Sorted by name. */
+  readonly locks: readonly Grant[]
+  /** How many match altogether. */
+  readonly totalLocks: number
+  readonly nextCursor: string | null
+}
+
+export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
+
+export interface LockEvent {
+  /** Grows with every event. */
+  readonly eventId: number
+  readonly event: EventKind
+  readonly at: Date
+  readonly resourceName: string
+  readonly processId: string
+  readonly lockId: number
+  /** Why a lock was taken away. */
+  readonly reason: string | null
+}
+
+export interface HistoryQuery {
+  readonly resourceName?: string
+  readonly processId?: string
+  /** 1 to 1,000; 100 if left out. */
+  readonly limit?: number
+  readonly cursor?: string
+}
+
+export interface HistoryPage {
+  /** Newest first. */
+  readonly events: readonly LockEvent[]
+  readonly nextCursor: string | null
+}
+
+export interface Stats {
+  /** Of the whole database, as `waiters`; the others count what the instance that answered has seen since it started. */
+  readonly held: number
+  readonly waiters: number
+  readonly grants: number
+  readonly conflicts: number
+  readonly releases: number
+  readonly renewals: number
+  readonly forcedReleases: number
+  readonly expiries: number
+  readonly topContended: readonly { readonly resourceName: string; readonly conflicts: number }[]
+}
+
+export interface Health {
+  readonly healthy: boolean
+  readonly service: string
+  readonly database: string
+}

@@ -1,0 +1,53 @@
+import { resourceName, ttlFromSeconds } from '../locks/lock.js'
+import type { Lock, LockApi } from './lock-api.js'
+
+/** Where {@link InMemoryLock} has the time from. */
+export interface TimeProvider {
+  /** Milliseconds since 1970. */
+  epochMS(): number
+}
+
+interface Held {
+  readonly expiresAt: number
+}
+
+/** From so many locks on, expired ones are cleared away now and then. */
+const FEW = 1000
+
+/** Locks among the callers in one process: for tests, and for programs that run once. */
+export class InMemoryLock implements LockApi {
+  readonly #time: TimeProvider
+  readonly #held = new Map<string, Held>()
+  #clearAt = FEW
+
+  constructor(time: TimeProvider = { epochMS: Date.now }) {
+    this.#time = time
+  }
+
+  /** Rejects with a RangeError for a key or a time that a lock service would refuse. */
+  async tryAcquire(key: string, timeoutSeconds: number): Promise<Lock | undefined> {
+    resourceName(key)
+    if (!(timeoutSeconds > 0 && timeoutSeconds < Infinity)) throw new RangeError('timeoutSeconds must be a number greater than 0.')
+    const now = this.#time.epochMS()
+    if (isValid(this.#held.get(key), now)) return undefined
+    const mine = { expiresAt: now + ttlFromSeconds(timeoutSeconds) }
+    this.#held.set(key, mine)
+    if (this.#held.size >= this.#clearAt) this.#clear(now)
+    return {
+      type: 'lock',
+      release: async () => {
+        // Whoever has it by now keeps it.
+        if (this.#held.get(key) === mine) this.#held.delete(key)
+      }
+    }
+  }
+
+  #clear(now: number): void {
+    for (const [key, held] of this.#held) if (!isValid(held, now)) this.#held.delete(key)
+    this.#clearAt = Math.max(FEW, 2 * this.#held.size)
+  }
+}
+
+function isValid(held: Held | undefined, now: number): boolean {
+  return held !== undefined && now < held.expiresAt
+}

@@ -1,0 +1,33 @@
+import t from 'tap'
+import { systemClock } from '../../src/client/index.js'
+
+void t.test('a machine that slept counts its sleep; a wall clock that is set back or drifts counts nothing', (t) => {
+  let monotonic = 0
+  let wall = 1_700_000_000_000
+  const clock = systemClock(() => monotonic, () => wall)
+  const pass = (monotonicMs: number, wallMs: number): number => {
+    monotonic += monotonicMs
+    wall += wallMs
+    return clock.now()
+  }
+  t.equal(pass(500, 500), 500)
+  t.equal(pass(100, 3_600_100), 3_600_600, 'an hour of sleep')
+  t.equal(pass(100, 100), 3_600_700)
+  t.equal(pass(100, -7_200_000), 3_600_800, 'set back by two hours')
+  t.equal(pass(100, 100), 3_600_900)
+  t.equal(pass(100, 700), 3_601_000, 'a little drift')
+  t.equal(pass(100, 900), 3_601_100 + 1400, 'which adds up to something')
+  t.end()
+})
+
+void t.test('a timer fires once, and not after it was cancelled', async (t) => {
+  const clock = systemClock()
+  let fired = 0
+  const cancel = clock.schedule(0, () => (fired += 100), true)
+  cancel()
+  await new Promise<void>((resolve) => clock.schedule(1, () => {
+    fired += 1
+    resolve()
+  }))
+  t.equal(fired, 1)
+})
