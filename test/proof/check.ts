@@ -1,6 +1,6 @@
 import { groupBy } from './group-by.js'
 import { judge } from './linearizability.js'
-import type { Operation, Tolerance } from './operation.js'
+import { describe, type Operation, type Tolerance } from './operation.js'
 import { overtaken, type Sighting } from './queue-order.js'
 import { compare, type Recorded } from './recorded.js'
 
@@ -25,7 +25,9 @@ export interface Findings {
 export function check({ operations, events, sightings }: History, tolerance: Tolerance): Findings {
   const resources = [...groupBy(operations, ({ resource }) => resource)]
   const verdicts = resources.map(([resource, some]) => ({ resource, verdict: judge(prepared(some), tolerance) }))
-  const disordered = verdicts.flatMap(({ resource, verdict }) => (verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}`] : []))
+  const disordered = verdicts.flatMap(({ resource, verdict }) =>
+    verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}${surroundings(resource, verdict.stuck, operations, events)}`] : []
+  )
   const record = compare(operations, events)
   return {
     histories: resources.length,
@@ -67,4 +69,17 @@ function faultsOf(operation: Operation, { clocksMs }: Tolerance): string[] {
     if (answer.grant.expiresAt !== (ttlMs === null ? null : time + ttlMs)) faults.push('its lease is not the one that was asked for')
   }
   return faults.map((fault) => `${fault}: ${JSON.stringify(operation)}`)
+}
+
+/** All that is known of the processes in question, to see what went wrong. */
+function surroundings(resource: string, stuck: readonly Operation[], operations: readonly Operation[], events: readonly Recorded[]): string {
+  const processes = new Set(stuck.flatMap(processesOf))
+  const known = operations.filter((operation) => operation.resource === resource && processesOf(operation).some((process) => processes.has(process)))
+  const told = events.filter((event) => event.resource === resource && processes.has(event.process))
+  return `\ntheir processes:\n  ${[...known.map(describe), ...told.map((event) => JSON.stringify(event))].join('\n  ')}`
+}
+
+function processesOf({ ask, answer }: Operation): string[] {
+  const holder = answer.kind === 'held' && answer.by !== null ? [answer.by.process] : []
+  return 'process' in ask && ask.process !== null ? [ask.process, ...holder] : holder
 }

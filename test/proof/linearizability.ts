@@ -3,8 +3,8 @@ import { describe, type Operation, type Tolerance } from './operation.js'
 
 export type Verdict =
   | { readonly kind: 'linearizable' }
-  /** No order explains the answers. `why` shows how far the best order came. */
-  | { readonly kind: 'impossible'; readonly why: string }
+  /** No order explains the answers. `why` shows how far the best order came, and none of `stuck` could follow. */
+  | { readonly kind: 'impossible'; readonly why: string; readonly stuck: readonly Operation[] }
   /** The search was given up. */
   | { readonly kind: 'undecided' }
 
@@ -19,7 +19,7 @@ const MOST_STATES = 400_000
 export function judge(operations: readonly Operation[], tolerance: Tolerance, mostStates = MOST_STATES): Verdict {
   const search = new Search(operations, tolerance, mostStates)
   if (search.run(NEVER_LOCKED)) return { kind: 'linearizable' }
-  return search.exhausted ? { kind: 'undecided' } : { kind: 'impossible', why: search.why }
+  return search.exhausted ? { kind: 'undecided' } : { kind: 'impossible', ...search.failure }
 }
 
 class Search {
@@ -44,9 +44,9 @@ class Search {
     return this.#seen.size >= this.#mostStates
   }
 
-  get why(): string {
+  get failure(): { why: string; stuck: readonly Operation[] } {
     const { placed, state, stuck } = this.#best
-    return `after ${placed} operations in ${JSON.stringify(state)} none can follow of\n  ${stuck.map(describe).join('\n  ')}`
+    return { why: `after ${placed} operations in ${JSON.stringify(state)} none can follow of\n  ${stuck.map(describe).join('\n  ')}`, stuck }
   }
 
   /** @param front how many answered operations at the beginning are placed already. */

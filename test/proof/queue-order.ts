@@ -5,7 +5,8 @@ import type { Operation, Tolerance } from './operation.js'
 export interface Sighting {
   readonly resource: string
   readonly ticket: string
-  readonly requestId: string
+  /** Each process has waited for one request only. */
+  readonly process: string
   readonly from: number
   readonly to: number
   /** Until when it counts without a further sign of life; Infinity where nothing has to be heard. */
@@ -13,7 +14,7 @@ export interface Sighting {
 }
 
 interface Stay {
-  readonly requestId: string
+  readonly process: string
   readonly sightings: readonly Sighting[]
 }
 
@@ -27,22 +28,22 @@ interface Stay {
 export function overtaken(operations: readonly Operation[], sightings: readonly Sighting[], { clocksMs }: Tolerance): string[] {
   const firstCalls = new Map<string, number>()
   for (const { ask, calledAt } of operations) {
-    if (ask.kind === 'request' && ask.requestId !== null) firstCalls.set(ask.requestId, Math.min(calledAt, firstCalls.get(ask.requestId) ?? calledAt))
+    if (ask.kind === 'request') firstCalls.set(ask.process, Math.min(calledAt, firstCalls.get(ask.process) ?? calledAt))
   }
   const stays = groupBy(sightings, ({ resource }) => resource)
   return operations.flatMap(({ resource, ask, answer, calledAt }) => {
     if (ask.kind !== 'request' || answer.kind !== 'granted' || answer.replayed) return []
-    const asked = Math.min(calledAt, firstCalls.get(ask.requestId ?? '') ?? calledAt) - clocksMs
+    const asked = Math.min(calledAt, firstCalls.get(ask.process) ?? calledAt) - clocksMs
     const at = answer.grant.lockedAt
     return staysIn(stays.get(resource) ?? [])
-      .filter((stay) => stay.requestId !== ask.requestId && stoodBefore(stay, asked, at - clocksMs, at + clocksMs))
-      .map((stay) => `${ask.process} was granted ${resource} at ${at}, having asked at ${Math.round(asked)}, before ${stay.requestId}, whose place was seen ${spanOf(stay)}`)
+      .filter((stay) => stay.process !== ask.process && stoodBefore(stay, asked, at - clocksMs, at + clocksMs))
+      .map((stay) => `${ask.process} was granted ${resource} at ${at}, having asked at ${Math.round(asked)}, before ${stay.process}, whose place was seen ${spanOf(stay)}`)
   })
 }
 
 function staysIn(sightings: readonly Sighting[]): Stay[] {
-  return [...groupBy(sightings, ({ ticket, requestId }) => `${ticket} ${requestId}`).values()].map((seen) => ({
-    requestId: seen[0]?.requestId ?? '',
+  return [...groupBy(sightings, ({ ticket, process }) => `${ticket} ${process}`).values()].map((seen) => ({
+    process: seen[0]?.process ?? '',
     sightings: seen
   }))
 }

@@ -203,7 +203,7 @@ export class Simulation {
     for (const pending of this.#pending) {
       const [[resource, ask] = []] = pending?.asks ?? []
       if (pending === undefined || pending.answers !== undefined || ask?.kind !== 'request' || !ask.waits) continue
-      const place = { ticket: String(pending.ticket), requestId: ask.requestId ?? '', from: this.#now, to: this.#now, until: Number.POSITIVE_INFINITY }
+      const place = { ticket: String(pending.ticket), process: ask.process, from: this.#now, to: this.#now, until: Number.POSITIVE_INFINITY }
       this.#sightings.push({ resource: resource ?? '', ...place })
     }
   }
