@@ -139,7 +139,7 @@ export class Client {
           reason: 'torture',
           ...(lockId === null ? {} : { lock_id: lockId })
         }))
-      default:
+      case 'nothing':
     }
   }
 

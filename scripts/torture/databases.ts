@@ -40,7 +40,7 @@ export class SqliteVictim implements Victim {
         .all(from) as PlaceRow[]
       const to = Date.now()
       // A process counts its tickets anew.
-      return Promise.resolve(rows.map((row) => ({ ...sightingOf(row, from, to), ticket: `${starts}/${row.ticket}` })))
+      return Promise.resolve(rows.map((row) => sightingOf({ ...row, ticket: `${starts}/${row.ticket}` }, from, to)))
     } finally {
       reader.close()
     }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Proxy } from '../../test/support/proxy.js'
 import type { Random } from '../../test/support/random.js'
 import type { Cluster } from './cluster.js'
-import { PostgresVictim, SqliteVictim } from './databases.js'
+import { type PostgresVictim, SqliteVictim } from './databases.js'
 import type { Node } from './node.js'
 
 export type FaultKind =

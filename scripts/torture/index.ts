@@ -4,10 +4,13 @@ import { torture } from './torture.js'
 /** How many violations are printed in full. */
 const MOST_TOLD = 20
 
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2))
   const { database, instances, minutes, seed, clients, thinkMs } = options
-  const say = (line: string): void => void process.stdout.write(`${line}\n`)
   say(`${new Date().toISOString()} ${database}, ${instances} instances, ${clients} clients, ${thinkMs} ms of thought, ${minutes} minutes, seed ${seed}`)
   let told = 0
   const figures = await torture(options, {

@@ -1,3 +1,4 @@
+import type { NotHeldReason } from '../../src/locks/commands.js'
 import type { Operation, Told, Tolerance } from './operation.js'
 
 /*
@@ -123,7 +124,7 @@ function withLatest(state: State, latest: Tenure): State {
   return state.latest === latest ? state : { ...state, latest }
 }
 
-function isNotHeld(latest: Tenure | undefined, { ask }: Operation, reason: string | null, since: number, until: number): boolean {
+function isNotHeld(latest: Tenure | undefined, { ask }: Operation, reason: NotHeldReason | null, since: number, until: number): boolean {
   if (ask.kind !== 'release' && ask.kind !== 'renew') return false
   const { process, lockId } = ask
   if (latest === undefined) return reason === 'not_locked' || reason === null
@@ -137,7 +138,7 @@ function isNotHeld(latest: Tenure | undefined, { ask }: Operation, reason: strin
       return own && !latest.ended && mayBeOver(latest, until)
     case 'released':
       return own && latest.ended
-    default:
+    case null:
       return !own || mayBeOver(latest, until)
   }
 }

@@ -83,15 +83,23 @@ function grantedTwice(requests: readonly Requested[], events: readonly Recorded[
   })
 }
 
-/** All or nothing: of the resources that a process asked for together, it was granted each as often. */
+/**
+ * All or nothing: of the resources that a process asked for together, it was granted each as often. What it asked for one by
+ * one beside that is left out of account, as far as it was granted.
+ */
 function inPart(requests: readonly Requested[], events: readonly Recorded[]): string[] {
-  const together = requests.filter(({ ask }) => ask.together !== undefined)
-  return [...groupBy(together, ({ ask }) => ask.process)].flatMap(([process, parts]) => {
-    const names = [...new Set(parts.map(({ resource }) => resource))]
+  return [...groupBy(requests, ({ ask }) => ask.process)].flatMap(([process, asked]) => {
+    const names = [...new Set(asked.filter(({ ask }) => ask.together !== undefined).map(({ resource }) => resource))]
     const granted = events.filter((event) => event.kind === 'granted' && event.process === process && names.includes(event.resource))
-    return granted.length % names.length === 0 && names.every((name) => granted.filter(({ resource }) => resource === name).length === granted.length / names.length)
-      ? []
-      : [`of ${names.join()} ${process} was granted only a part: ${lines(...granted)}`]
+    const alone = asked.filter(({ ask }) => ask.together === undefined)
+    const times = names.map((name) => {
+      const count = granted.filter(({ resource }) => resource === name).length
+      const singly = alone.filter(({ resource, answer }) => resource === name && answer.kind === 'granted' && !answer.replayed).length
+      const maybe = alone.filter(({ resource, answer }) => resource === name && answer.kind === 'unknown').length
+      return { least: count - singly - maybe, most: count - singly }
+    })
+    const agree = Math.max(...times.map(({ least }) => least)) <= Math.min(...times.map(({ most }) => most))
+    return agree ? [] : [`of ${names.join()} ${process} was granted only a part: ${lines(...granted)}`]
   })
 }
 

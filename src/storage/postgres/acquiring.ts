@@ -146,7 +146,11 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   async function recall(session: Session, commands: readonly AcquireCommand[]): Promise<Map<AcquireCommand, AcquireOutcome>> {
     const marked = commands.flatMap((command) => (command.mark === null ? [] : [{ command, mark: command.mark }]))
     if (marked.length === 0) return new Map()
-    const rows = await session.run(statements.recall, { requestIds: marked.map(({ mark }) => mark.id) })
+    const requestIds = marked.map(({ mark }) => mark.id)
+    const [, rows] = await session.together([
+      session.run(statements.claim, { requestIds, fingerprints: marked.map(({ mark }) => mark.fingerprint) }),
+      session.run(statements.recall, { requestIds })
+    ])
     const remembered = new Map(
       rows.map(({ request_id, fingerprint, grants, remembered_until: until }): [string, Remembered] => [
         request_id,
