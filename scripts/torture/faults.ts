@@ -15,6 +15,7 @@ export type FaultKind =
   | 'database cut off before a commit'
   | 'database cut off after a commit'
   | 'database silent for seconds'
+  | 'database far away'
   | 'lost notifications'
   | 'connections ended by PostgreSQL'
   | 'SQLite file in use by another program'
@@ -80,6 +81,7 @@ export class Faults {
       { kind: 'database cut off before a commit', weight: 4, run: cut('requests') },
       { kind: 'database cut off after a commit', weight: 5, run: cut('answers') },
       { kind: 'database silent for seconds', weight: 1, run: () => cut('answers', this.#random.whole(500, 4000))() },
+      { kind: 'database far away', weight: 3, run: () => this.#slow(this.#random.pick(databaseProxies)) },
       { kind: 'lost notifications', weight: 3, run: () => this.#terminate(victim, 'listeners') },
       { kind: 'connections ended by PostgreSQL', weight: 2, run: () => this.#terminate(victim, 'workers') },
       { kind: 'SIGKILL of PostgreSQL', weight: 1, run: () => this.#crash(victim) }
@@ -105,6 +107,14 @@ export class Faults {
     if (silentMs > 0) await sleep(silentMs)
     proxy.cut()
     return held
+  }
+
+  /** Rows stay locked for longer, between a statement and its commit. */
+  async #slow(proxy: Proxy): Promise<boolean> {
+    proxy.slow(this.#random.whole(10, 120))
+    await sleep(this.#random.whole(500, 2500))
+    proxy.slow(0)
+    return true
   }
 
   async #occupy(victim: SqliteVictim): Promise<boolean> {

@@ -26,7 +26,7 @@ export function check({ operations, events, sightings }: History, tolerance: Tol
   const resources = [...groupBy(operations, ({ resource }) => resource)]
   const verdicts = resources.map(([resource, some]) => ({ resource, verdict: judge(prepared(some), tolerance) }))
   const disordered = verdicts.flatMap(({ resource, verdict }) =>
-    verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}${surroundings(resource, verdict.stuck, operations, events)}`] : []
+    verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}${surroundings(resource, [...verdict.stuck.flatMap(processesOf), verdict.holder ?? ''], operations, events)}`] : []
   )
   const record = compare(operations, events)
   return {
@@ -72,13 +72,14 @@ function faultsOf(operation: Operation, { clocksMs }: Tolerance): string[] {
 }
 
 /** All that is known of the processes in question, to see what went wrong. */
-function surroundings(resource: string, stuck: readonly Operation[], operations: readonly Operation[], events: readonly Recorded[]): string {
-  const processes = new Set(stuck.flatMap(processesOf))
+function surroundings(resource: string, involved: readonly string[], operations: readonly Operation[], events: readonly Recorded[]): string {
+  const processes = new Set(involved)
   const known = operations.filter((operation) => operation.resource === resource && processesOf(operation).some((process) => processes.has(process)))
   const told = events.filter((event) => event.resource === resource && processes.has(event.process))
   return `\ntheir processes:\n  ${[...known.map(describe), ...told.map((event) => JSON.stringify(event))].join('\n  ')}`
 }
 
+/** Who asked, and who was said to hold it. */
 function processesOf({ ask, answer }: Operation): string[] {
   const holder = answer.kind === 'held' && answer.by !== null ? [answer.by.process] : []
   return 'process' in ask && ask.process !== null ? [ask.process, ...holder] : holder

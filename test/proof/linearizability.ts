@@ -4,7 +4,7 @@ import { describe, type Operation, type Tolerance } from './operation.js'
 export type Verdict =
   | { readonly kind: 'linearizable' }
   /** No order explains the answers. `why` shows how far the best order came, and none of `stuck` could follow. */
-  | { readonly kind: 'impossible'; readonly why: string; readonly stuck: readonly Operation[] }
+  | { readonly kind: 'impossible'; readonly why: string; readonly stuck: readonly Operation[]; readonly holder: string | undefined }
   /** The search was given up. */
   | { readonly kind: 'undecided' }
 
@@ -44,9 +44,9 @@ class Search {
     return this.#seen.size >= this.#mostStates
   }
 
-  get failure(): { why: string; stuck: readonly Operation[] } {
+  get failure(): { why: string; stuck: readonly Operation[]; holder: string | undefined } {
     const { placed, state, stuck } = this.#best
-    return { why: `after ${placed} operations in ${JSON.stringify(state)} none can follow of\n  ${stuck.map(describe).join('\n  ')}`, stuck }
+    return { why: `after ${placed} operations in ${JSON.stringify(state)} none can follow of\n  ${stuck.map(describe).join('\n  ')}`, stuck, holder: state.latest?.process }
   }
 
   /** @param front how many answered operations at the beginning are placed already. */

@@ -12,6 +12,9 @@ export class Proxy implements AsyncDisposable {
   readonly #pairs = new Set<readonly [Socket, Socket]>()
   #held: Direction | undefined
   #onHeld: (() => void) | undefined
+  #latencyMs = 0
+  /** What is on its way to each socket, and when it arrives there. */
+  readonly #late = new Map<Socket, { readonly at: number; readonly bytes: Buffer }[]>()
 
   private constructor(targetPort: number) {
     this.#server = createServer((client) => {
@@ -48,6 +51,11 @@ export class Proxy implements AsyncDisposable {
     })
   }
 
+  /** From now on everything takes so much longer to arrive, in each direction; 0 ends that. */
+  slow(latencyMs: number): void {
+    this.#latencyMs = latencyMs
+  }
+
   /** Ends all connections as a broken network does, and lets new ones pass. */
   cut(): void {
     this.#held = undefined
@@ -62,7 +70,28 @@ export class Proxy implements AsyncDisposable {
 
   #pass(direction: Direction, bytes: Buffer, to: Socket): void {
     if (this.#held === direction) this.#onHeld?.()
-    else to.write(bytes)
+    else this.#send(bytes, to)
+  }
+
+  /** Nothing overtakes what was sent before, whatever the latency was then. */
+  #send(bytes: Buffer, to: Socket): void {
+    const late = this.#late.get(to)
+    if (late !== undefined) late.push({ at: Date.now() + this.#latencyMs, bytes })
+    else if (this.#latencyMs === 0) to.write(bytes)
+    else {
+      this.#late.set(to, [{ at: Date.now() + this.#latencyMs, bytes }])
+      this.#deliver(to)
+    }
+  }
+
+  #deliver(to: Socket): void {
+    const [next] = this.#late.get(to) ?? []
+    if (next === undefined || to.destroyed) return void this.#late.delete(to)
+    setTimeout(() => {
+      this.#late.get(to)?.shift()
+      if (!to.destroyed) to.write(next.bytes)
+      this.#deliver(to)
+    }, next.at - Date.now())
   }
 
   #end(pair: readonly [Socket, Socket]): void {

@@ -106,6 +106,9 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
     if (granted.size < names.length) {
       await session.run(statements.rollback, {})
+      // What is in the way may be its own: an earlier one of its repetitions was granted since it was last asked for.
+      const known = (await recall(session, [command])).get(command)
+      if (known !== undefined) return done(known)
       const glances = await look(session, names)
       const lines = await line.lines(session, names)
       const conflicts = names.flatMap((name): Conflict[] => {
