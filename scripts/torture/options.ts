@@ -12,9 +12,11 @@ export interface TortureOptions {
   readonly thinkMs: number
   /** How long the same resources are used before what happened to them is judged, in seconds. */
   readonly epochSeconds: number
+  /** End with the first epoch in which something was wrong. */
+  readonly untilViolation?: boolean
 }
 
-const USAGE = `npm run torture -- [--database sqlite|postgres] [--minutes 1] [--seed N] [--instances 3] [--clients 16] [--think-ms 25] [--epoch-seconds 10]`
+const USAGE = `npm run torture -- [--database sqlite|postgres] [--minutes 1] [--seed N] [--instances 3] [--clients 16] [--think-ms 25] [--epoch-seconds 10] [--until-violation]`
 
 /** @throws RangeError that shows how it is used. */
 export function readOptions(args: readonly string[]): TortureOptions {
@@ -27,7 +29,8 @@ export function readOptions(args: readonly string[]): TortureOptions {
       instances: { type: 'string', default: '3' },
       clients: { type: 'string', default: '16' },
       'think-ms': { type: 'string', default: '25' },
-      'epoch-seconds': { type: 'string', default: '10' }
+      'epoch-seconds': { type: 'string', default: '10' },
+      'until-violation': { type: 'boolean', default: false }
     }
   })
   const { database } = values
@@ -39,7 +42,8 @@ export function readOptions(args: readonly string[]): TortureOptions {
     instances: database === 'sqlite' ? 1 : whole(values.instances),
     clients: whole(values.clients),
     thinkMs: positive(values['think-ms']),
-    epochSeconds: positive(values['epoch-seconds'])
+    epochSeconds: positive(values['epoch-seconds']),
+    untilViolation: values['until-violation']
   }
 }
 

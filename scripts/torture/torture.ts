@@ -34,7 +34,7 @@ export interface TortureListener {
  * The seed decides what each client does and which faults follow each other; how their timing falls out differs.
  */
 export async function torture(options: TortureOptions, { onProgress = () => undefined }: TortureListener = {}): Promise<Figures> {
-  const { seed, clients: count, thinkMs, minutes, epochSeconds } = options
+  const { seed, clients: count, thinkMs, minutes, epochSeconds, untilViolation = false } = options
   const figures = new Figures()
   await using cluster = await Cluster.start(options, new Random(seed + 1))
   const recorder = new Recorder()
@@ -42,7 +42,7 @@ export async function torture(options: TortureOptions, { onProgress = () => unde
   const clients = Array.from({ length: count }, (_, index) => new Client({ name: `c${index}`, random: new Random(seed + 1000 + index), cluster, recorder, thinkMs, onUnexpected }))
   const lanes = Array.from({ length: LANES }, (_, index) => new Faults(cluster, new Random(seed + 100 + index), figures.faults))
   const end = Date.now() + minutes * 60_000
-  for (let epoch = 1; Date.now() < end; epoch += 1) {
+  for (let epoch = 1; Date.now() < end && (figures.clean || !untilViolation); epoch += 1) {
     const resources = Array.from({ length: RESOURCES }, (_, index) => `epoch ${epoch}/${index}`)
     const until = Math.min(end, Date.now() + epochSeconds * 1000)
     const sightings: Sighting[] = []
