@@ -24,7 +24,7 @@ async function isCaught(bug: SeededBug): Promise<boolean> {
   await using copy = await patchedCopy(bug.patches)
   const { caughtBy } = bug
   const command = 'test' in caughtBy ? [`dist/test/${caughtBy.test}`] : ['dist/scripts/torture/index.js', '--database', caughtBy.torture, ...TORTURE]
-  const child = spawn(process.execPath, command, { cwd: copy.path, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, command, { cwd: copy.path, env: { ...process.env, TAP_TIMEOUT: '300' }, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const [code] = (await once(child, 'close')) as [number | null]

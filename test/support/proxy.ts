@@ -9,6 +9,7 @@ type Direction = 'requests' | 'answers'
  */
 export class Proxy implements AsyncDisposable {
   readonly #server: Server
+  #targetPort: number
   readonly #pairs = new Set<readonly [Socket, Socket]>()
   #held: Direction | undefined
   #onHeld: (() => void) | undefined
@@ -17,8 +18,9 @@ export class Proxy implements AsyncDisposable {
   readonly #late = new Map<Socket, { readonly at: number; readonly bytes: Buffer }[]>()
 
   private constructor(targetPort: number) {
+    this.#targetPort = targetPort
     this.#server = createServer((client) => {
-      const server = connect(targetPort, '127.0.0.1')
+      const server = connect(this.#targetPort, '127.0.0.1')
       const pair = [client, server] as const
       this.#pairs.add(pair)
       for (const socket of pair) {
@@ -41,6 +43,11 @@ export class Proxy implements AsyncDisposable {
   /** The same URL, through the proxy. */
   through(url: string): string {
     return Object.assign(new URL(url), { port: String((this.#server.address() as AddressInfo).port) }).href
+  }
+
+  /** New connections go there from now on. */
+  retarget(port: number): void {
+    this.#targetPort = port
   }
 
   /** From now on that direction gets no further. Resolves when something was held back. */
@@ -96,6 +103,10 @@ export class Proxy implements AsyncDisposable {
 
   #end(pair: readonly [Socket, Socket]): void {
     if (!this.#pairs.delete(pair)) return
-    for (const socket of pair) socket.resetAndDestroy()
+    for (const socket of pair) {
+      // libuv resets nothing that is being shut down, and Node would spin at its end over the handle that is left.
+      if (socket.connecting || socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 }
