@@ -42,7 +42,7 @@ export async function requestLocks(
     if (sent) return
     gone.abort()
     // Given, but never heard of: the answer was on its way when the connection broke.
-    if (outcome?.kind === 'granted' && !outcome.replayed) void locks.giveBack(outcome.grants)
+    if (outcome?.kind === 'granted' && !outcome.replayed) void locks.giveBack(outcome.grants, body.request_id)
   })
   // A connection that broke before anybody listened does not say so again.
   if (reply.raw.destroyed) gone.abort()

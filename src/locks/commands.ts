@@ -46,6 +46,8 @@ export interface ReleaseCommand {
   readonly lockId: number | null
   /** Why a grant is taken away, for the history. */
   readonly reason: string | null
+  /** The id of the request that it was granted for: it stays when a repetition of that was answered with it meanwhile. */
+  readonly unlessClaimed?: string | undefined
 }
 
 export type ReleaseOutcome =

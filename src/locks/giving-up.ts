@@ -47,10 +47,13 @@ export class GivingUp {
     this.#onOwed()
   }
 
-  /** Never rejects. */
-  async release(grants: readonly Grant[]): Promise<void> {
+  /**
+   * Releases what was granted to a caller that is gone, unless the request was repeated and the repetition answered with it.
+   * Never rejects.
+   */
+  async release(grants: readonly Grant[], requestId: string | undefined): Promise<void> {
     await this.#release(
-      grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null }))
+      grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null, unlessClaimed: requestId }))
     )
   }
 

@@ -66,7 +66,7 @@ export class LockService {
     }
     let outcome: RequestOutcome = await this.#submit(command)
     // Granted at the first try, just as the caller went away: nobody would ever release it. Who waits is looked after there.
-    if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants)
+    if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants, requestId)
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
     if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
     if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
@@ -152,9 +152,9 @@ export class LockService {
     return this.#store.history(query)
   }
 
-  /** Releases grants whose answer never reached the caller. */
-  async giveBack(grants: readonly Grant[]): Promise<void> {
-    await this.#waitingRoom.giveBack(grants)
+  /** Releases grants whose answer never reached the caller, unless a repetition of its request was answered with them. */
+  async giveBack(grants: readonly Grant[], requestId?: string): Promise<void> {
+    await this.#waitingRoom.giveBack(grants, requestId)
   }
 
   /** How many requests of this instance wait in line. */

@@ -84,7 +84,7 @@ export class WaitingRoom {
         if (outcome.kind === 'granted') {
           // Granted to an earlier request with the same id: nobody has used this place.
           if (outcome.replayed) await this.#givingUp.leave(ticket)
-          else if (signal?.aborted === true) await this.giveBack(outcome.grants)
+          else if (signal?.aborted === true) await this.giveBack(outcome.grants, mark?.id)
           return outcome
         }
         const left = deadline - performance.now()
@@ -108,9 +108,12 @@ export class WaitingRoom {
     }
   }
 
-  /** Releases grants whose caller is gone; what the database does not take now it is told again with the next tick. */
-  giveBack(grants: readonly Grant[]): Promise<void> {
-    return this.#givingUp.release(grants)
+  /**
+   * Releases grants whose caller is gone, unless a repetition of its request was answered with them; what the database does
+   * not take now it is told again with the next tick.
+   */
+  giveBack(grants: readonly Grant[], requestId: string | undefined): Promise<void> {
+    return this.#givingUp.release(grants, requestId)
   }
 
   /** Wakes everybody, each to leave with `DRAINING`; resolves when all are gone. */

@@ -52,6 +52,8 @@ export interface LockRequestsTable {
   /** JSON: `[[name, number], …]`. */
   grants: string
   remembered_until: number
+  /** A repetition was answered with the grants. */
+  claimed: Generated<SqlBool>
 }
 
 /** One row for each resource that a waiting request wants. */

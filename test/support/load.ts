@@ -26,9 +26,9 @@ export class Load {
     return [...this.#known.values()].map(({ last }) => last)
   }
 
-  /** Works until the service is gone or `enough` says so. */
-  async run(service: Service, workers: number, enough: () => boolean): Promise<void> {
-    await Promise.all(Array.from({ length: workers }, (_, index) => this.#work(service, `w${index}`, enough)))
+  /** Works until the service is gone or `enough` says so. @param prefix of its names, where several services are worked with. */
+  async run(service: Service, workers: number, enough: () => boolean, prefix = ''): Promise<void> {
+    await Promise.all(Array.from({ length: workers }, (_, index) => this.#work(service, `${prefix}w${index}`, enough)))
   }
 
   /** Compares what is known with what the service says. */

@@ -66,6 +66,33 @@ export class PostgresServer implements AsyncDisposable {
     }
   }
 
+  /**
+   * A standby of that name which follows this server, made of a copy of its files; this server is restarted for that.
+   * It confirms no commits until this server is told to wait for it.
+   */
+  async standby(name: string): Promise<PostgresServer> {
+    await this.stop('SIGINT')
+    const folder = await mkdtemp(join(asRoot() ? '/tmp' : tmpdir(), 'rlm-standby-'))
+    try {
+      // With its owners and modes.
+      const copied = spawnSync('cp', ['-a', `${this.#folder}/.`, folder])
+      if (copied.status !== 0) throw new Error(`no copy could be made: ${String(copied.stderr)}`)
+      await this.boot()
+      const port = await freePort()
+      const { password } = new URL(this.url)
+      const lines = [`port = '${port}'`, `primary_conninfo = 'host=127.0.0.1 port=${this.port} user=postgres password=${password} application_name=${name}'`, '']
+      await writeFile(join(folder, 'data/postgresql.conf'), lines.join('\n'), { flag: 'a' })
+      await writeFile(join(folder, 'data/standby.signal'), '')
+      if (asRoot()) await chown(join(folder, 'data/standby.signal'), NOBODY, NOBODY)
+      const server = new PostgresServer(folder, port, password)
+      await server.boot()
+      return server
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true })
+      throw error
+    }
+  }
+
   /** Starts the server process, after `start` or after it was killed. */
   async boot(): Promise<void> {
     const child = spawn(join(this.#folder, 'native/bin/postgres'), ['-D', join(this.#folder, 'data')], { ...asServerUser(this.#folder), stdio: ['ignore', 'ignore', 'pipe'] })

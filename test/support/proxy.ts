@@ -9,13 +9,18 @@ type Direction = 'requests' | 'answers'
  */
 export class Proxy implements AsyncDisposable {
   readonly #server: Server
+  #targetPort: number
   readonly #pairs = new Set<readonly [Socket, Socket]>()
   #held: Direction | undefined
   #onHeld: (() => void) | undefined
+  #latencyMs = 0
+  /** What is on its way to each socket, and when it arrives there. */
+  readonly #late = new Map<Socket, { readonly at: number; readonly bytes: Buffer }[]>()
 
   private constructor(targetPort: number) {
+    this.#targetPort = targetPort
     this.#server = createServer((client) => {
-      const server = connect(targetPort, '127.0.0.1')
+      const server = connect(this.#targetPort, '127.0.0.1')
       const pair = [client, server] as const
       this.#pairs.add(pair)
       for (const socket of pair) {
@@ -40,12 +45,22 @@ export class Proxy implements AsyncDisposable {
     return Object.assign(new URL(url), { port: String((this.#server.address() as AddressInfo).port) }).href
   }
 
+  /** New connections go there from now on. */
+  retarget(port: number): void {
+    this.#targetPort = port
+  }
+
   /** From now on that direction gets no further. Resolves when something was held back. */
   hold(direction: Direction): Promise<void> {
     this.#held = direction
     return new Promise((resolve) => {
       this.#onHeld = resolve
     })
+  }
+
+  /** From now on everything takes so much longer to arrive, in each direction; 0 ends that. */
+  slow(latencyMs: number): void {
+    this.#latencyMs = latencyMs
   }
 
   /** Ends all connections as a broken network does, and lets new ones pass. */
@@ -62,11 +77,36 @@ export class Proxy implements AsyncDisposable {
 
   #pass(direction: Direction, bytes: Buffer, to: Socket): void {
     if (this.#held === direction) this.#onHeld?.()
-    else to.write(bytes)
+    else this.#send(bytes, to)
+  }
+
+  /** Nothing overtakes what was sent before, whatever the latency was then. */
+  #send(bytes: Buffer, to: Socket): void {
+    const late = this.#late.get(to)
+    if (late !== undefined) late.push({ at: Date.now() + this.#latencyMs, bytes })
+    else if (this.#latencyMs === 0) to.write(bytes)
+    else {
+      this.#late.set(to, [{ at: Date.now() + this.#latencyMs, bytes }])
+      this.#deliver(to)
+    }
+  }
+
+  #deliver(to: Socket): void {
+    const [next] = this.#late.get(to) ?? []
+    if (next === undefined || to.destroyed) return void this.#late.delete(to)
+    setTimeout(() => {
+      this.#late.get(to)?.shift()
+      if (!to.destroyed) to.write(next.bytes)
+      this.#deliver(to)
+    }, next.at - Date.now())
   }
 
   #end(pair: readonly [Socket, Socket]): void {
     if (!this.#pairs.delete(pair)) return
-    for (const socket of pair) socket.resetAndDestroy()
+    for (const socket of pair) {
+      // libuv resets nothing that is being shut down, and Node would spin at its end over the handle that is left.
+      if (socket.connecting || socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 }

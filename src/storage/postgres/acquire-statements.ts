@@ -50,6 +50,24 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
       (arg) => sql`select * from lock_requests where request_id = any(${arg('requestIds')}::text[])`
     ),
 
+    /**
+     * Notes that repetitions are being answered, before it is looked whether the grants are still held: from then on nobody
+     * gives them back on behalf of a caller that is gone. The rows are taken in one order everywhere.
+     */
+    claim: compiled<{ requestIds: string[]; fingerprints: string[] }>(
+      db,
+      (arg) => sql`
+        with chosen as materialized (
+          select r.request_id
+          from unnest(${arg('requestIds')}::text[], ${arg('fingerprints')}::text[]) as asked(request_id, fingerprint)
+            join lock_requests r on r.request_id = asked.request_id and r.fingerprint = asked.fingerprint
+          where not r.claimed
+          order by r.request_id
+          for update of r
+        )
+        update lock_requests r set claimed = true from chosen where r.request_id = chosen.request_id`
+    ),
+
     /** Forgets requests that need not be remembered any longer and whose grants have all ended, as the sweeper would. */
     forget: compiled<{ requestIds: string[] }>(
       db,

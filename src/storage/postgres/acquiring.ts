@@ -106,6 +106,9 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
     if (granted.size < names.length) {
       await session.run(statements.rollback, {})
+      // What is in the way may be its own: an earlier one of its repetitions was granted since it was last asked for.
+      const known = (await recall(session, [command])).get(command)
+      if (known !== undefined) return done(known)
       const glances = await look(session, names)
       const lines = await line.lines(session, names)
       const conflicts = names.flatMap((name): Conflict[] => {
@@ -146,7 +149,11 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   async function recall(session: Session, commands: readonly AcquireCommand[]): Promise<Map<AcquireCommand, AcquireOutcome>> {
     const marked = commands.flatMap((command) => (command.mark === null ? [] : [{ command, mark: command.mark }]))
     if (marked.length === 0) return new Map()
-    const rows = await session.run(statements.recall, { requestIds: marked.map(({ mark }) => mark.id) })
+    const requestIds = marked.map(({ mark }) => mark.id)
+    const [, rows] = await session.together([
+      session.run(statements.claim, { requestIds, fingerprints: marked.map(({ mark }) => mark.fingerprint) }),
+      session.run(statements.recall, { requestIds })
+    ])
     const remembered = new Map(
       rows.map(({ request_id, fingerprint, grants, remembered_until: until }): [string, Remembered] => [
         request_id,

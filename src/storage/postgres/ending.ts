@@ -16,6 +16,8 @@ interface EndArgs {
   readonly processes: (string | null)[]
   readonly lockIds: (number | null)[]
   readonly reasons: (string | null)[]
+  /** The requests that it was granted for, where it is to be ended only as long as no repetition was answered with it. */
+  readonly requestIds: (string | null)[]
 }
 
 type EndedRow = GrantRow & { ended_at: EpochMs; ordinal: number; awaited: boolean }
@@ -34,18 +36,29 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
   /**
    * Answers with the grants that were ended, each with the place of the command that ended it: of several alike, the first.
    * The rows are locked in name order before; an update alone would not keep to it.
+   *
+   * A request's row is locked before those of its grants, so that a repetition that is being answered either finds the grants
+   * ended or has claimed them.
    */
   const end = compiled<EndArgs, EndedRow>(
     db,
     (arg) => sql`
       with asked as materialized (
-        select * from unnest(${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[])
-          with ordinality as asked(resource_name, process_id, lock_id, reason, ordinal)
+        select * from unnest(
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[], ${arg('requestIds')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, reason, request_id, ordinal)
+      ),
+      unclaimed as materialized (
+        select r.request_id from lock_requests r
+        where r.request_id = any(${arg('requestIds')}::text[]) and not r.claimed
+        order by r.request_id
+        for update
       ),
       locked as materialized (
         select l.resource_name, asked.process_id, asked.reason, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = coalesce(asked.process_id, l.process_id) and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+          and (asked.request_id is null or asked.request_id in (select unclaimed.request_id from unclaimed))
         order by l.resource_name, asked.ordinal
         for update of l
       ),
@@ -69,7 +82,8 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
       names: commands.map(({ resourceName }) => resourceName),
       processes: commands.map(({ processId }) => processId),
       lockIds: commands.map(({ lockId }) => lockId),
-      reasons: commands.map(({ reason }) => reason)
+      reasons: commands.map(({ reason }) => reason),
+      requestIds: commands.map(({ unlessClaimed }) => unlessClaimed ?? null)
     })
     // After the commit: whoever is called would otherwise still find the resource held.
     await line.callFirsts(

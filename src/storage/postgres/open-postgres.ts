@@ -60,17 +60,28 @@ export async function openPostgres(url: string, lanes: number, onError: (error: 
   }
 }
 
+/** Some standby follows this server just now. Whoever only subscribes to tables, or fetches a backup, takes nothing over. */
+const FOLLOWED = `exists (
+  select from pg_stat_replication r
+  where coalesce(r.state, '') <> 'backup'
+    and not exists (select from pg_replication_slots s where s.active_pid = r.pid and s.slot_type = 'logical')
+)`
+
 async function examine(pool: pg.Pool): Promise<string[]> {
-  const { rows } = await pool.query<Record<'fsync' | 'commit' | 'encoding' | 'readonly', string>>(
+  const { rows } = await pool.query<Record<'fsync' | 'commit' | 'encoding' | 'readonly' | 'awaited', string> & { followed: boolean }>(
     `select current_setting('fsync') as fsync, current_setting('synchronous_commit') as commit,
-       current_setting('server_encoding') as encoding, current_setting('transaction_read_only') as readonly`
+       current_setting('server_encoding') as encoding, current_setting('transaction_read_only') as readonly,
+       current_setting('synchronous_standby_names') as awaited, ${FOLLOWED} as followed`
   )
-  const { fsync, commit, encoding, readonly } = rows[0] ?? {}
+  const { fsync, commit, encoding, readonly, awaited, followed } = rows[0] ?? {}
   if (encoding !== 'UTF8') throw new StartupError(`The PostgreSQL database has the encoding ${encoding}; create it with the encoding UTF8.`)
   if (readonly === 'on') throw new StartupError('The PostgreSQL server takes no writes (a standby?); connect to the primary.')
   const warnings: string[] = []
   if (fsync === 'off') warnings.push('PostgreSQL runs with fsync = off: locks that were acknowledged can be lost in a crash.')
   if (commit === 'off') warnings.push('PostgreSQL runs with synchronous_commit = off: locks that were acknowledged can be lost in a crash.')
+  if (followed === true && (awaited === '' || commit === 'local')) {
+    warnings.push('PostgreSQL has a standby that it does not wait for: locks that were acknowledged can be lost when that takes over; set synchronous_standby_names.')
+  }
   return warnings
 }
 

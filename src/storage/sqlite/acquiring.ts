@@ -66,6 +66,10 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     database,
     statement((arg) => db.selectFrom('lock_requests').selectAll().where('request_id', '=', arg('id')))
   )
+  const claim = prepare<{ id: string }>(
+    database,
+    statement((arg) => db.updateTable('lock_requests').set({ claimed: sql.lit(1) }).where('request_id', '=', arg('id')))
+  )
   const remember = prepare<{ id: string; fingerprint: string; grants: string; until: number }>(
     database,
     statement((arg) =>
@@ -85,7 +89,9 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     const glances = new Map(grants.map(([name]): [string, Glance] => [name, look(name, now)]))
     const before = recognise({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, glances)
     if (before === 'reused') return { kind: 'request-id-reused' }
-    return before === undefined ? undefined : { kind: 'granted', grants: before, replayed: true }
+    if (before === undefined) return undefined
+    claim.run({ id })
+    return { kind: 'granted', grants: before, replayed: true }
   }
 
   function grantOne(name: ResourceName, { processId, ttlMs, metadata }: AcquireCommand, now: EpochMs): Grant | undefined {

@@ -33,7 +33,13 @@ export function ending({ database, db, look, tell }: SqliteContext, line: Line) 
     )
   )
 
-  return function release({ resourceName, processId, lockId, reason }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
+  const claimed = prepare<{ id: string }, { request_id: string }>(
+    database,
+    statement((arg) => db.selectFrom('lock_requests').select('request_id').where('request_id', '=', arg('id')).where('claimed', '=', sql.lit(1)))
+  )
+
+  return function release({ resourceName, processId, lockId, reason, unlessClaimed: id }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
+    if (id !== undefined && claimed.get({ id }) !== undefined) return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
     const how = processId === null ? 'forced' : 'released'
     const row = end.get({ name: resourceName, process: processId, lockId, how, now, sweepAt: now + KEEP_ENDED_MS })
     if (row === undefined) return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }

@@ -1,0 +1,105 @@
+/** One text of a compiled file and what stands there instead. */
+export interface Patch {
+  /** Below `dist/src`. */
+  readonly file: string
+  /** Occurs exactly once in it. */
+  readonly find: string
+  readonly replace: string
+}
+
+export interface SeededBug {
+  readonly title: string
+  readonly patches: readonly Patch[]
+  /** What must find it: a compiled test by its path below `dist/test`, or torture on a database. */
+  readonly caughtBy: { readonly test: string } | { readonly torture: 'sqlite' | 'postgres' }
+  /** What the catcher says then. */
+  readonly says: RegExp
+}
+
+const ACQUIRE = 'storage/postgres/acquire-statements.js'
+const NO_ORDER = /no order explains the answers/
+
+/** Ways in which lock services have been wrong, each put into this one by a change of a line or three. */
+export const SEEDED_BUGS: readonly SeededBug[] = [
+  {
+    title: '`now()` instead of `clock_timestamp()`',
+    patches: [{ file: 'storage/postgres/sql.js', find: 'extract(epoch from clock_timestamp())', replace: 'extract(epoch from now())' }],
+    caughtBy: { test: 'storage/postgres-races.test.js' },
+    says: /not ok .*whoever waited for another session is granted from then on/
+  },
+  {
+    title: 'the number of a grant is drawn before its row is locked',
+    patches: [
+      { file: ACQUIRE, find: 'select resource_name, 0, process_id, 0, false', replace: "select resource_name, nextval('lock_numbers'), process_id, 0, false" },
+      { file: ACQUIRE, find: "greatest(nextval('lock_numbers'), l.id + 1)", replace: 'excluded.id' }
+    ],
+    caughtBy: { test: 'storage/postgres-races.test.js' },
+    says: /not ok .*whoever waited for another session is granted from then on/
+  },
+  {
+    title: 'a row is deleted with the counter in it',
+    patches: [
+      { file: 'storage/sqlite/acquiring.js', find: 'number: numbers.last + 1', replace: 'number: 1' },
+      { file: 'storage/rows.js', find: 'KEEP_ENDED_MS = 10 * 60_000', replace: 'KEEP_ENDED_MS = 0' }
+    ],
+    caughtBy: { torture: 'sqlite' },
+    says: /numbers do not grow/
+  },
+  {
+    title: 'several locks are taken in the order in which they were asked for',
+    patches: [
+      { file: ACQUIRE, find: 'order by ${bytewise(sql `resource_name`)}', replace: '' },
+      { file: ACQUIRE, find: 'order by ${bytewise(sql `asked.name`)}', replace: '' }
+    ],
+    caughtBy: { test: 'storage/races.test.js' },
+    says: /not ok .*requests and releases take rows in one order/
+  },
+  {
+    title: 'anybody can release a lock',
+    patches: [{ file: 'storage/postgres/ending.js', find: 'l.process_id = coalesce(asked.process_id, l.process_id)', replace: 'true' }],
+    caughtBy: { torture: 'postgres' },
+    says: NO_ORDER
+  },
+  {
+    title: 'a renewal brings an expired lock back',
+    patches: [{ file: 'storage/postgres/renewing.js', find: 'where l.resource_name = chosen.resource_name and ${VALID}', replace: 'where l.resource_name = chosen.resource_name' }],
+    caughtBy: { torture: 'postgres' },
+    says: NO_ORDER
+  },
+  {
+    title: 'waiters rely on being notified',
+    patches: [{ file: 'locks/waiting-room.js', find: 'this.#call(line[0])', replace: 'void line' }],
+    caughtBy: { test: 'locks/waiting.test.js' },
+    says: /not ok .*when calls are lost, a waiter is served within about a second/
+  },
+  {
+    title: '`synchronous_commit = off`',
+    patches: [{ file: 'storage/postgres/open-postgres.js', find: "'set lock_timeout = 5000'", replace: "'set lock_timeout = 5000', 'set synchronous_commit = off'" }],
+    caughtBy: { torture: 'postgres' },
+    says: /lost: #/
+  },
+  {
+    title: 'a repeated request is granted again',
+    patches: [{ file: 'storage/sqlite/acquiring.js', find: 'mark === null ? undefined : answerBefore(mark, now)', replace: 'undefined' }],
+    caughtBy: { torture: 'sqlite' },
+    says: NO_ORDER
+  },
+  {
+    title: 'a waiter outlives its connection',
+    patches: [{ file: 'http/request-locks.js', find: 'if (sent)\n            return;\n        gone.abort();', replace: 'if (sent)\n            return;' }],
+    caughtBy: { test: 'http/waiting.test.js' },
+    says: /not ok/
+  },
+  {
+    title: 'input is coerced',
+    patches: [{ file: 'app.js', find: 'coerceTypes: false', replace: 'coerceTypes: true' }],
+    caughtBy: { test: 'http/bad-input.test.js' },
+    says: /not ok/
+  },
+  {
+    title: 'a lock is given back that a repetition was answered with',
+    patches: [{ file: 'storage/postgres/acquire-statements.js', find: 'update lock_requests r set claimed = true', replace: 'update lock_requests r set claimed = false' }],
+    caughtBy: { test: 'locks/claimed.test.js' },
+    says: /not ok .*giv/
+  }
+]

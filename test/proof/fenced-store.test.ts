@@ -1,0 +1,79 @@
+import { readFile } from 'node:fs/promises'
+import t from 'tap'
+import Database from 'better-sqlite3'
+import { besideService, DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
+import { inProject, startProgram, type Program } from '../support/program.js'
+import { Service } from '../support/service.js'
+import { Session } from '../support/session.js'
+
+/*
+ * A holder is stopped between reading and writing, its lease runs out, and another holder reads and writes. Then the first
+ * one goes on. Without fencing its late write undoes the other's; with the recipe of the README it changes nothing.
+ */
+const ROUNDS = 2
+
+for (const kind of DATABASES) {
+  void t.test(`a store without fencing is corrupted by a paused holder: ${kind}`, async (t) => {
+    const { body, written } = await run(kind, { write: 'update documents set body = :body where id = :id' })
+    t.equal(written, 2 * ROUNDS, 'everybody believes to have written')
+    t.equal(body, ROUNDS, 'each round lost one of its two increments')
+  })
+
+  void t.test(`a store with fencing as the README says is not: ${kind}`, async (t) => {
+    const recipe = await readRecipe()
+    const { body, written } = await run(kind, recipe)
+    t.equal(written, ROUNDS, 'whoever was paused was refused')
+    t.equal(body, written)
+  })
+}
+
+interface Recipe {
+  readonly alter?: string
+  readonly claim?: string
+  readonly write: string
+}
+
+/** The statements under "The fencing token", as they stand there. */
+async function readRecipe(): Promise<Required<Recipe>> {
+  const readme = await readFile(inProject('README.md'), 'utf8')
+  const block = /### The fencing token\n[\s\S]*?```sql\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
+  const [alter, claim, write] = block.replaceAll(/--.*$/gm, '').split(';').map((statement) => statement.trim())
+  if (alter === undefined || claim === undefined || write === undefined) throw new Error('the README has no recipe of three statements')
+  return { alter, claim, write }
+}
+
+async function run(kind: (typeof DATABASES)[number], { alter, claim, write }: Recipe): Promise<{ body: number; written: number }> {
+  await using store = await freshDatabase(kind)
+  await using service = await Service.start()
+  const table = "create table documents (id text primary key, body text not null); insert into documents values ('ledger', '0')"
+  for (const statement of [table, ...(alter === undefined ? [] : [alter])]) await besideService(store, statement)
+  const settings = { SERVICE: service.url, STORE: kind === 'sqlite' ? fileOf(store.url) : store.url, WRITE: write, ...(claim === undefined ? {} : { CLAIM: claim }) }
+  const start = (name: string, more = {}): Program => startProgram('test/proof/holder.js', { settings: { ...settings, PROCESS: name, ...more } })
+  const said: string[] = []
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    const paused = start(`paused ${round}`, { STOPS: 'yes' })
+    await paused.find((stdout) => stdout.includes('read') || undefined)
+    said.push((await start(`other ${round}`).end()).stdout)
+    // Sent again, should it not have been stopped yet.
+    const ended = paused.end()
+    const waking = setInterval(() => paused.signal('SIGCONT'), 50)
+    said.push((await ended).stdout)
+    clearInterval(waking)
+  }
+  const written = said.filter((text) => text.includes('written')).length
+  return { body: await bodyIn(store), written }
+}
+
+async function bodyIn({ url }: TestDatabase): Promise<number> {
+  if (url.startsWith('postgres')) {
+    await using session = await Session.open(url)
+    const [row] = await session.run<{ body: string }>('select body from documents')
+    return Number(row?.body)
+  }
+  const database = new Database(fileOf(url))
+  const body = database.prepare('select body from documents').pluck().get()
+  database.close()
+  return Number(body)
+}
+
+const fileOf = (url: string): string => url.slice('sqlite:'.length)
