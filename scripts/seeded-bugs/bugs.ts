@@ -79,6 +79,12 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     says: /lost: #/
   },
   {
+    title: '`synchronous = off`',
+    patches: [{ file: 'storage/sqlite/open-sqlite.js', find: "'synchronous = full'", replace: "'synchronous = off'" }],
+    caughtBy: { test: 'storage/durable-settings.test.js' },
+    says: /not ok .*FULL/
+  },
+  {
     title: 'a repeated request is granted again',
     patches: [{ file: 'storage/sqlite/acquiring.js', find: 'mark === null ? undefined : answerBefore(mark, now)', replace: 'undefined' }],
     caughtBy: { torture: 'sqlite' },

@@ -9,11 +9,10 @@ import type { Patch } from './bugs.js'
  *
  * @throws Error unless the text to be replaced occurs exactly once: a patch that missed would show nothing.
  */
-export async function patched({ file, find, replace }: Patch, text?: string): Promise<string> {
-  const before = text ?? (await readFile(inProject(`dist/src/${file}`), 'utf8'))
-  const occurrences = before.split(find).length - 1
+export function patchedText(text: string, { file, find, replace }: Patch): string {
+  const occurrences = text.split(find).length - 1
   if (occurrences !== 1) throw new Error(`'${find}' occurs ${occurrences} times in ${file}`)
-  return before.replace(find, () => replace)
+  return text.replace(find, () => replace)
 }
 
 /** A copy of the compiled project with patches in it, which is removed in the end. */
@@ -24,7 +23,7 @@ export async function patchedCopy(patches: readonly Patch[]): Promise<AsyncDispo
   await symlink(inProject('node_modules'), join(path, 'node_modules'))
   for (const patch of patches) {
     const file = join(path, 'dist/src', patch.file)
-    await writeFile(file, await patched(patch, await readFile(file, 'utf8')))
+    await writeFile(file, patchedText(await readFile(file, 'utf8'), patch))
   }
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }

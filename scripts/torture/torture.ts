@@ -34,7 +34,7 @@ export interface TortureListener {
  * The seed decides what each client does and which faults follow each other; how their timing falls out differs.
  */
 export async function torture(options: TortureOptions, { onProgress = () => undefined }: TortureListener = {}): Promise<Figures> {
-  const { seed, clients: count, thinkMs, minutes, epochSeconds, untilViolation = false } = options
+  const { seed, clients: count, thinkMs, minutes, epochSeconds } = options
   const figures = new Figures()
   await using cluster = await Cluster.start(options, new Random(seed + 1))
   const recorder = new Recorder()
@@ -42,23 +42,28 @@ export async function torture(options: TortureOptions, { onProgress = () => unde
   const clients = Array.from({ length: count }, (_, index) => new Client({ name: `c${index}`, random: new Random(seed + 1000 + index), cluster, recorder, thinkMs, onUnexpected }))
   const lanes = Array.from({ length: LANES }, (_, index) => new Faults(cluster, new Random(seed + 100 + index), figures.faults))
   const end = Date.now() + minutes * 60_000
-  for (let epoch = 1; Date.now() < end; epoch += 1) {
+  const goesOn = (): boolean => Date.now() < end && (figures.clean || options.untilViolation !== true)
+  for (let epoch = 1; goesOn(); epoch += 1) {
     const resources = Array.from({ length: RESOURCES }, (_, index) => `epoch ${epoch}/${index}`)
-    const until = Math.min(end, Date.now() + epochSeconds * 1000)
-    const sightings: Sighting[] = []
-    const over = new AbortController()
-    const sighting = sightAll(cluster, sightings, over.signal)
-    await Promise.all([...clients.map((client) => client.run(resources, until)), ...lanes.map((faults) => faults.run(until))])
-    over.abort()
-    await sighting
-    for (const resource of resources) await clients[0]?.look(resource)
+    const sightings = await live(cluster, clients, lanes, resources, Math.min(end, Date.now() + epochSeconds * 1000))
     const operations = recorder.take()
     figures.add(operations, check({ operations, sightings, events: await eventsOf(cluster, resources) }, TOLERANCE))
     onProgress(figures)
-    if (untilViolation && !figures.clean) break
   }
   hangUp()
   return figures
+}
+
+/** One epoch, with a last look at each resource when all is well again; resolves to who was seen in line meanwhile. */
+async function live(cluster: Cluster, clients: readonly Client[], lanes: readonly Faults[], resources: readonly string[], until: number): Promise<Sighting[]> {
+  const sightings: Sighting[] = []
+  const over = new AbortController()
+  const sighting = sightAll(cluster, sightings, over.signal)
+  await Promise.all([...clients.map((client) => client.run(resources, until)), ...lanes.map((faults) => faults.run(until))])
+  over.abort()
+  await sighting
+  for (const resource of resources) await clients[0]?.look(resource)
+  return sightings
 }
 
 async function sightAll(cluster: Cluster, into: Sighting[], over: AbortSignal): Promise<void> {

@@ -41,4 +41,15 @@ for (const kind of DATABASES) {
       t.ok(held.every((one) => one === (repetition.kind === 'granted')), `${repetition.kind}: ${held.join()}`)
     }
   })
+
+  void t.test(`a request for several and its repetition at once are answered with the same grants: ${kind}`, async (t) => {
+    await using database = await freshDatabase(kind)
+    await using one = await Instance.start(database)
+    await using second = kind === 'postgres' ? await Instance.start(database) : null
+    for (let round = 0; round < 40; round += 1) {
+      const names = [`${round}`, `${round}/b`]
+      const answers = await Promise.all([one, second ?? one].map((instance) => instance.now(names, 'p', `id ${round}`)))
+      t.same(answers.map(({ kind }) => kind), ['granted', 'granted'])
+    }
+  })
 }

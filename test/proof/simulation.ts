@@ -40,6 +40,7 @@ interface Pending {
 const RESOURCES = ['a', 'b', 'c']
 const CLIENTS = 5
 const LOST_ANSWERS = 0.12
+const LOST_CALLS = 0.03
 
 /**
  * A service in memory, its clients, and chance between them: calls take effect at some instant before they are answered,
@@ -55,6 +56,8 @@ export class Simulation {
   readonly #sightings: Sighting[] = []
   readonly #pending: (Pending | undefined)[] = Array.from({ length: CLIENTS }, () => undefined)
   readonly #retries: (Pending['asks'] | undefined)[] = []
+  /** Calls whose clients are gone, and which take effect some time later. */
+  readonly #orphans: Pending[] = []
   #number = 0
   #stamp = 0
   #now = 1_000_000
@@ -74,16 +77,33 @@ export class Simulation {
   #advance(): void {
     this.#now += this.#random.whole(1, 20)
     this.#sight()
+    if (this.#random.chance(0.1)) this.#adopt()
     const client = this.#random.whole(0, CLIENTS - 1)
     const pending = this.#pending[client]
     if (pending === undefined) {
       const asks = this.#retries[client] ?? this.#draw()
       this.#retries[client] = undefined
       this.#pending[client] = { asks, called: this.#tick(), calledAt: this.#now, ticket: this.#stamp, answers: undefined }
+    } else if (pending.answers === undefined && this.#random.chance(LOST_CALLS)) {
+      this.#orphans.push(pending)
+      this.#record(client, pending, undefined)
     } else if (pending.answers === undefined) {
       pending.answers = this.#carryOut(pending)
       if (pending.answers === undefined && this.#random.chance(0.1)) this.#record(client, pending, undefined)
     } else this.#record(client, pending, this.#random.chance(LOST_ANSWERS) ? undefined : pending.answers)
+  }
+
+  /** An orphan takes effect; a waiter's grant is then given back, unless a repetition of it was answered. */
+  #adopt(): void {
+    const orphan = this.#orphans.shift()
+    if (orphan === undefined) return
+    const [[resource, ask] = []] = orphan.asks
+    const waits = ask?.kind === 'request' && ask.waits
+    const answers = this.#carryOut(orphan)
+    const lock = this.#locks.get(resource ?? '')
+    if (!waits || lock === undefined || answers?.[0]?.kind !== 'granted' || answers[0].replayed) return
+    lock.ended = true
+    this.#tell('released', resource ?? '', lock, this.#now)
   }
 
   #draw(): Pending['asks'] {

@@ -1,0 +1,155 @@
+import t from 'tap'
+import { check } from './check.js'
+import { judge } from './linearizability.js'
+import type { Answer, Ask, Operation } from './operation.js'
+import { overtaken, type Sighting } from './queue-order.js'
+import { compare, type Recorded } from './recorded.js'
+
+/*
+ * Small histories whose verdict can be read off. Each operation stands as [from, to] on one axis, which is the order of the
+ * stamps and the client's clock at once.
+ */
+const EXACT = { clocksMs: 0 }
+const NEVER = Number.POSITIVE_INFINITY
+
+let ids = 0
+function operation([called, answered]: readonly [number, number], ask: Ask, answer: Answer): Operation {
+  return { id: (ids += 1), resource: 'a', ask, answer, called, answered, calledAt: called, answeredAt: answered }
+}
+
+function request(process: string, more: Partial<Extract<Ask, { kind: 'request' }>> = {}): Ask {
+  return { kind: 'request', process, ttlMs: null, waits: false, requestId: null, ...more }
+}
+
+function granted(process: string, lockId: number, lockedAt: number, expiresAt: number | null = null, replayed = false): Answer {
+  return { kind: 'granted', grant: { process, lockId, lockedAt, expiresAt }, replayed }
+}
+
+const look: Ask = { kind: 'look' }
+const release = (process: string | null, lockId: number | null = null): Ask => ({ kind: 'release', process, lockId })
+const heldBy = (process: string, lockId: number, expiresAt: number | null = null): Answer => ({ kind: 'held', by: { process, lockId, expiresAt } })
+const first = operation([1, 2], request('p'), granted('p', 1, 1))
+
+const VERDICTS: readonly (readonly [title: string, 'linearizable' | 'impossible', readonly Operation[]])[] = [
+  ['a second holder while the first one holds', 'impossible', [first, operation([3, 4], request('q'), granted('q', 2, 3))]],
+  ['a second holder after a release', 'linearizable', [
+    first,
+    operation([3, 5], release('p'), { kind: 'released', at: 4, process: 'p', lockId: null }),
+    operation([3, 6], request('q'), granted('q', 2, 5))
+  ]],
+  ['a smaller number', 'impossible', [
+    operation([1, 2], request('p', { ttlMs: 1 }), granted('p', 5, 1, 2)),
+    operation([3, 4], request('q'), granted('q', 4, 3))
+  ]],
+  ['a grant one millisecond before the lease ends', 'impossible', [
+    operation([1, 2], request('p', { ttlMs: 9 }), granted('p', 1, 1, 10)),
+    operation([3, 20], request('q'), granted('q', 2, 9))
+  ]],
+  ['a grant in the millisecond in which the lease ends', 'linearizable', [
+    operation([1, 2], request('p', { ttlMs: 9 }), granted('p', 1, 1, 10)),
+    operation([3, 20], request('q'), granted('q', 2, 10))
+  ]],
+  ['free while it is held', 'impossible', [first, operation([3, 4], look, { kind: 'free' })]],
+  ['free beside a call that is not answered yet', 'linearizable', [operation([1, 4], request('p'), granted('p', 1, 1)), operation([2, 3], look, { kind: 'free' })]],
+  ['a release that nobody was told of, and a later grant', 'linearizable', [
+    first,
+    operation([3, NEVER], release('p'), { kind: 'unknown' }),
+    operation([4, 5], look, heldBy('p', 1)),
+    operation([6, 7], look, { kind: 'free' })
+  ]],
+  ['a request that nobody was told of, found with the holder', 'linearizable', [
+    operation([1, NEVER], request('p', { ttlMs: 10 }), { kind: 'unknown' }),
+    operation([2, 3], look, { kind: 'free' }),
+    operation([4, 5], look, heldBy('p', 7, 13)),
+    operation([6, 20], request('q'), granted('q', 8, 13))
+  ]],
+  ['the same, and another grant before its lease can have ended', 'impossible', [
+    operation([1, NEVER], request('p', { ttlMs: 10 }), { kind: 'unknown' }),
+    operation([4, 5], look, heldBy('p', 7, 13)),
+    operation([6, 20], request('q'), granted('q', 8, 12))
+  ]],
+  ['two grants for one id', 'impossible', [
+    operation([1, 2], request('p', { requestId: 'r', ttlMs: 5 }), granted('p', 1, 1, 6)),
+    operation([8, 9], request('p', { requestId: 'r', ttlMs: 5 }), granted('p', 2, 8, 13))
+  ]],
+  ['a repetition that is answered with the same grant', 'linearizable', [
+    operation([1, NEVER], request('p', { requestId: 'r' }), { kind: 'unknown' }),
+    operation([3, 4], request('p', { requestId: 'r' }), granted('p', 1, 1, null, true))
+  ]],
+  ['a repetition that is told that its own grant is in the way', 'impossible', [
+    operation([1, 2], request('p', { requestId: 'r' }), granted('p', 1, 1)),
+    operation([3, 4], request('p', { requestId: 'r' }), heldBy('p', 1))
+  ]],
+  ['an id that is said to be used and never was', 'impossible', [operation([1, 2], request('p', { requestId: 'r' }), { kind: 'reused' })]],
+  ['a renewal after the end', 'impossible', [
+    operation([1, 2], request('p', { ttlMs: 5 }), granted('p', 1, 1, 6)),
+    operation([8, 9], { kind: 'renew', process: 'p', lockId: null, ttlMs: 5 }, { kind: 'renewed', grant: { process: 'p', lockId: 1, lockedAt: 1, expiresAt: 13 }, at: 8 })
+  ]],
+  ['the wrong reason: released, though it ran out', 'impossible', [
+    operation([1, 2], request('p', { ttlMs: 5 }), granted('p', 1, 1, 6)),
+    operation([8, 9], release('p'), { kind: 'not-held', reason: 'released' })
+  ]],
+  ['the right reason: it ran out', 'linearizable', [
+    operation([1, 2], request('p', { ttlMs: 5 }), granted('p', 1, 1, 6)),
+    operation([8, 9], release('p'), { kind: 'not-held', reason: 'expired' })
+  ]],
+  ['taken away with the number of an earlier grant', 'impossible', [first, operation([3, 4], release(null, 7), { kind: 'released', at: 3, process: 'p', lockId: 7 })]]
+]
+
+for (const [title, verdict, operations] of VERDICTS) {
+  void t.test(`${title}: ${verdict}`, (t) => {
+    t.equal(judge(operations, EXACT).kind, verdict)
+    t.end()
+  })
+}
+
+function violations(...operations: Operation[]): number {
+  return check({ operations, events: [], sightings: [] }, EXACT).violations.length
+}
+
+void t.test('a waiter whose connection is gone', async (t) => {
+  const gone = operation([1, NEVER], request('p', { waits: true, requestId: 'r' }), { kind: 'unknown' })
+  const free = operation([5, 6], look, { kind: 'free' })
+  const answered = operation([3, 4], request('p', { requestId: 'r' }), granted('p', 1, 2, null, true))
+  const seen = operation([3, 4], look, heldBy('p', 1))
+  t.equal(violations(gone, seen, free), 0, 'what it was granted may be given back')
+  t.equal(violations(gone, answered, free), 1, 'but not once a repetition was answered with it')
+  const impatient = operation([1, NEVER], request('p', { requestId: 'r' }), { kind: 'unknown' })
+  t.equal(violations(impatient, seen, free), 1, 'nor to one that did not wait')
+})
+
+void t.test('a search that is given up is undecided', async (t) => {
+  const open = Array.from({ length: 12 }, (_, index) => operation([1, NEVER], request(`p${index}`, { ttlMs: 1 }), { kind: 'unknown' }))
+  t.equal(judge([...open, operation([100, 101], look, heldBy('nobody', 99))], EXACT, 50).kind, 'undecided')
+})
+
+void t.test('the history of the service', async (t) => {
+  let eventId = 0
+  const event = (kind: Recorded['kind'], process: string, lockId: number, at: number, resource = 'a'): Recorded => ({ eventId: (eventId += 1), kind, at, resource, lockId, process })
+  const released = operation([3, 5], release('p'), { kind: 'released', at: 4, process: 'p', lockId: null })
+  t.same(compare([first, released], [event('granted', 'p', 1, 1), event('released', 'p', 1, 4)]), { violations: [], lost: [] })
+  t.match(compare([first, released], [event('granted', 'p', 1, 1)]).lost, [/#\d+ .*released/], 'a release that is not there is lost')
+  t.match(compare([first], []).lost, [/#\d+ .*granted/], 'and so is a grant')
+  t.match(compare([first], [event('granted', 'p', 1, 1), event('granted', 'q', 2, 5)]).violations, [/two grants at once/, /nobody asked for it/])
+  t.match(compare([first], [event('granted', 'p', 1, 1), event('released', 'p', 1, 4)]).violations, [/nobody released it/])
+  t.match(compare([first], [event('granted', 'p', 1, 1), event('force_released', 'p', 1, 4)]).violations, [/nobody took it away/])
+  const part = operation([1, NEVER], request('s', { together: 's', requestId: 's' }), { kind: 'unknown' })
+  const set = [part, { ...part, resource: 'b' }]
+  t.same(compare(set, []).violations, [], 'nothing')
+  t.same(compare(set, [event('granted', 's', 1, 1), event('granted', 's', 2, 1, 'b')]).violations, [], 'or all')
+  t.match(compare(set, [event('granted', 's', 1, 1)]).violations, [/granted only a part/], 'but no half')
+})
+
+function place(at: number, until = NEVER): Sighting {
+  return { resource: 'a', ticket: '1', process: 'w', from: at, to: at, until }
+}
+
+void t.test('the order of the line', async (t) => {
+  const hasty = operation([20, 31], request('q'), granted('q', 5, 30))
+  t.match(overtaken([hasty], [place(10), place(40)], EXACT), [/q was granted a at 30, having asked at 20, before w/])
+  t.same(overtaken([hasty], [place(10)], EXACT), [], 'gone before, for all that is known')
+  t.same(overtaken([hasty], [place(25), place(40)], EXACT), [], 'come after the other one had asked')
+  t.same(overtaken([hasty], [place(10, 15), place(40)], EXACT), [], 'lapsed meanwhile')
+  t.same(overtaken([hasty], [place(10, 15), place(28, 60), place(40)], EXACT), [], 'lapsed between two sightings')
+  t.same(overtaken([{ ...hasty, resource: 'b' }], [place(10), place(40)], EXACT), [], 'another resource')
+})
