@@ -50,7 +50,7 @@ export class GivingUp {
   /** Never rejects. */
   async release(grants: readonly Grant[]): Promise<void> {
     await this.#release(
-      grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null }))
+      grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null, key: null }))
     )
   }
 

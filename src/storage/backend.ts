@@ -29,7 +29,7 @@ export interface SqlBackend extends ListContext, AsyncDisposable {
   readonly warnings: readonly string[]
   /** Who is told that the turn of a waiter of this instance may have come. */
   readonly turns: { listener: (ticket: number) => void }
-  readonly countWaiters: () => Promise<number>
+  readonly countWaiters: (prefix: string) => Promise<number>
   /** Rejects with a LockError when the database is away or takes no writes. */
   readonly ping: () => Promise<void>
   /** Turns what a query threw into a LockError, where it is one. */

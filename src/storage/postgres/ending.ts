@@ -7,7 +7,7 @@ import { GRANT_COLUMNS, grantFromRow, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
-import { CLOCK, columns, compiled, KEEP, VALID } from './sql.js'
+import { CLOCK, columns, compiled, KEEP, openTo, VALID } from './sql.js'
 import type { Line } from './waiting.js'
 
 interface EndArgs {
@@ -16,6 +16,7 @@ interface EndArgs {
   readonly processes: (string | null)[]
   readonly lockIds: (number | null)[]
   readonly reasons: (string | null)[]
+  readonly keys: (string | null)[]
 }
 
 type EndedRow = GrantRow & { ended_at: EpochMs; ordinal: number; awaited: boolean }
@@ -39,13 +40,15 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
     db,
     (arg) => sql`
       with asked as materialized (
-        select * from unnest(${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[])
-          with ordinality as asked(resource_name, process_id, lock_id, reason, ordinal)
+        select * from unnest(
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[], ${arg('keys')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, reason, key, ordinal)
       ),
       locked as materialized (
         select l.resource_name, asked.process_id, asked.reason, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = coalesce(asked.process_id, l.process_id) and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+          and ${openTo(sql`asked.key`)}
         order by l.resource_name, asked.ordinal
         for update of l
       ),
@@ -69,7 +72,8 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
       names: commands.map(({ resourceName }) => resourceName),
       processes: commands.map(({ processId }) => processId),
       lockIds: commands.map(({ lockId }) => lockId),
-      reasons: commands.map(({ reason }) => reason)
+      reasons: commands.map(({ reason }) => reason),
+      keys: commands.map(({ key }) => key)
     })
     // After the commit: whoever is called would otherwise still find the resource held.
     await line.callFirsts(
@@ -94,7 +98,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
       if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }
       if (tooEarly.has(command)) return { kind: 'not-held', reason: 'held_by_other' }
       const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
-      return { kind: 'not-held', reason: whyNotHeld(latest, command.processId, at) }
+      return { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
     })
   }
 }

@@ -30,7 +30,7 @@ export async function sqliteBackend(file: string, { clock = Date.now, keepHistor
         reserve,
         onTurn: (ticket) => turns.listener(ticket)
       }),
-      countWaiters: () => countWaiters(db, sql`lease_until is null or lease_until > ${clock()}`),
+      countWaiters: (prefix) => countWaiters(db, sql`(lease_until is null or lease_until > ${clock()})`, prefix),
       toLockError,
       ping: () =>
         new Promise((resolve, reject) => {
