@@ -1,8 +1,10 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
+import type { KeyStore } from '../locks/key-store.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
+import { SqlKeyStore } from './keys.js'
 import { countLocks, listLocks } from './list.js'
 
 /** Locks in the `resource_locks` table of whichever database the backend speaks to. */
@@ -10,9 +12,12 @@ export class SqlLockStore implements LockStore {
   readonly #backend: SqlBackend
   readonly #batcher: Batcher
   readonly #events: EventReader
+  /** The keys in the same database. */
+  readonly keys: KeyStore
 
   constructor(backend: SqlBackend, limits: BatcherLimits) {
     this.#backend = backend
+    this.keys = new SqlKeyStore(backend)
     this.#batcher = new Batcher(backend.executor, limits)
     this.#events = new EventReader(backend.db, !backend.executor.sequential)
   }
@@ -38,8 +43,8 @@ export class SqlLockStore implements LockStore {
     return this.#read(countLocks(this.#backend, query))
   }
 
-  countWaiters(): Promise<number> {
-    return this.#read(this.#backend.countWaiters())
+  countWaiters(prefix: string): Promise<number> {
+    return this.#read(this.#backend.countWaiters(prefix))
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {
