@@ -3,6 +3,7 @@ import swaggerUi, { type FastifySwaggerUiOptions } from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { VERSION } from '../version.js'
+import { KEY_SCHEME } from './auth.js'
 
 /** No `upgrade-insecure-requests`: over plain http it would leave the pages blank on every host but localhost. */
 const CONTENT_SECURITY_POLICY =
@@ -28,6 +29,15 @@ export const docs = fp(async (app: FastifyInstance) => {
           'Exclusive, expiring locks on named resources, with fencing tokens. Times are UTC by the database’s clock. ' +
           'Every refusal is `{"detail": …, "code": …}`.',
         license: { name: 'MIT', identifier: 'MIT' }
+      },
+      components: {
+        securitySchemes: {
+          [KEY_SCHEME]: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'A key of the service, made with `npm run keys -- create NAME`. As long as none was ever made, none is needed.'
+          }
+        }
       },
       tags: [
         { name: 'Locks', description: 'Take, see and release locks.' },
