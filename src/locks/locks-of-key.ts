@@ -61,8 +61,10 @@ export class LocksOfKey implements Locks {
     if (wait === undefined) return this.#locks.request(mine)
     using until = either(wait.signal, this.#key.ended)
     const outcome = await this.#locks.request(mine, { ...wait, signal: until.signal })
-    if (this.#key.ended.aborted) throw new UnauthorizedError()
-    return outcome
+    if (!this.#key.ended.aborted) return outcome
+    // Perhaps given back already, if the key ended while the request waited and not just afterwards.
+    if (outcome.kind === 'granted' && !outcome.replayed) await this.#locks.giveBack(outcome.grants)
+    throw new UnauthorizedError()
   }
 
   async release(lock: HeldLock) {
