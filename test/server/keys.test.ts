@@ -2,23 +2,29 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t from 'tap'
+import { keysCommand } from '../../src/keys/command.js'
 import { digestOf } from '../../src/locks/api-key.js'
+import { openKeys } from '../../src/storage/open-store.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { runProgram, temporaryFolder, type Ending } from '../support/program.js'
+import { runProgram, temporaryFolder } from '../support/program.js'
 import { refused } from '../support/refused.js'
 import { Service } from '../support/service.js'
 
-type Settings = Readonly<Record<string, string>>
-
-const keys = (settings: Settings, args: string, cwd?: string): Promise<Ending> =>
-  runProgram('src/keys.js', { settings, args: args.split(' '), ...(cwd === undefined ? {} : { cwd }) })
+/** The command as `npm run keys` runs it, in this process instead of one of its own: the database is another program's all the same. */
+async function keys(databaseUrl: string, args: string): Promise<{ stdout: string; stderr: string }> {
+  const said = { stdout: '', stderr: '' }
+  await keysCommand(args.split(' '), {
+    open: () => openKeys(databaseUrl),
+    print: (text) => (said.stdout += text),
+    note: (text) => (said.stderr += text)
+  })
+  return said
+}
 
 /** Makes a key and says what was printed. */
-async function create(settings: Settings, args: string): Promise<string> {
-  const { code, stdout, stderr } = await keys(settings, `create ${args}`)
-  if (code !== 0) throw new Error(stderr)
-  return stdout.trim()
+async function create(databaseUrl: string, args: string): Promise<string> {
+  return (await keys(databaseUrl, `create ${args}`)).stdout.trim()
 }
 
 async function statusWith(service: Service, secret: string): Promise<number> {
@@ -36,30 +42,31 @@ const asksForKeys = (service: Service): Promise<true> => becomes(service, 'rlm_u
 for (const kind of DATABASES) {
   void t.test(`keys are made, listed, rotated and revoked beside a running service (${kind})`, async (t) => {
     await using database = await freshDatabase(kind, 'real')
-    const settings = { DATABASE_URL: database.url }
+    const { url } = database
+    const settings = { DATABASE_URL: url }
     await using service = await Service.start({ settings })
     t.match(await service.request('a', 'p'), { status: 200 }, 'nobody needs a key yet')
-    t.match(await keys(settings, 'list'), { code: 0, stdout: 'There are no keys.\n', stderr: '' })
+    t.match(await keys(url, 'list'), { stdout: 'There are no keys.\n', stderr: '' })
 
-    const made = await keys(settings, 'create worker --expires 90d')
-    t.match(made, { code: 0, stdout: /^rlm_[A-Za-z0-9_-]{43}\n$/, stderr: /^Key 1 'worker' was made: read, write for all resources, until 20/ })
+    const made = await keys(url, 'create worker --expires 90d')
+    t.match(made, { stdout: /^rlm_[A-Za-z0-9_-]{43}\n$/, stderr: /^Key 1 'worker' was made: read, write for all resources, until 20/ })
     const first = made.stdout.trim()
     await asksForKeys(service)
     t.equal(await statusWith(service, first), 200)
     t.match(await service.request('b', 'p'), { status: 401 })
 
-    const second = await create(settings, 'worker')
+    const second = await create(url, 'worker')
     await becomes(service, second, 200)
     t.equal(await statusWith(service, first), 200, 'two live keys')
-    t.match(await keys(settings, 'revoke worker'), { code: 1, stderr: "There are several keys 'worker'; say which by its id: 1 and 2.\n" })
-    t.match(await keys(settings, 'revoke 1'), { code: 0, stdout: '', stderr: /^Key 1 'worker' was revoked/ })
+    await t.rejects(keys(url, 'revoke worker'), { message: "There are several keys 'worker'; say which by its id: 1 and 2." })
+    t.match(await keys(url, 'revoke 1'), { stdout: '', stderr: /^Key 1 'worker' was revoked/ })
     await becomes(service, first, 401)
     t.equal(await statusWith(service, second), 200)
-    t.match(await keys(settings, 'revoke 1'), { code: 1, stderr: "The key '1' was revoked before.\n" })
-    t.match(await keys(settings, 'revoke nobody'), { code: 1, stderr: "There is no key 'nobody'.\n" })
+    await t.rejects(keys(url, 'revoke 1'), { message: "The key '1' was revoked before." })
+    await t.rejects(keys(url, 'revoke nobody'), { message: "There is no key 'nobody'." })
 
-    await create(settings, 'reader --scopes read --prefix reports/')
-    const { stdout } = await keys(settings, 'list')
+    await create(url, 'reader --scopes read --prefix reports/')
+    const { stdout } = await keys(url, 'list')
     const [head = '', ...lines] = stdout.trimEnd().split('\n')
     t.match(head, /^ID +NAME +SCOPES +PREFIX +CREATED +EXPIRES +STATE$/)
     const at = String.raw`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`
@@ -79,9 +86,9 @@ for (const kind of DATABASES) {
 
 void t.test('keys are made while the service has much to write, and neither fails', async (t) => {
   await using database = await freshDatabase('sqlite', 'real')
-  const settings = { DATABASE_URL: database.url }
-  await using service = await Service.start({ settings })
-  const first = await create(settings, 'load')
+  const { url } = database
+  await using service = await Service.start({ settings: { DATABASE_URL: url } })
+  const first = await create(url, 'load')
   await asksForKeys(service)
   let making = true
   const statuses = new Map<number, number>()
@@ -95,15 +102,15 @@ void t.test('keys are made while the service has much to write, and neither fail
     }
   })
   try {
-    for (let number = 0; number < 5; number += 1) t.match(await keys(settings, `create k${number}`), { code: 0 })
-    t.match(await keys(settings, 'revoke k0'), { code: 0 })
+    for (let number = 0; number < 50; number += 1) await keys(url, `create k${number}`)
+    await keys(url, 'revoke k0')
   } finally {
     making = false
     await Promise.all(loading)
   }
   t.strictSame([...statuses.keys()], [200], `${statuses.get(200)} requests`)
   t.match(await service.stop(), { code: 0, stderr: '' })
-  t.equal((await keys(settings, 'list')).stdout.split('\n').filter((line) => /^\d.* live$/.test(line)).length, 5)
+  t.equal((await keys(url, 'list')).stdout.split('\n').filter((line) => /^\d.* live$/.test(line)).length, 50)
 })
 
 void t.test('the first key is made before the service has ever run, which then lets in whoever shows it', async (t) => {
@@ -111,7 +118,9 @@ void t.test('the first key is made before the service has ever run, which then l
   const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, HOST: '0.0.0.0', PORT: '0' }
   const sentence = /HOST is '0\.0\.0\.0', which other machines can reach, and there is no API key yet.*npm run keys.*HOST=127\.0\.0\.1.*ALLOW_ANONYMOUS=true/
   await refused(t, 'server', { settings }, sentence)
-  const secret = await create(settings, 'worker')
+  const { code, stdout, stderr } = await runProgram('src/keys.js', { settings, args: ['create', 'worker'] })
+  t.match({ code, stderr }, { code: 0, stderr: /^Key 1 'worker' was made/ })
+  const secret = stdout.trim()
   await using service = await Service.start({ settings })
   t.strictSame([await statusWith(service, secret), await statusWith(service, 'rlm_other')], [200, 401])
   // The table is emptied behind its back: it must not open to the network.
@@ -126,7 +135,7 @@ void t.test('ALLOW_ANONYMOUS lets others in only as long as there is no key', as
   const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true' }
   await using service = await Service.start({ settings })
   t.match(await service.request('a', 'p'), { status: 200 })
-  const secret = await create(settings, 'worker')
+  const secret = await create(settings.DATABASE_URL, 'worker')
   await asksForKeys(service)
   t.equal(await statusWith(service, secret), 200)
   t.match(await service.request('b', 'p'), { status: 401 })
@@ -143,8 +152,7 @@ void t.test('a database that cannot have keys is refused in one sentence', async
 
 void t.test('the text of a key is in no file', async (t) => {
   await using folder = await temporaryFolder()
-  const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}` }
-  const secret = await create(settings, 'worker')
+  const secret = await create(`sqlite:${join(folder.path, 'x.db')}`, 'worker')
   const files = await readdir(folder.path)
   t.ok(files.includes('x.db'))
   for (const file of files) t.notOk((await readFile(join(folder.path, file))).includes(secret), file)
