@@ -79,6 +79,7 @@ function document(route: RouteOptions, scope: Scope): void {
   if (schema === undefined || schema.hide === true) return
   route.schema = {
     ...schema,
+    description: [schema.description, `Takes the scope \`${scope}\`.`].join(' ').trim(),
     security: [{ [KEY_SCHEME]: [scope] }],
     response: { ...KEY_FAULTS, ...(schema.response as object | undefined) }
   }

@@ -15,7 +15,7 @@ const LESS_CLUTTER = '.swagger-ui :is(.response-control-media-type, .body-param-
 /** The page that is only read has no fields to fill in, and leaves examples to the tab that is made of nothing else. */
 const FOR_READING =
   '.swagger-ui :is(.parameters-col_description :is(input, select), .json-schema-2020-12-keyword--examples, ' +
-  '.json-schema-2020-12-expand-deep-button) { display: none }\n'
+  '.json-schema-2020-12-expand-deep-button, .scheme-container, .authorization__btn) { display: none }\n'
 
 /** The OpenAPI document and its two faces. Everything they load comes from this service, so that they work offline. */
 export const docs = fp(async (app: FastifyInstance) => {
