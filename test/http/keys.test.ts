@@ -83,6 +83,9 @@ void t.test('the key is asked for before the body is read, and the form comes be
 })
 
 onEachDatabase('a request id is known to its own key alone', async (t, api) => {
+  // As the id of a key is kept, should somebody have thought of it before there were keys.
+  const forged = { ...ask, payload: { ...mine, resource_name: 'f', request_id: '["one","forged"]' } }
+  t.match(await api.send(forged), { status: 200 })
   const [one, two, admin] = [await makeKey(api, 'one', ['write']), await makeKey(api, 'two', ['write']), await makeKey(api, 'admin', ['admin'])]
   const heir = await makeKey(api, 'one', ['write'])
   const marked = { ...ask, payload: { ...mine, request_id: 'r' } }
@@ -93,6 +96,8 @@ onEachDatabase('a request id is known to its own key alone', async (t, api) => {
     t.match(answer, { status: 409, body: { code: 'RESOURCE_LOCKED' } }, 'as if nobody had used it')
   }
   t.match(await sendWith(api, two.secret, { ...ask, payload: { ...mine, resource_name: 'b', request_id: 'r' } }), { status: 200 })
+  const forgotten = { ...forged, payload: { ...forged.payload, request_id: 'forged' } }
+  t.match(await sendWith(api, one.secret, forgotten), { status: 409, body: { code: 'REQUEST_ID_REUSED' } })
   t.match(await sendWith(api, one.secret, marked), { status: 200, body: { data: { replayed: true, lock_id: granted.body.data.lock_id } } })
   t.match(await sendWith(api, heir.secret, marked), { status: 200, body: { data: { replayed: true } } }, 'the next key of that name follows it')
 })

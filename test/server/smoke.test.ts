@@ -3,12 +3,14 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { openKeys } from '../../src/storage/open-store.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
+import { newKey } from '../support/keys.js'
 import { inProject } from '../support/program.js'
 import { Service } from '../support/service.js'
 
-async function smoke(url: string): Promise<{ code: unknown; said: string }> {
-  const child = spawn('bash', [inProject('scripts/smoke.sh'), url])
+async function smoke(url: string, settings: Readonly<Record<string, string>> = {}): Promise<{ code: unknown; said: string }> {
+  const child = spawn('bash', [inProject('scripts/smoke.sh'), url], { env: { ...process.env, ...settings } })
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const [code] = (await once(child, 'close')) as unknown[]
@@ -24,6 +26,20 @@ for (const kind of DATABASES) {
     t.match(said, /All \d+ steps answered as documented\./)
   })
 }
+
+void t.test('with keys it takes one, and shows it nowhere', async (t) => {
+  await using database = await freshDatabase('sqlite', 'real')
+  const { secret, ...key } = newKey('smoke', { scopes: ['admin'] })
+  {
+    await using opened = await openKeys(database.url)
+    await opened.keys.create(key)
+  }
+  await using service = await Service.start({ settings: { DATABASE_URL: database.url, LOG_LEVEL: 'debug' } })
+  t.match(await smoke(service.url), { code: 1, said: /answered 401/ })
+  const { code, said } = await smoke(service.url, { RLM_API_KEY: secret })
+  t.equal(code, 0, said)
+  for (const text of [said, service.stdout, service.stderr]) t.notOk(text.includes(secret))
+})
 
 void t.test('the walk fails where nobody answers, and where the answer is another one', async (t) => {
   t.match(await smoke('http://127.0.0.1:1'), { code: 1, said: /FAILED: no answer/ })
