@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
-import { pino, type Logger } from 'pino'
+import type { Logger } from 'pino'
 import { buildApp } from './app.js'
 import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
 import { StartupError } from './locks/errors.js'
@@ -8,6 +8,7 @@ import { KeyRing } from './locks/key-ring.js'
 import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
+import { openLog } from './log.js'
 import { openStore } from './storage/open-store.js'
 import { VERSION } from './version.js'
 
@@ -17,13 +18,10 @@ const GRACE_MS = 10_000
 /** How long of that a client may take to finish sending its request. */
 const PATIENCE_MS = 5000
 
-/** Nothing logs these; should something begin to, they stay out of the log all the same. */
-const SECRETS = ['authorization', 'headers.authorization', 'req.headers.authorization', 'err.headers.authorization']
-
 async function main(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
-  const log = pino({ level: config.LOG_LEVEL, redact: SECRETS })
+  const log = openLog(config.LOG_LEVEL)
   log.info({ version: VERSION }, 'Resource Lock Manager')
   const stop = await start(config, log)
   closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ signal, err }) => {

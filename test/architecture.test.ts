@@ -27,6 +27,7 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/locking': { may: ['src/locks', 'src/storage', 'src/client'] },
   'src/middleware': { may: ['src/locking', 'src/client'], types: ['src/locks'] },
   'src/dashboard': { may: [] },
+  'src/log.ts': { may: [], packages: ['pino'] },
   'src/version.ts': { may: [], packages: [] },
   'src/config.ts': { may: ['src/locks'] },
   'src/app.ts': { may: ['src/locks', 'src/http', 'src/compat', 'src/dashboard'] },

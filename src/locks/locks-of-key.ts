@@ -81,9 +81,9 @@ export class LocksOfKey implements Locks {
     return this.#locks.releaseAll(processId, this.#reach)
   }
 
-  async renew(lock: HeldLock, ttlMs: TtlMs | undefined) {
+  async renew(...[lock, ...lease]: Parameters<LockService['renew']>) {
     this.#mustCover(lock.resourceName)
-    return this.#locks.renew({ ...lock, key: this.#owner }, ttlMs)
+    return this.#locks.renew({ ...lock, key: this.#owner }, ...lease)
   }
 
   renewAll(processId: ProcessId, ttlMs: TtlMs | undefined) {

@@ -21,7 +21,7 @@ const CALLERS = [
 const body = (method: 'POST', url: string, payload: object): InjectOptions => ({ method, url, payload })
 const query = (method: 'GET' | 'DELETE', url: string, fields: Record<string, string> = {}): InjectOptions => ({
   method,
-  url: `${url}?${new URLSearchParams(fields)}`
+  url: `${url}?${new URLSearchParams(fields).toString()}`
 })
 const p = { process_id: 'p' }
 const owned = { resource_name: 'in/owned' }
@@ -161,8 +161,9 @@ onEachDatabase('what every caller can reach', async (t, api) => {
     for (const [caller, expected] of Object.entries(reached)) {
       if (request.method !== 'GET') await hold(api, secrets)
       const answer = await sendWith<Data>(api, secrets[caller], request)
-      t.equal(answer.status, 200, `${caller}: ${request.method} ${String(request.url)}`)
-      t.strictSame(look(answer.body), expected, `${caller}: ${request.method} ${String(request.url)}`)
+      const what = `${caller}: ${JSON.stringify(request)}`
+      t.equal(answer.status, 200, what)
+      t.strictSame(look(answer.body), expected, what)
     }
   }
   for (const row of REACH) await send(row)

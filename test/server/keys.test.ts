@@ -90,11 +90,11 @@ void t.test('keys are made while the service has much to write, and neither fail
   await using service = await Service.start({ settings: { DATABASE_URL: url } })
   const first = await create(url, 'load')
   await asksForKeys(service)
-  let making = true
+  const enough = new AbortController()
   const statuses = new Map<number, number>()
   const loading = Array.from({ length: 8 }, async (_, worker) => {
     const headers = { authorization: `Bearer ${first}`, 'content-type': 'application/json' }
-    for (let number = 0; making; number += 1) {
+    for (let number = 0; !enough.signal.aborted; number += 1) {
       const body = JSON.stringify({ resource_name: `r${worker}/${number}`, process_id: 'p', ttl_seconds: 60 })
       const response = await fetch(`${service.url}/locks/request`, { method: 'POST', headers, body })
       await response.body?.cancel()
@@ -105,7 +105,7 @@ void t.test('keys are made while the service has much to write, and neither fail
     for (let number = 0; number < 50; number += 1) await keys(url, `create k${number}`)
     await keys(url, 'revoke k0')
   } finally {
-    making = false
+    enough.abort()
     await Promise.all(loading)
   }
   t.strictSame([...statuses.keys()], [200], `${statuses.get(200)} requests`)

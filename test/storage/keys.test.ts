@@ -6,6 +6,8 @@ import { besideService, DATABASES, freshDatabase, START } from '../support/datab
 import { newKey } from '../support/keys.js'
 import { instances, onEachStore, openOn } from '../support/store.js'
 
+const by = <C extends object>(command: C, key: string | null) => ({ ...command, key })
+
 for (const kind of DATABASES) {
   void t.test(kind, async (t) => {
     const test = onEachStore(t, kind)
@@ -55,7 +57,6 @@ for (const kind of DATABASES) {
     })
 
     void test('only the key that a grant belongs to ends or renews it, or whoever is asked for no key', async (t, store) => {
-      const by = <C extends object>(command: C, key: string | null) => ({ ...command, key })
       await store.submit(by(acquire('a', 'p', 60_000), 'one'))
       await store.submit(by(acquire('b', 'p', 60_000), null))
       t.match(await store.submit(by(renew('a', 'p', 90_000), 'two')), { kind: 'not-held', reason: 'held_by_other' })
