@@ -62,9 +62,12 @@ for (const kind of DATABASES) {
       t.match(await store.submit(by(renew('a', 'p', 90_000), 'two')), { kind: 'not-held', reason: 'held_by_other' })
       t.match(await store.submit(by(release('a', 'p'), 'two')), { kind: 'not-held', reason: 'held_by_other' })
       t.match(await store.submit(inspect('a')), { grant: { expiresAt: START + 60_000 } }, 'nothing was changed')
-      t.match(await store.submit(by(renewAll('p', 30_000), 'two')), { renewals: [{ grant: { resourceName: 'b' } }] })
-      t.match(await store.submit(by(renewAll('p', 30_000), 'one')), { renewals: [{ grant: { resourceName: 'a' } }, { grant: { resourceName: 'b' } }] })
-      t.match(await store.submit({ ...by(renewAll('p', 30_000), 'one'), prefix: 'a' }), { renewals: [{ grant: { resourceName: 'a' } }] })
+      const renewed = async (key: string | null, prefix = ''): Promise<string[]> => {
+        const { renewals } = await store.submit({ ...renewAll('p', 30_000), key, prefix })
+        return renewals.map(({ grant }) => grant.resourceName)
+      }
+      t.strictSame([await renewed('two'), await renewed('one'), await renewed(null)], [['b'], ['a', 'b'], ['a', 'b']])
+      t.strictSame([await renewed('one', 'a'), await renewed('two', 'a'), await renewed(null, 'b')], [['a'], [], ['b']])
       t.match(await store.submit(by(release('b', 'p'), 'two')), { kind: 'released' }, 'what was taken without a key is open to every key')
       const both = [by(release('a', 'p'), 'two'), by(release('a', 'p'), 'one')]
       t.match(await store.submit({ kind: 'release-many', releases: both }), { outcomes: [{ kind: 'not-held' }, { kind: 'released' }] })
