@@ -5,6 +5,7 @@ import { lockRequests } from './0003-lock-requests.js'
 import { lockWaiters } from './0004-lock-waiters.js'
 import { lockEventBuckets } from './0005-lock-event-buckets.js'
 import { sqliteRowOrder } from './0006-sqlite-row-order.js'
+import { apiKeys } from './0007-api-keys.js'
 import { claimedRequests } from './0009-claimed-requests.js'
 
 export type DialectName = 'sqlite' | 'postgres'
@@ -18,6 +19,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0004-lock-waiters': lockWaiters(dialect),
     '0005-lock-event-buckets': lockEventBuckets(),
     '0006-sqlite-row-order': sqliteRowOrder(dialect),
+    '0007-api-keys': apiKeys(dialect),
     '0009-claimed-requests': claimedRequests()
   }
 }

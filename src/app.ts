@@ -1,6 +1,7 @@
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { refuseUndecodableId, registerCompatApis } from './compat/compat-apis.js'
 import { COMPAT_TAGS, type CompatApiName } from './compat/names.js'
+import { locksOfCallers, requireKeys, type KeyOptions } from './http/auth.js'
 import { answerClientError } from './http/client-error.js'
 import { docs } from './http/docs.js'
 import { addErrorHandling, answerUnknownPath } from './http/errors.js'
@@ -14,7 +15,7 @@ import { watchRoutes } from './http/routes/watch.js'
 import { isNameFormat, NAME_FORMAT } from './http/schemas/common.js'
 import type { LockService } from './locks/lock-service.js'
 
-export interface AppOptions {
+export interface AppOptions extends Partial<KeyOptions> {
   readonly locks: LockService
   /** The longest lease that may be asked for, in seconds. */
   readonly maxTtlSeconds: number
@@ -32,7 +33,7 @@ const MAX_BODY_BYTES = 64 * 1024
 const MAX_PARAM_LENGTH = 255 * 4 * 3
 
 /** The whole HTTP service, ready to listen or to be injected into; it reads no environment and opens no database. */
-export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], logger }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], logger, keys, anonymous = true }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -76,11 +77,13 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApi
   addErrorHandling(app)
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())
+  await app.register(requireKeys, { keys, anonymous })
+  const locksOf = locksOfCallers(locks)
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_TAGS[api]) })
-  await app.register(lockRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
-  await app.register(leaseRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
-  await app.register(adminRoutes, { locks })
-  await app.register(watchRoutes, { locks })
+  await app.register(lockRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
+  await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
+  await app.register(adminRoutes, { locksOf })
+  await app.register(watchRoutes, { locksOf })
   await app.register(healthRoutes, { locks })
   await registerCompatApis(app, compatApis, { locks, maxTtlSeconds })
   return app

@@ -73,13 +73,21 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   if ((config.DEFAULT_TTL_SECONDS ?? 0) > config.MAX_TTL_SECONDS) {
     throw refusal('DEFAULT_TTL_SECONDS', String(config.DEFAULT_TTL_SECONDS), SETTINGS.DEFAULT_TTL_SECONDS.expected)
   }
-  if (!config.ALLOW_ANONYMOUS && !isLoopback(config.HOST)) {
-    throw new StartupError(
-      `HOST is '${config.HOST}', which other machines can reach, and anybody there could take and release locks; ` +
-        'set ALLOW_ANONYMOUS=true if that is meant, or HOST=127.0.0.1.'
-    )
-  }
   return Object.freeze(config)
+}
+
+/** Whether callers need no key as long as nobody has made one: on this machine alone, or where it is asked for. */
+export function letsAnybodyIn({ ALLOW_ANONYMOUS, HOST }: Pick<Config, 'ALLOW_ANONYMOUS' | 'HOST'>): boolean {
+  return ALLOW_ANONYMOUS || isLoopback(HOST)
+}
+
+/** @throws StartupError when others could reach the service and none of them could be let in, since there is no key yet. */
+export function refuseStrangers(config: Pick<Config, 'ALLOW_ANONYMOUS' | 'HOST'>, thereAreKeys: boolean): void {
+  if (thereAreKeys || letsAnybodyIn(config)) return
+  throw new StartupError(
+    `HOST is '${config.HOST}', which other machines can reach, and there is no API key yet to tell who may use the service; make one with ` +
+      "'npm run keys -- create NAME', or set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if anybody may take and release locks."
+  )
 }
 
 /** Puts the settings of `.env` in the working directory, if there is one, into the environment; what is set there already wins. */

@@ -1,12 +1,14 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
-import { pino, type Logger } from 'pino'
+import type { Logger } from 'pino'
 import { buildApp } from './app.js'
-import { loadEnvFile, readConfig, type Config } from './config.js'
+import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
 import { StartupError } from './locks/errors.js'
+import { KeyRing } from './locks/key-ring.js'
 import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
+import { openLog } from './log.js'
 import { openStore } from './storage/open-store.js'
 import { VERSION } from './version.js'
 
@@ -19,7 +21,7 @@ const PATIENCE_MS = 5000
 async function main(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
-  const log = pino({ level: config.LOG_LEVEL })
+  const log = openLog(config.LOG_LEVEL)
   log.info({ version: VERSION }, 'Resource Lock Manager')
   const stop = await start(config, log)
   closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ signal, err }) => {
@@ -38,6 +40,9 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
   })
   try {
     for (const warning of store.warnings) log.warn(warning)
+    const keys = new KeyRing(store.keys, { onError: (err) => log.warn({ err }, 'the keys cannot be read; the last ones hold') })
+    await keys.refresh()
+    refuseStrangers(config, keys.any)
     const { DEFAULT_TTL_SECONDS: ttl, MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds, COMPAT_APIS: compatApis } = config
     const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl) })
     const sweeper = new Sweeper(store, {
@@ -45,12 +50,14 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
       onExpired: (grants) => locks.statistics.count('expiries', grants),
       onError: (err) => log.error({ err }, 'a round of the sweeper failed')
     })
-    const app = await buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis, logger: log })
+    const app = await buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis, logger: log, keys, anonymous: letsAnybodyIn(config) })
     await listen(app, config)
     sweeper.start()
+    keys.start()
     return async () => {
       await close(app)
       await sweeper[Symbol.asyncDispose]()
+      await keys[Symbol.asyncDispose]()
       await store[Symbol.asyncDispose]()
     }
   } catch (error) {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import t from 'tap'
-import { loadEnvFile, readConfig, SETTINGS } from '../src/config.js'
+import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, SETTINGS } from '../src/config.js'
 import { StartupError } from '../src/locks/errors.js'
 import { parseDatabaseUrl } from '../src/storage/database-url.js'
 import { inProject } from './support/program.js'
@@ -110,12 +110,18 @@ void t.test('the other APIs can be switched off', (t) => {
   t.end()
 })
 
-void t.test('an address that other machines can reach needs ALLOW_ANONYMOUS', (t) => {
+void t.test('an address that other machines can reach needs keys or ALLOW_ANONYMOUS', (t) => {
   for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'example.org', 'localhost.example.org', '127.0.0.1.example.org', '::ffff:10.0.0.1']) {
-    t.match(messageOf(() => readConfig({ HOST })), new RegExp(`^HOST is '${HOST}'.*ALLOW_ANONYMOUS=true`))
-    t.match(readConfig({ HOST, ALLOW_ANONYMOUS: 'true' }), { HOST })
+    const [closed, open] = [readConfig({ HOST }), readConfig({ HOST, ALLOW_ANONYMOUS: 'true' })]
+    t.match(messageOf(() => refuseStrangers(closed, false)), new RegExp(`^HOST is '${HOST}'.*npm run keys -- create NAME.*ALLOW_ANONYMOUS=true`))
+    t.doesNotThrow(() => refuseStrangers(closed, true))
+    t.doesNotThrow(() => refuseStrangers(open, false))
+    t.strictSame([letsAnybodyIn(closed), letsAnybodyIn(open)], [false, true])
   }
-  for (const HOST of ['127.0.0.1', '127.1.2.3', '::1', 'localhost']) t.match(readConfig({ HOST }), { HOST })
+  for (const HOST of ['127.0.0.1', '127.1.2.3', '::1', 'localhost']) {
+    t.doesNotThrow(() => refuseStrangers(readConfig({ HOST }), false))
+    t.equal(letsAnybodyIn(readConfig({ HOST })), true)
+  }
   t.end()
 })
 
@@ -126,7 +132,7 @@ void t.test('no refusal repeats a password', (t) => {
     t.match(message, /^DATABASE_URL .*; expected .*sqlite:/, url)
     t.notMatch(message, /hunter2|ter2/, url)
   }
-  for (const wrong of [{ PORT: 'x' }, { HOST: '0.0.0.0' }, { DEFAULT_TTL_SECONDS: '1e9' }]) {
+  for (const wrong of [{ PORT: 'x' }, { HOST: '-' }, { DEFAULT_TTL_SECONDS: '1e9' }]) {
     t.notMatch(messageOf(() => readConfig({ DATABASE_URL: 'postgres://u:hunter2@db/x', ...wrong })), /hunter2|accepted/)
   }
   t.end()

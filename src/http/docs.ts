@@ -3,6 +3,7 @@ import swaggerUi, { type FastifySwaggerUiOptions } from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { VERSION } from '../version.js'
+import { KEY_SCHEME } from './auth.js'
 
 /** No `upgrade-insecure-requests`: over plain http it would leave the pages blank on every host but localhost. */
 const CONTENT_SECURITY_POLICY =
@@ -14,7 +15,7 @@ const LESS_CLUTTER = '.swagger-ui :is(.response-control-media-type, .body-param-
 /** The page that is only read has no fields to fill in, and leaves examples to the tab that is made of nothing else. */
 const FOR_READING =
   '.swagger-ui :is(.parameters-col_description :is(input, select), .json-schema-2020-12-keyword--examples, ' +
-  '.json-schema-2020-12-expand-deep-button) { display: none }\n'
+  '.json-schema-2020-12-expand-deep-button, .scheme-container, .authorization__btn) { display: none }\n'
 
 export interface DocsOptions {
   /** The headings of whatever is served beside the service's own API. */
@@ -33,6 +34,15 @@ export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
           'Exclusive, expiring locks on named resources, with fencing tokens. Times are UTC by the database’s clock. ' +
           'Every refusal is `{"detail": …, "code": …}`.',
         license: { name: 'MIT', identifier: 'MIT' }
+      },
+      components: {
+        securitySchemes: {
+          [KEY_SCHEME]: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'A key of the service, made with `npm run keys -- create NAME`. As long as none was ever made, none is needed.'
+          }
+        }
       },
       tags: [
         { name: 'Locks', description: 'Take, see and release locks.' },

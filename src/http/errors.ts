@@ -1,9 +1,11 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
-import { LockError, type LockErrorCode } from '../locks/errors.js'
+import { ForbiddenError, LockError, UnauthorizedError, type LockErrorCode } from '../locks/errors.js'
 import { faultOfCharacters } from '../locks/lock.js'
 
 export type ErrorCode =
   | LockErrorCode
+  | 'UNAUTHORIZED'
+  | 'FORBIDDEN'
   | 'RESOURCE_LOCKED'
   | 'LOCK_NOT_HELD'
   | 'LOCK_CHANGED'
@@ -20,6 +22,8 @@ export type ErrorCode =
 /** The status of every code there is. */
 export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   BAD_REQUEST: 400,
+  UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
   LOCK_NOT_HELD: 404,
   NOT_FOUND: 404,
   REQUEST_TIMEOUT: 408,
@@ -73,6 +77,8 @@ function answerError(error: FastifyError | Error, request: FastifyRequest, reply
     request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
     return send(reply, error.code, error.message)
   }
+  if (error instanceof UnauthorizedError) return send(reply.header('www-authenticate', 'Bearer'), 'UNAUTHORIZED', error.message)
+  if (error instanceof ForbiddenError) return send(reply, 'FORBIDDEN', error.message)
   if (error instanceof InvalidRequestError) return send(reply, 'INVALID_REQUEST', error.faults)
   const { validation, validationContext } = error as Partial<FastifyError>
   if (validation !== undefined) return send(reply, 'INVALID_REQUEST', invalidInputs(validation, validationContext ?? 'body', request))

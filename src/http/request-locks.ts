@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
-import type { LockService, RequestOutcome } from '../locks/lock-service.js'
+import type { RequestOutcome } from '../locks/lock-service.js'
+import type { Locks } from '../locks/locks-of-key.js'
 import { InvalidRequestError } from './errors.js'
 import { ttlOf } from './shapes.js'
 
@@ -18,7 +19,7 @@ export interface RequestBody {
  * given in the very moment is released again.
  */
 export async function requestLocks(
-  locks: LockService,
+  locks: Locks,
   reply: FastifyReply,
   resourceNames: readonly ResourceName[],
   body: RequestBody

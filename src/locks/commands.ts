@@ -17,6 +17,8 @@ export interface AcquireCommand {
   readonly mark: RequestMark | null
   /** The place in line from which it asks; null asks from behind everybody who waits. */
   readonly ticket: number | null
+  /** The name of the key to which the grants will belong; null for nobody's. */
+  readonly key: string | null
 }
 
 /** What stands in the way of a request: a valid grant, or a free resource that is kept for the first in line (`lockId` 0). */
@@ -48,6 +50,8 @@ export interface ReleaseCommand {
   readonly reason: string | null
   /** The id of the request that it was granted for: it stays when a repetition of that was answered with it meanwhile. */
   readonly unlessClaimed?: string | undefined
+  /** Only a grant that belongs to the key of this name, or to nobody; null: whoever's it is. */
+  readonly key: string | null
 }
 
 export type ReleaseOutcome =
@@ -80,6 +84,8 @@ export interface RenewCommand {
   /** From now; undefined takes the lease with which the grant was made. */
   readonly ttlMs: TtlMs | undefined
   readonly lockId: number | null
+  /** As in {@link ReleaseCommand}. */
+  readonly key: string | null
   /** Count the grant from now on: `lockedAt` and the lease with which it was made become those of the renewal. */
   readonly afresh?: Afresh | undefined
 }
@@ -102,6 +108,10 @@ export interface RenewAllCommand {
   readonly after: string
   /** At most that many grants. */
   readonly bite: number
+  /** Only names that begin with this text; empty takes all. */
+  readonly prefix: string
+  /** As in {@link ReleaseCommand}. */
+  readonly key: string | null
 }
 
 export interface RenewAllOutcome {

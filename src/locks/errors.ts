@@ -31,6 +31,20 @@ export class LockError extends Error {
   }
 }
 
+/** The caller's key does not allow what it asked for; `message` is safe to send. Nothing was changed. */
+export class ForbiddenError extends Error {
+  override readonly name = 'ForbiddenError'
+}
+
+/** The caller has no key, or none that is valid; `message` is safe to send. */
+export class UnauthorizedError extends Error {
+  override readonly name = 'UnauthorizedError'
+
+  constructor(message = 'The API key is not valid: it is unknown, revoked or expired') {
+    super(message)
+  }
+}
+
 /** A fault of set-up: the service cannot start, and `message` is the one sentence that says why. */
 export class StartupError extends Error {
   override readonly name = 'StartupError'

@@ -6,10 +6,12 @@ export interface Fingerprinted {
   readonly processId: ProcessId
   readonly ttlMs: TtlMs | undefined
   readonly metadata: Metadata | null
+  /** The name of the key of whoever asks; null or left out where there is none. */
+  readonly key?: string | null
 }
 
-/** A digest of all that a request asks for: the same for a repetition, another for other content. The order of metadata's keys counts. */
-export function fingerprintOf({ resourceNames, processId, ttlMs, metadata }: Fingerprinted): string {
-  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata])
+/** A digest of all that a request asks for: the same for a repetition, another for other content or another key. The order of metadata's keys counts. */
+export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null }: Fingerprinted): string {
+  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key])])
   return createHash('sha256').update(content).digest('base64url')
 }

@@ -53,7 +53,15 @@ export class GivingUp {
    */
   async release(grants: readonly Grant[], requestId: string | undefined): Promise<void> {
     await this.#release(
-      grants.map(({ resourceName, processId, lockId }) => ({ kind: 'release', resourceName, processId, lockId, reason: null, unlessClaimed: requestId }))
+      grants.map(({ resourceName, processId, lockId }) => ({
+        kind: 'release',
+        resourceName,
+        processId,
+        lockId,
+        reason: null,
+        key: null,
+        unlessClaimed: requestId
+      }))
     )
   }
 

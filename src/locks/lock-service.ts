@@ -1,6 +1,17 @@
-import type { AcquireCommand, Afresh, Command, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
+import type {
+  AcquireCommand,
+  Afresh,
+  Command,
+  InspectOutcome,
+  OutcomeOf,
+  ReleaseCommand,
+  ReleaseOutcome,
+  RenewAllOutcome,
+  RenewOutcome,
+  RequestMark
+} from './commands.js'
 import { EventFeed, type FeedItem } from './event-feed.js'
-import { fingerprintOf } from './fingerprint.js'
+import { fingerprintOf, type Fingerprinted } from './fingerprint.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
 import { Statistics } from './statistics.js'
@@ -21,8 +32,10 @@ export interface LockRequest {
   /** Undefined takes the default. */
   readonly ttlMs?: TtlMs | undefined
   readonly metadata?: Metadata | null | undefined
-  /** Chosen by the caller; a repetition with the same id is answered with the same grants. */
+  /** Chosen by the caller; a repetition with the same id and the same key is answered with the same grants. */
   readonly requestId?: string | undefined
+  /** The name of the key to which the grants will belong; nobody's if left out. */
+  readonly key?: string | null | undefined
 }
 
 /** One grant of a process; with a lock id, exactly that one and no later one. */
@@ -30,7 +43,19 @@ export interface HeldLock {
   readonly resourceName: ResourceName
   readonly processId: ProcessId
   readonly lockId?: number | undefined
+  /** Only a grant that belongs to the key of this name, or to nobody; whoever's if left out. */
+  readonly key?: string | null | undefined
 }
+
+/** What of a process's grants a call for all of them may touch. */
+export interface Reach {
+  /** Only names that begin with this text; empty takes all. */
+  readonly prefix: string
+  /** As in {@link HeldLock}. */
+  readonly key: string | null
+}
+
+const EVERYTHING: Reach = { prefix: '', key: null }
 
 export type RequestOutcome = WaitOutcome
 
@@ -41,6 +66,8 @@ export type Renewals = RenewAllOutcome['renewals']
 /** The commands of the engine as callers give them. What each promises stands at {@link LockStore}. */
 export class LockService {
   readonly statistics = new Statistics()
+  /** The names that may be seen begin with this text: all of them do. */
+  readonly prefix: string = ''
   readonly #store: LockStore
   readonly #options: LockServiceOptions
   readonly #waitingRoom: WaitingRoom
@@ -54,15 +81,16 @@ export class LockService {
   }
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
-    const { resourceNames, processId, ttlMs, metadata = null, requestId } = request
+    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null } = request
     const command: AcquireCommand = {
       kind: 'acquire',
       resourceNames,
       processId,
       ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
       metadata,
-      mark: requestId === undefined ? null : { id: requestId, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata }) },
-      ticket: null
+      mark: requestId === undefined ? null : markOf(requestId, { resourceNames, processId, ttlMs, metadata, key }),
+      ticket: null,
+      key
     }
     let outcome: RequestOutcome = await this.#submit(command)
     // Granted at the first try, just as the caller went away: nobody would ever release it. Who waits is looked after there.
@@ -73,23 +101,23 @@ export class LockService {
     return outcome
   }
 
-  async release({ resourceName, processId, lockId }: HeldLock): Promise<ReleaseOutcome> {
-    const outcome = await this.#submit(releaseOf(resourceName, processId, lockId))
+  async release({ resourceName, processId, lockId, key = null }: HeldLock): Promise<ReleaseOutcome> {
+    const outcome = await this.#submit(releaseOf(resourceName, processId, lockId, null, key))
     if (outcome.kind === 'released') this.statistics.count('releases')
     return outcome
   }
 
   /** In the order of the names, in one transaction; what is not held does not keep the others from being released. */
-  async releaseMany(resourceNames: readonly ResourceName[], processId: ProcessId): Promise<readonly ReleaseOutcome[]> {
-    const releases = resourceNames.map((name) => releaseOf(name, processId, undefined))
+  async releaseMany(resourceNames: readonly ResourceName[], processId: ProcessId, key: string | null = null): Promise<readonly ReleaseOutcome[]> {
+    const releases = resourceNames.map((name) => releaseOf(name, processId, undefined, null, key))
     const { outcomes } = await this.#submit({ kind: 'release-many', releases })
     this.statistics.count('releases', releasedAmong(outcomes).length)
     return outcomes
   }
 
   /** Releases what the process holds, in name order. A grant that it is given meanwhile may or may not be among them. */
-  async releaseAll(processId: ProcessId): Promise<readonly Released[]> {
-    const released = await this.#endAll({ prefix: '', processId }, ({ resourceName, lockId }) => releaseOf(resourceName, processId, lockId))
+  async releaseAll(processId: ProcessId, { prefix, key } = EVERYTHING): Promise<readonly Released[]> {
+    const released = await this.#endAll({ prefix, processId }, ({ resourceName, lockId }) => releaseOf(resourceName, processId, lockId, null, key))
     this.statistics.count('releases', released.length)
     return released
   }
@@ -99,16 +127,16 @@ export class LockService {
    * @param afresh counts the grant from now on, see {@link RenewCommand}.
    */
   async renew(lock: HeldLock, ttlMs: TtlMs | undefined, afresh?: Afresh): Promise<RenewOutcome> {
-    const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, ttlMs, afresh })
+    const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, key: lock.key ?? null, ttlMs, afresh })
     if (outcome.kind === 'renewed') this.statistics.count('renewals')
     return outcome
   }
 
   /** One heartbeat for all that the process holds, in name order. */
-  async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined): Promise<Renewals> {
+  async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined, reach = EVERYTHING): Promise<Renewals> {
     const all: Renewals[number][] = []
     for (let after = ''; ; ) {
-      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE })
+      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE, ...reach })
       all.push(...renewals)
       this.statistics.count('renewals', renewals.length)
       const last = renewals.at(-1)
@@ -143,9 +171,9 @@ export class LockService {
     return this.#store.count(query)
   }
 
-  /** How many places in line there are on the whole database. */
-  countWaiters(): Promise<number> {
-    return this.#store.countWaiters()
+  /** How many places in line there are on the whole database, for names with that prefix. */
+  countWaiters(prefix = ''): Promise<number> {
+    return this.#store.countWaiters(prefix)
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {
@@ -211,9 +239,16 @@ function releaseOf(
   resourceName: ResourceName,
   processId: ProcessId | null,
   lockId: number | undefined,
-  reason: string | null = null
+  reason: string | null = null,
+  key: string | null = null
 ): ReleaseCommand {
-  return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason }
+  return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason, key }
+}
+
+/** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
+function markOf(requestId: string, { key, ...content }: Fingerprinted & { readonly key: string | null }): RequestMark {
+  const id = key === null ? requestId : JSON.stringify([key, requestId])
+  return { id, fingerprint: fingerprintOf({ ...content, key }) }
 }
 
 function releasedAmong(outcomes: readonly ReleaseOutcome[]): Released[] {

@@ -39,6 +39,8 @@ export interface LockEvent {
 
 /** Which events to read, newest first. */
 export interface HistoryQuery {
+  /** Only names that begin with this text; empty reads all. */
+  readonly prefix: string
   readonly resourceName: string | null
   readonly processId: string | null
   /** Only events with a smaller id; null begins with the newest. */
@@ -64,7 +66,8 @@ export interface LockStore extends AsyncDisposable {
    * - `acquire` grants only over free or expired resources, all or none; each new grant's number is drawn while nobody else
    *   can touch the resource and is larger than every earlier one of it; its lease starts at that moment. A mark never
    *   yields two sets of grants as long as it is remembered: for ten minutes, for the length of the lease, and while held.
-   * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number.
+   * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number;
+   *   where a key is given, only one that was taken with it or without any.
    * - `inspect` never reports an expired grant.
    * - `acquire` without a ticket is refused while anybody waits for one of its resources, with one while anybody waits with a
    *   smaller ticket; being granted gives the place in line up.
@@ -84,8 +87,8 @@ export interface LockStore extends AsyncDisposable {
   /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
   count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number>
 
-  /** How many places in line are taken, of requests that wait and of those that may come back for theirs. */
-  countWaiters(): Promise<number>
+  /** How many places in the lines of names with that prefix are taken, of requests that wait and of those that may come back for theirs. */
+  countWaiters(prefix: string): Promise<number>
 
   /** One page of the history; empty where none is kept. */
   history(query: HistoryQuery): Promise<HistoryPage>

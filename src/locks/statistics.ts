@@ -30,9 +30,10 @@ export class Statistics {
     return { ...this.#counters }
   }
 
-  /** The names with the most conflicts, most first. */
-  mostContended(limit: number): { readonly name: string; readonly conflicts: number }[] {
+  /** Of the names with that prefix, those with the most conflicts, most first. */
+  mostContended(limit: number, prefix = ''): { readonly name: string; readonly conflicts: number }[] {
     return [...this.#contended]
+      .filter(([name]) => name.startsWith(prefix))
       .map(([name, conflicts]) => ({ name, conflicts }))
       .toSorted((a, b) => b.conflicts - a.conflicts)
       .slice(0, limit)

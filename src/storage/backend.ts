@@ -1,4 +1,5 @@
 import type { BatchExecutor } from './batcher.js'
+import type { KeyStore } from '../locks/key-store.js'
 import type { LockReads } from './reads.js'
 
 export interface StoreOptions {
@@ -25,6 +26,7 @@ export const KEEP_HISTORY_MS = 7 * 86_400_000
 export interface SqlBackend extends AsyncDisposable {
   readonly executor: BatchExecutor
   readonly reads: LockReads
+  readonly keys: KeyStore
   readonly keepsHistory: boolean
   /** What an operator should know about this database, in sentences. */
   readonly warnings: readonly string[]

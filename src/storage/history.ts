@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
 import type { HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
+import { beginsWith } from './list.js'
 import type { LockEventsTable, Tables } from './tables.js'
 
 type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
@@ -11,9 +12,9 @@ const MOST_BUCKETS = 64
 
 /** One page of the history, newest first. */
 export async function readHistory(db: Kysely<Tables>, query: HistoryQuery): Promise<HistoryPage> {
-  const { resourceName, processId, before, limit } = query
+  const { prefix, resourceName, processId, before, limit } = query
   const wanted = limit + 1
-  if (resourceName === null && processId === null) return pageOf(await matching(db, query).orderBy('id', 'desc').limit(wanted).execute(), limit)
+  if (prefix === '' && resourceName === null && processId === null) return pageOf(await matching(db, query).orderBy('id', 'desc').limit(wanted).execute(), limit)
 
   const oldest = bucketOf(await oldestEvent(db))
   const rows: EventRow[] = []
@@ -34,10 +35,11 @@ export async function readHistory(db: Kysely<Tables>, query: HistoryQuery): Prom
   return pageOf(rows, limit)
 }
 
-function matching(db: Kysely<Tables>, { resourceName, processId, before }: HistoryQuery) {
+function matching(db: Kysely<Tables>, { prefix, resourceName, processId, before }: HistoryQuery) {
   return db
     .selectFrom('lock_events')
     .selectAll()
+    .$if(prefix !== '', (query) => query.where(beginsWith('resource_name', prefix)))
     .$if(resourceName !== null, (query) => query.where('resource_name', '=', resourceName ?? ''))
     .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? ''))
     .$if(before !== null, (query) => query.where('id', '<', before ?? 0))

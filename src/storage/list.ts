@@ -48,11 +48,9 @@ export async function countLocks(context: ListContext, query: CountQuery): Promi
 }
 
 function matching({ db }: ListContext, { prefix, processId }: CountQuery, after: string | null) {
-  const end = endOfPrefix(prefix)
   return db
     .selectFrom('resource_locks')
-    .$if(prefix !== '', (query) => query.where('resource_name', '>=', prefix))
-    .$if(end !== undefined, (query) => query.where('resource_name', '<', end ?? ''))
+    .$if(prefix !== '', (query) => query.where(beginsWith('resource_name', prefix)))
     // SQLite indexes the processes of active locks alone, and sees that only in so many words.
     .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? '').where(sql<SqlBool>`is_active`))
     .$if(after !== null, (query) => query.where('resource_name', '>', after ?? ''))
@@ -60,6 +58,13 @@ function matching({ db }: ListContext, { prefix, processId }: CountQuery, after:
 
 function isValid(now: Expression<number>): Expression<SqlBool> {
   return sql<SqlBool>`(resource_locks.is_active and (resource_locks.expires_at is null or resource_locks.expires_at > ${now}))`
+}
+
+/** The name begins with that prefix, said so that an index can be searched with it. */
+export function beginsWith(name: string, prefix: string): RawBuilder<SqlBool> {
+  const end = endOfPrefix(prefix)
+  const after = sql<SqlBool>`${sql.ref(name)} >= ${prefix}`
+  return end === undefined ? after : sql<SqlBool>`(${after} and ${sql.ref(name)} < ${end})`
 }
 
 /** The smallest text that sorts after every text with that prefix, bytewise in UTF-8; undefined when there is none. */
@@ -74,7 +79,8 @@ export function endOfPrefix(prefix: string): string | undefined {
 }
 
 /** @param live whether the row `w` still waits. */
-export async function countWaiters(db: Kysely<Tables>, live: RawBuilder<unknown>): Promise<number> {
-  const { rows } = await sql<{ waiters: number }>`select count(*) as waiters from lock_waiters w where ${live}`.execute(db)
+export async function countWaiters(db: Kysely<Tables>, live: RawBuilder<unknown>, prefix: string): Promise<number> {
+  const { rows } = await sql<{ waiters: number }>`
+    select count(*) as waiters from lock_waiters w where ${live} and ${beginsWith('w.resource_name', prefix)}`.execute(db)
   return rows[0]?.waiters ?? 0
 }

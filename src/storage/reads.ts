@@ -6,7 +6,7 @@ import { countLocks, listLocks, type ListContext } from './list.js'
 export type LockReads = Pick<LockStore, 'list' | 'count' | 'countWaiters' | 'history' | 'newestEvent' | 'isForgotten' | 'eventsAfter'>
 
 export interface ReadContext extends ListContext {
-  readonly countWaiters: () => Promise<number>
+  readonly countWaiters: (prefix: string) => Promise<number>
   /** Whether an event may become visible after one with a larger id. */
   readonly mayHaveGaps: boolean
 }
@@ -29,8 +29,8 @@ export class SqlReads implements LockReads {
     return countLocks(this.#context, query)
   }
 
-  countWaiters(): Promise<number> {
-    return this.#context.countWaiters()
+  countWaiters(prefix: string): Promise<number> {
+    return this.#context.countWaiters(prefix)
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {

@@ -14,7 +14,7 @@ export const TELL_RENEWALS_EVERY_MS = 60_000
 
 /** What every statement that reads a lock selects. */
 export const GRANT_COLUMNS = ['id', 'resource_name', 'process_id', 'locked_at', 'expires_at', 'metadata'] as const
-export const LATEST_COLUMNS = [...GRANT_COLUMNS, 'is_active', 'end_reason'] as const
+export const LATEST_COLUMNS = [...GRANT_COLUMNS, 'is_active', 'end_reason', 'api_key'] as const
 export const PASSED_COLUMNS = ['passed_id', 'passed_process_id', 'passed_at'] as const
 
 export type GrantRow = Pick<ResourceLocksTable, (typeof GRANT_COLUMNS)[number]>
@@ -42,7 +42,7 @@ export function grantFromRow(row: GrantRow): Grant {
 /** Undefined for a row that was only placed, never granted. */
 export function latestFromRow(row: LatestRow | undefined): LatestGrant | undefined {
   if (row === undefined || row.id === 0) return undefined
-  return { ...grantFromRow(row), ended: row.is_active ? null : (row.end_reason ?? 'released') }
+  return { ...grantFromRow(row), ended: row.is_active ? null : (row.end_reason ?? 'released'), key: row.api_key }
 }
 
 /** A valid grant as it stands in the way of a request. */

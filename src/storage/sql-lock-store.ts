@@ -1,4 +1,5 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
+import type { KeyStore } from '../locks/key-store.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
@@ -7,9 +8,12 @@ import { Batcher, type BatcherLimits } from './batcher.js'
 export class SqlLockStore implements LockStore {
   readonly #backend: SqlBackend
   readonly #batcher: Batcher
+  /** The keys in the same database. */
+  readonly keys: KeyStore
 
   constructor(backend: SqlBackend, limits: BatcherLimits) {
     this.#backend = backend
+    this.keys = backend.keys
     this.#batcher = new Batcher(backend.executor, limits)
   }
 
@@ -34,8 +38,8 @@ export class SqlLockStore implements LockStore {
     return this.#read(this.#backend.reads.count(query))
   }
 
-  countWaiters(): Promise<number> {
-    return this.#read(this.#backend.reads.countWaiters())
+  countWaiters(prefix: string): Promise<number> {
+    return this.#read(this.#backend.reads.countWaiters(prefix))
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {

@@ -29,6 +29,8 @@ export interface ResourceLocksTable {
   passed_id: number | null
   passed_process_id: string | null
   passed_at: number | null
+  /** The name of the key that the latest grant was taken with; null where it was taken without one. */
+  api_key: string | null
 }
 
 /** SQLite only: the largest number that was ever granted. PostgreSQL has a sequence of the same name. */
@@ -74,6 +76,21 @@ export interface LockInstancesTable {
   lease_until: number
 }
 
+export interface ApiKeysTable {
+  id: Generated<number>
+  /** Keys of one name follow each other: what was taken with one belongs to all of them. */
+  name: string
+  /** SHA-256 of the key, in hexadecimal digits. */
+  digest: string
+  /** Joined by commas. */
+  scopes: string
+  /** Only resources whose names begin with it; empty for all. */
+  prefix: string
+  created_at: number
+  expires_at: number | null
+  revoked_at: number | null
+}
+
 export interface Tables {
   resource_locks: ResourceLocksTable
   lock_numbers: LockNumbersTable
@@ -81,4 +98,5 @@ export interface Tables {
   lock_requests: LockRequestsTable
   lock_waiters: LockWaitersTable
   lock_instances: LockInstancesTable
+  api_keys: ApiKeysTable
 }

@@ -6,12 +6,12 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { chromium, type Browser, type Page } from 'playwright-core'
 
-/** The compiled service as a process of its own, on a free loopback port and an empty database. */
-export async function startService(): Promise<AsyncDisposable & { readonly port: number }> {
+/** The compiled service as a process of its own, on a free loopback port and an empty database, unless the settings name another. */
+export async function startService(settings: Readonly<Record<string, string>> = {}): Promise<AsyncDisposable & { readonly port: number }> {
   const folder = await mkdtemp(join(tmpdir(), 'rlm-browser-'))
   const service = spawn(process.execPath, [resolve('dist/src/server.js')], {
     cwd: folder,
-    env: { PATH: process.env['PATH'], PORT: '0' },
+    env: { PATH: process.env['PATH'], PORT: '0', ...settings },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const ended = once(service, 'exit')

@@ -77,7 +77,7 @@ for (const kind of DATABASES) {
       )
       t.strictSame(await documents.forceReleaseLock('a', 'admin'), { success: true })
       t.strictSame(await documents.forceReleaseLock('a', 'admin'), { success: true }, 'also when it was free')
-      const { events } = await store.history({ resourceName: 'doc-lock:a', processId: null, before: null, limit: 1 })
+      const { events } = await store.history({ resourceName: 'doc-lock:a', processId: null, prefix: '', before: null, limit: 1 })
       t.match(events, [{ kind: 'force_released', reason: 'force-released by admin' }])
       t.equal(await documents.clearAllLocks(), 2)
       t.strictSame(await documents.getAllLocks(), [])

@@ -5,7 +5,9 @@ import { validate } from '@readme/openapi-parser'
 import openapiTypes, { astToString } from 'openapi-typescript'
 import t from 'tap'
 import ts from 'typescript'
+import { accessOf } from '../../src/http/scopes.js'
 import { onEachDatabase, TestApp } from '../support/app.js'
+import { makeKey, sendWith } from '../support/keys.js'
 import { documentOf, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
 
 /** Pages for people, the document itself, and what browsers ask by themselves. */
@@ -51,9 +53,36 @@ void t.test('every call documents each status that it can answer', async (t) => 
     const statuses = ['200']
     if (operation.parameters !== undefined || operation.requestBody !== undefined) statuses.push(COMPAT.test(path) ? '400' : '422')
     if (method !== 'GET') statuses.push('413', '415')
-    if (path.startsWith('/locks/') || COMPAT.test(path)) statuses.push('500', '503', '507')
+    if (path.startsWith('/locks/') || COMPAT.test(path)) statuses.push('401', '403', '500', '503', '507')
     t.strictSame(statuses.filter((status) => !(status in operation.responses)), [], name)
     for (const [status, { description }] of Object.entries(operation.responses)) t.ok(description, `${name} describes ${status}`)
+  }
+})
+
+void t.test('the document says which calls take a key, and with which scope', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const document = await documentOf(api)
+  t.match(document, { components: { securitySchemes: { ApiKey: { type: 'http', scheme: 'bearer' } } } })
+  for (const { name, method, path, operation } of operationsOf(document)) {
+    const access = accessOf(method, path)
+    t.strictSame(operation.security, access === 'open' ? undefined : [{ ApiKey: [access] }], name)
+    t.strictSame(['401', '403'].filter((status) => status in operation.responses), access === 'open' ? [] : ['401', '403'], name)
+  }
+})
+
+void t.test('refusals for want of a key are what the document says', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  await using checker = new SchemaChecker()
+  const { secret } = await makeKey(api, 'reader', ['read'])
+  for (const { name, method, path, operation } of operationsOf(await documentOf(api))) {
+    for (const [key, status] of [[undefined, 401], [secret, 403]] as const) {
+      // A key for reading may read.
+      if (!(status in operation.responses) || (status === 403 && accessOf(method, path) === 'read')) continue
+      const answer = await sendWith(api, key, { method, url: path })
+      t.equal(answer.status, status, `${name} ${status}`)
+      const media = operation.responses[status]?.content?.['application/json']
+      t.strictSame(await checker.faults(media?.schema ?? { not: {} }, answer.body), [], `${name} ${status}`)
+    }
   }
 })
 

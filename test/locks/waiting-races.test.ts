@@ -97,7 +97,7 @@ void t.test('a waiter that is called before its turn passes the call on to the f
   const first = await enqueue(one, 'first')
   const second = await enqueue(two, 'second')
   const called = new Promise((resolve) => one.store.onTurn(resolve))
-  const command = { kind: 'acquire', resourceNames: [resourceName('a')], processId: processId('second'), ttlMs: null, metadata: null, mark: null } as const
+  const command = { kind: 'acquire', resourceNames: [resourceName('a')], processId: processId('second'), ttlMs: null, metadata: null, mark: null, key: null } as const
   t.match(await two.store.submit({ ...command, ticket: second.ticket }), { kind: 'held', conflicts: [{ processId: 'first', lockId: 0 }] })
   t.equal(await Promise.race([called, sleep(3000)]), first.ticket)
 })

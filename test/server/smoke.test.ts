@@ -3,12 +3,19 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { openKeys } from '../../src/storage/open-store.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
+import { newKey } from '../support/keys.js'
 import { inProject } from '../support/program.js'
 import { Service } from '../support/service.js'
 
-async function smoke(url: string, script = 'scripts/smoke.sh'): Promise<{ code: unknown; said: string }> {
-  const child = spawn('bash', [inProject(script), url])
+interface Smoke {
+  readonly script?: string
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+async function smoke(url: string, { script = 'scripts/smoke.sh', settings = {} }: Smoke = {}): Promise<{ code: unknown; said: string }> {
+  const child = spawn('bash', [inProject(script), url], { env: { ...process.env, ...settings } })
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const [code] = (await once(child, 'close')) as unknown[]
@@ -20,12 +27,26 @@ for (const kind of DATABASES) {
     await using database = await freshDatabase(kind, 'real')
     await using service = await Service.start({ settings: { DATABASE_URL: database.url } })
     for (const script of ['scripts/smoke.sh', 'scripts/smoke-other-apis.sh']) {
-      const { code, said } = await smoke(service.url, script)
+      const { code, said } = await smoke(service.url, { script })
       t.equal(code, 0, said)
       t.match(said, /All \d+ steps answered as documented\./)
     }
   })
 }
+
+void t.test('with keys it takes one, and shows it nowhere', async (t) => {
+  await using database = await freshDatabase('sqlite', 'real')
+  const { secret, ...key } = newKey('smoke', { scopes: ['admin'] })
+  {
+    await using opened = await openKeys(database.url)
+    await opened.keys.create(key)
+  }
+  await using service = await Service.start({ settings: { DATABASE_URL: database.url, LOG_LEVEL: 'debug' } })
+  t.match(await smoke(service.url), { code: 1, said: /answered 401/ })
+  const { code, said } = await smoke(service.url, { settings: { RLM_API_KEY: secret } })
+  t.equal(code, 0, said)
+  for (const text of [said, service.stdout, service.stderr]) t.notOk(text.includes(secret))
+})
 
 void t.test('the walk fails where nobody answers, and where the answer is another one', async (t) => {
   t.match(await smoke('http://127.0.0.1:1'), { code: 1, said: /FAILED: no answer/ })

@@ -6,7 +6,7 @@ import { openOn } from '../support/store.js'
 
 void t.test('SQLite is asked to flush every commit to the disk', async (t) => {
   await using folder = await temporaryFolder()
-  using opened = openSqlite(`${folder.path}/locks.db`, Date.now)
+  using opened = openSqlite(`${folder.path}/locks.db`)
   t.equal(opened.database.pragma('synchronous', { simple: true }), 2, 'FULL')
   t.equal(opened.database.pragma('journal_mode', { simple: true }), 'wal')
 })

@@ -4,12 +4,13 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { buildApp, type AppOptions } from '../../src/app.js'
 import { COMPAT_API_NAMES } from '../../src/compat/names.js'
+import { KeyRing } from '../../src/locks/key-ring.js'
 import { LockService, type LockServiceOptions } from '../../src/locks/lock-service.js'
 import { parseDatabaseUrl } from '../../src/storage/database-url.js'
 import { openStore } from '../../src/storage/open-store.js'
 import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from './databases.js'
 
-export type TestAppOptions = Partial<Omit<AppOptions, 'locks'>> & Partial<LockServiceOptions>
+export type TestAppOptions = Partial<Omit<AppOptions, 'locks' | 'keys'>> & Partial<LockServiceOptions>
 
 /** The defaults of the service: no lease unless one is asked for, and at most a year. */
 const DEFAULTS = { defaultTtlMs: null, maxTtlSeconds: 31_536_000, maxWaitSeconds: 60, compatApis: COMPAT_API_NAMES }
@@ -28,11 +29,14 @@ export interface Answer<Body = unknown> {
 export class TestApp implements AsyncDisposable {
   readonly database: TestDatabase
   readonly store: Store
+  /** It reads the keys only when a test tells it to. */
+  readonly keys: KeyRing
   readonly app: FastifyInstance
 
-  private constructor(database: TestDatabase, store: Store, app: FastifyInstance) {
+  private constructor(database: TestDatabase, store: Store, keys: KeyRing, app: FastifyInstance) {
     this.database = database
     this.store = store
+    this.keys = keys
     this.app = app
   }
 
@@ -42,7 +46,8 @@ export class TestApp implements AsyncDisposable {
     try {
       const store = await openStore({ databaseUrl: database.url, clock: database.now })
       try {
-        return new TestApp(database, store, await buildApp({ ...settings, locks: new LockService(store, settings) }))
+        const keys = new KeyRing(store.keys, { onError: () => undefined })
+        return new TestApp(database, store, keys, await buildApp({ ...settings, keys, locks: new LockService(store, settings) }))
       } catch (error) {
         await store[Symbol.asyncDispose]()
         throw error

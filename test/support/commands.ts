@@ -13,20 +13,21 @@ export function acquire(names: string | readonly string[], process: string, ttlM
     ttlMs,
     metadata: null,
     mark,
-    ticket: null
+    ticket: null,
+    key: null
   }
 }
 
 export function release(name: string, process: string, lockId: number | null = null): ReleaseCommand {
-  return { kind: 'release', resourceName: resourceName(name), processId: processId(process), lockId, reason: null }
+  return { kind: 'release', resourceName: resourceName(name), processId: processId(process), lockId, reason: null, key: null }
 }
 
 export function force(name: string, reason: string, lockId: number | null = null): ReleaseCommand {
-  return { kind: 'release', resourceName: resourceName(name), processId: null, lockId, reason }
+  return { kind: 'release', resourceName: resourceName(name), processId: null, lockId, reason, key: null }
 }
 
 export function renew(name: string, process: string, ttlMs?: TtlMs, lockId: number | null = null): RenewCommand {
-  return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId }
+  return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId, key: null }
 }
 
 export function renewAfresh(name: string, process: string, ttlMs?: TtlMs, metadata: Afresh['metadata'] = null): RenewCommand {
@@ -34,7 +35,7 @@ export function renewAfresh(name: string, process: string, ttlMs?: TtlMs, metada
 }
 
 export function renewAll(process: string, ttlMs?: TtlMs, after = '', bite = 100): RenewAllCommand {
-  return { kind: 'renew-all', processId: processId(process), ttlMs, after, bite }
+  return { kind: 'renew-all', processId: processId(process), ttlMs, after, bite, prefix: '', key: null }
 }
 
 export function inspect(name: string): InspectCommand {
@@ -44,7 +45,7 @@ export function inspect(name: string): InspectCommand {
 export const sweep: SweepCommand = { kind: 'sweep', bite: 100 }
 
 export const everything: ListQuery = { prefix: '', processId: null, after: null, limit: 1000 }
-export const allEvents: HistoryQuery = { resourceName: null, processId: null, before: null, limit: 1000 }
+export const allEvents: HistoryQuery = { prefix: '', resourceName: null, processId: null, before: null, limit: 1000 }
 
 /** What became of a command: the kind of its outcome, or the code of its fault. */
 export async function kindOrCode(submitted: Promise<{ readonly kind: string }>): Promise<string> {

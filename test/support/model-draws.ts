@@ -10,6 +10,8 @@ const PLAIN_NAMES = ['a', 'A', 'seat', 'seat/', 'seat0', 'b/1', 'b/2']
 const ODD_NAMES = ['%', "o'hara", '{a,"b"}', '\\', 'null', '中', 'ﬀ', '😀', '\u{10ffff}', '\u{10ffff}/1']
 export const NAMES: readonly ResourceName[] = [...SEATS, ...PLAIN_NAMES, ...ODD_NAMES].map(resourceName)
 export const PREFIXES = ['', '', 'seat', 'seat/', 'seat/1', 'b', '\u{10ffff}', '中', 'none']
+/** Mostly none, as long as nobody made any. */
+export const KEYS = [null, null, null, 'k1', 'k2']
 export const PROCESSES = ['p', 'q', 'r'].map(processId)
 const METADATA: readonly Metadata[] = [{}, { by: 'ü"\\', tags: [1, null, {}] }]
 /** The longest lease drawn: never, as short as can be, some steps of the clock, an hour. */
@@ -23,11 +25,11 @@ export function drawAcquire(scene: Scene): AcquireCommand {
   const known = marked.filter(({ resourceNames }) => resourceNames.every((name) => scene.names.includes(name)))
   // A new id, a repetition, an id once more for other content.
   const earlier = random.chance(0.4) || known.length === 0 ? undefined : random.pick(known)
-  const { resourceNames, processId, ttlMs, metadata } = earlier !== undefined && random.chance(0.7) ? earlier : content
+  const { resourceNames, processId, ttlMs, metadata, key } = earlier !== undefined && random.chance(0.7) ? earlier : content
   const id = earlier?.mark?.id ?? `id/${random.next()}`
   if (!mayBear(scene, id, resourceNames)) return content
-  const mark = { id, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata }) }
-  const request: AcquireCommand = { ...content, resourceNames, processId, ttlMs, metadata, mark }
+  const mark = { id, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata, key }) }
+  const request: AcquireCommand = { ...content, resourceNames, processId, ttlMs, metadata, key, mark }
   marked.push(request)
   if (marked.length > MOST_MARKED) marked.shift()
   return request
@@ -42,7 +44,8 @@ function drawContent({ random, names }: Scene): AcquireCommand {
     ttlMs: drawTtl(random),
     metadata: random.chance(0.2) ? random.pick(METADATA) : null,
     mark: null,
-    ticket: null
+    ticket: null,
+    key: random.pick(KEYS)
   }
 }
 
@@ -68,12 +71,20 @@ export function drawRelease(scene: Scene): ReleaseCommand {
     kind: 'release',
     ...grant,
     processId: force ? null : grant.processId,
-    reason: force ? random.pick([null, 'gone', 'it\'s "stuck"']) : null
+    reason: force ? random.pick([null, 'gone', 'it\'s "stuck"']) : null,
+    key: force ? null : drawKey(scene, grant.resourceName)
   }
 }
 
 export function drawRenew(scene: Scene): RenewCommand {
-  return { kind: 'renew', ...drawGrant(scene), ttlMs: drawRenewal(scene.random), afresh: drawAfresh(scene.random) }
+  const grant = drawGrant(scene)
+  return {
+    kind: 'renew',
+    ...grant,
+    ttlMs: drawRenewal(scene.random),
+    key: drawKey(scene, grant.resourceName),
+    afresh: drawAfresh(scene.random)
+  }
 }
 
 function drawAfresh(random: Random): Afresh | undefined {
@@ -88,6 +99,11 @@ export function drawRenewal(random: Random): TtlMs | undefined {
 function drawTtl(random: Random): TtlMs {
   const longest = random.pick(LONGEST_TTLS)
   return longest === null ? null : random.whole(1, longest)
+}
+
+/** Mostly one that may touch the resource's latest grant. */
+function drawKey({ random, model }: Scene, name: ResourceName): string | null {
+  return random.chance(0.7) ? model.lastKey(name) : random.pick(KEYS)
 }
 
 /** Mostly as it is or was last held. */

@@ -9,6 +9,8 @@ export interface Latest {
   grant: Grant
   /** The lease with which it was made, or last renewed afresh. */
   ttlMs: TtlMs
+  /** The key that it belongs to. */
+  readonly key: string | null
   /** When the history last told of it while it was valid. */
   toldAt: EpochMs
   releasedAt: EpochMs | null
@@ -21,13 +23,17 @@ export interface Latest {
   remembered: 'yes' | 'maybe' | 'no'
 }
 
-export function newest(grant: Grant, ttlMs: TtlMs): Latest {
+export function newest(grant: Grant, ttlMs: TtlMs, key: string | null): Latest {
   const { lockedAt } = grant
-  return { grant, ttlMs, toldAt: lockedAt, releasedAt: null, marked: 'no', markedAt: lockedAt, endTold: false, remembered: 'yes' }
+  return { grant, ttlMs, key, toldAt: lockedAt, releasedAt: null, marked: 'no', markedAt: lockedAt, endTold: false, remembered: 'yes' }
 }
 
 export function isValid({ grant, releasedAt }: Latest, now: EpochMs): boolean {
   return releasedAt === null && (grant.expiresAt === null || now < grant.expiresAt)
+}
+
+export function isOpenTo(latest: Latest, key: string | null): boolean {
+  return key === null || latest.key === null || latest.key === key
 }
 
 export function hasExpired(latest: Latest, now: EpochMs): boolean {

@@ -1,7 +1,7 @@
 import type { AcquireCommand, Command, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand } from '../../src/locks/commands.js'
 import type { ListQuery } from '../../src/locks/lock-store.js'
 import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
-import { drawAcquire, drawRelease, drawRenew, drawRenewal, NAMES, PREFIXES, PROCESSES } from './model-draws.js'
+import { drawAcquire, drawRelease, drawRenew, drawRenewal, KEYS, NAMES, PREFIXES, PROCESSES } from './model-draws.js'
 import { unlessOneOf, type CountQuery } from './model-list.js'
 import { command, row, type Row } from './model-table.js'
 
@@ -50,7 +50,9 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
       processId: random.pick(PROCESSES),
       ttlMs: drawRenewal(random),
       after: random.chance(0.5) ? '' : random.pick(NAMES),
-      bite: random.pick([1, 2, 5, 200])
+      bite: random.pick([1, 2, 5, 200]),
+      prefix: random.pick(PREFIXES),
+      key: random.pick(KEYS)
     }),
     judge: (model, command, outcome) => unlessOneOf([model.renewAll(command)], outcome)
   }),

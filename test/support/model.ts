@@ -16,7 +16,7 @@ import type {
 import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
 import type { ListPage, ListQuery, LockEvent } from '../../src/locks/lock-store.js'
 import { conflictOf, KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
-import { endOf, hasExpired, isValid, newest, type Latest } from './model-grants.js'
+import { endOf, hasExpired, isOpenTo, isValid, newest, type Latest } from './model-grants.js'
 import { ExpectedHistory } from './model-history.js'
 import { bytewise, faultOfCount, faultOfPage, unlessOneOf, type CountQuery, type Listed } from './model-list.js'
 import { RememberedRequests } from './model-requests.js'
@@ -61,6 +61,11 @@ export class Model {
     return this.#latest.get(name)?.grant.processId
   }
 
+  /** The key that the latest grant of a resource belongs to. */
+  lastKey(name: ResourceName): string | null {
+    return this.#latest.get(name)?.key ?? null
+  }
+
   /** The number of the latest grant of a resource; 0 before the first. */
   lastNumber(name: ResourceName): number {
     return this.#lastNumber.get(name) ?? 0
@@ -96,22 +101,24 @@ export class Model {
   }
 
   /** What may come of it: more than one refusal where the sweeper may have removed what the refusal tells of. */
-  release({ resourceName, processId, lockId, reason }: ReleaseCommand): ReleaseOutcome[] {
-    const latest = this.#validOf(resourceName, processId, lockId)
-    if (latest === undefined) return this.#refusals(resourceName, processId)
+  release(command: ReleaseCommand): ReleaseOutcome[] {
+    const { resourceName, processId, reason } = command
+    const latest = this.#validOf(command)
+    if (latest === undefined) return this.#refusals(command)
     this.#change(resourceName, () => (latest.releasedAt = this.now))
     this.#history.expect(processId === null ? 'force_released' : 'released', this.now, latest.grant, reason)
     return [{ kind: 'released', grant: latest.grant, releasedAt: this.now }]
   }
 
-  renew({ resourceName, processId, lockId, ttlMs, afresh }: RenewCommand): RenewOutcome[] {
-    const latest = this.#validOf(resourceName, processId, lockId)
-    return latest === undefined ? this.#refusals(resourceName, processId) : [{ kind: 'renewed', ...this.#renewal(latest, ttlMs, afresh) }]
+  renew(command: RenewCommand): RenewOutcome[] {
+    const latest = this.#validOf(command)
+    return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command.ttlMs, command.afresh) }]
   }
 
-  renewAll({ processId, ttlMs, after, bite }: RenewAllCommand): RenewAllOutcome {
+  renewAll({ processId, ttlMs, after, bite, prefix, key }: RenewAllCommand): RenewAllOutcome {
     const due = [...this.#latest]
       .filter(([name, latest]) => isValid(latest, this.now) && latest.grant.processId === processId && bytewise(name, after) > 0)
+      .filter(([name, latest]) => name.startsWith(prefix) && isOpenTo(latest, key))
       .toSorted(([a], [b]) => bytewise(a, b))
       .slice(0, bite)
     return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, ttlMs)) }
@@ -151,7 +158,7 @@ export class Model {
     return this.#numbers.has(lockId) ? 'another resource got that number before' : undefined
   }
 
-  #grant(resourceName: ResourceName, lockId: number, { processId, ttlMs, metadata }: AcquireCommand): Grant {
+  #grant(resourceName: ResourceName, lockId: number, { processId, ttlMs, metadata, key }: AcquireCommand): Grant {
     const expiresAt = ttlMs === null ? null : this.now + ttlMs
     const grant = { lockId, resourceName, processId, lockedAt: this.now, expiresAt, metadata }
     const before = this.#latest.get(resourceName)
@@ -159,7 +166,7 @@ export class Model {
     this.#history.expect('granted', this.now, grant)
     this.#numbers.add(lockId)
     this.#lastNumber.set(resourceName, lockId)
-    this.#change(resourceName, () => this.#latest.set(resourceName, newest(grant, ttlMs)))
+    this.#change(resourceName, () => this.#latest.set(resourceName, newest(grant, ttlMs, key)))
     return grant
   }
 
@@ -176,19 +183,20 @@ export class Model {
     return { grant, renewedAt: this.now }
   }
 
-  /** The valid grant of that process and of that number; null takes any. */
-  #validOf(name: ResourceName, processId: ProcessId | null, lockId: number | null): Latest | undefined {
-    const latest = this.#latest.get(name)
+  /** The valid grant of that process, of that number and of that key; null takes any. */
+  #validOf({ resourceName, processId, lockId, key }: ReleaseCommand | RenewCommand): Latest | undefined {
+    const latest = this.#latest.get(resourceName)
     if (latest === undefined || !isValid(latest, this.now)) return undefined
     const { grant } = latest
+    if (!isOpenTo(latest, key)) return undefined
     return (processId ?? grant.processId) === grant.processId && (lockId ?? grant.lockId) === grant.lockId ? latest : undefined
   }
 
-  #refusals(name: ResourceName, processId: ProcessId | null): Refusal[] {
-    const latest = this.#latest.get(name)
+  #refusals({ resourceName, processId, key }: ReleaseCommand | RenewCommand): Refusal[] {
+    const latest = this.#latest.get(resourceName)
     if (latest === undefined) return refused('not_locked')
     if (isValid(latest, this.now)) return refused('held_by_other')
-    if ((processId ?? latest.grant.processId) !== latest.grant.processId || latest.remembered === 'no') return refused('not_locked')
+    if ((processId ?? latest.grant.processId) !== latest.grant.processId || latest.remembered === 'no' || !isOpenTo(latest, key)) return refused('not_locked')
     const exact = latest.releasedAt === null ? 'expired' : 'released'
     return latest.remembered === 'yes' ? refused(exact) : refused(exact, 'not_locked')
   }

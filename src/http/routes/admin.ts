@@ -1,29 +1,29 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { LockService } from '../../locks/lock-service.js'
+import type { LocksOf } from '../auth.js'
 import { eventFromCursor, toCursor } from '../cursor.js'
 import { adminSchemas as schemas } from '../schemas/admin.js'
 import { eventBody, grantBody, success } from '../shapes.js'
 import { isoTime } from '../time.js'
 
 export interface AdminRoutesOptions {
-  readonly locks: LockService
+  readonly locksOf: LocksOf
 }
 
 const HISTORY_PAGE = 100
 const MOST_CONTENDED = 10
 
 /** For operators: taking locks away, the history, the figures. */
-export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locks }, done) => {
-  app.post('/locks/force-release', { schema: schemas.forceRelease }, async ({ body }, reply) => {
+export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf }, done) => {
+  app.post('/locks/force-release', { schema: schemas.forceRelease }, async ({ body, apiKey }, reply) => {
     const { resource_name, reason, lock_id } = body
-    const outcome = await locks.forceRelease(resource_name, reason, lock_id)
+    const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id)
     if (outcome.kind === 'not-held') {
       return reply.code(404).send({ detail: `No active lock found for resource '${resource_name}'`, code: 'LOCK_NOT_HELD', reason: outcome.reason })
     }
     if (outcome.kind === 'changed') {
       return reply.code(409).send({ detail: `Resource '${resource_name}' is no longer held by lock ${lock_id}`, code: 'LOCK_CHANGED' })
     }
-    app.log.warn({ resource_name, lock_id: outcome.grant.lockId, process_id: outcome.grant.processId, reason }, 'lock force-released')
+    app.log.warn({ resource_name, lock_id: outcome.grant.lockId, process_id: outcome.grant.processId, reason, key: apiKey?.name }, 'lock force-released')
     return success(`Lock force-released successfully for resource '${resource_name}'`, {
       ...grantBody(outcome.grant),
       released_at: isoTime(outcome.releasedAt),
@@ -31,17 +31,17 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.post('/locks/force-release-all', { schema: schemas.forceReleaseAll }, async ({ body }) => {
+  app.post('/locks/force-release-all', { schema: schemas.forceReleaseAll }, async ({ body, apiKey }) => {
     const { prefix = '', reason } = body
-    const total = await locks.forceReleaseAll(prefix, reason)
-    app.log.warn({ prefix, total, reason }, 'locks force-released')
+    const total = await locksOf(apiKey).forceReleaseAll(prefix, reason)
+    app.log.warn({ prefix, total, reason, key: apiKey?.name }, 'locks force-released')
     return success(`Force-released ${total} locks`, { total_released: total })
   })
 
-  app.get('/locks/history', { schema: schemas.history }, async ({ query }) => {
+  app.get('/locks/history', { schema: schemas.history }, async ({ query, apiKey }) => {
     const { resource_name: resourceName = null, process_id: processId = null, limit = HISTORY_PAGE, cursor } = query
     const before = cursor === undefined ? null : eventFromCursor(cursor)
-    const { events, more } = await locks.history({ resourceName, processId, before, limit })
+    const { events, more } = await locksOf(apiKey).history({ prefix: '', resourceName, processId, before, limit })
     const last = events.at(-1)
     return success(`Retrieved ${events.length} events`, {
       events: events.map(eventBody),
@@ -49,18 +49,23 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.get('/locks/stats', { schema: schemas.stats }, async () => {
+  app.get('/locks/stats', { schema: schemas.stats }, async ({ apiKey }) => {
+    const locks = locksOf(apiKey)
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
+    // They are not counted by name, so that whoever may see only some names may not see them.
+    const ofAll = (count: number): number | null => (locks.prefix === '' ? count : null)
     return success('Retrieved statistics', {
-      held: await locks.count({ prefix: '', processId: null }),
-      waiters: await locks.countWaiters(),
-      grants,
-      conflicts,
-      releases,
-      renewals,
-      forced_releases: forcedReleases,
-      expiries,
-      top_contended: locks.statistics.mostContended(MOST_CONTENDED).map(({ name, conflicts }) => ({ resource_name: name, conflicts }))
+      held: await locks.count({ prefix: locks.prefix, processId: null }),
+      waiters: await locks.countWaiters(locks.prefix),
+      grants: ofAll(grants),
+      conflicts: ofAll(conflicts),
+      releases: ofAll(releases),
+      renewals: ofAll(renewals),
+      forced_releases: ofAll(forcedReleases),
+      expiries: ofAll(expiries),
+      top_contended: locks.statistics
+        .mostContended(MOST_CONTENDED, locks.prefix)
+        .map(({ name, conflicts }) => ({ resource_name: name, conflicts }))
     })
   })
 

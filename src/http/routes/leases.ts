@@ -7,26 +7,26 @@ import { isoTime } from '../time.js'
 import type { LockRoutesOptions } from './locks.js'
 
 /** Beyond the mirrored API: renewing, and several locks at once. */
-export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locks, ...limits }, done) => {
+export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
   const schemas = leaseSchemas(limits)
 
-  app.post('/locks/renew', { schema: schemas.renew }, async ({ body }, reply) => {
+  app.post('/locks/renew', { schema: schemas.renew }, async ({ body, apiKey }, reply) => {
     const { resource_name, process_id, lock_id, ttl_seconds } = body
-    const outcome = await locks.renew({ resourceName: resource_name, processId: process_id, lockId: lock_id }, ttlOf(ttl_seconds))
+    const outcome = await locksOf(apiKey).renew({ resourceName: resource_name, processId: process_id, lockId: lock_id }, ttlOf(ttl_seconds))
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
     return success(`Lock renewed successfully for resource '${resource_name}'`, renewedBody(outcome))
   })
 
-  app.post('/locks/renew-all', { schema: schemas.renewAll }, async ({ body }) => {
-    const renewals = await locks.renewAll(body.process_id, ttlOf(body.ttl_seconds))
+  app.post('/locks/renew-all', { schema: schemas.renewAll }, async ({ body, apiKey }) => {
+    const renewals = await locksOf(apiKey).renewAll(body.process_id, ttlOf(body.ttl_seconds))
     return success(`Renewed ${renewals.length} locks of process '${body.process_id}'`, {
       total_renewed: renewals.length,
       locks: renewals.map(renewedBody)
     })
   })
 
-  app.post('/locks/request-many', { schema: schemas.requestMany }, async ({ body }, reply) => {
-    const outcome = await requestLocks(locks, reply, body.resource_names, body)
+  app.post('/locks/request-many', { schema: schemas.requestMany }, async ({ body, apiKey }, reply) => {
+    const outcome = await requestLocks(locksOf(apiKey), reply, body.resource_names, body)
     if (outcome.kind === 'request-id-reused') return reply.code(409).send(REQUEST_ID_REUSED)
     if (outcome.kind === 'held') {
       return reply.code(409).send({ ...heldBody(outcome, reply), conflicts: outcome.conflicts.map(conflictBody) })
@@ -38,8 +38,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     )
   })
 
-  app.post('/locks/release-many', { schema: schemas.releaseMany }, async ({ body }) => {
-    const outcomes = await locks.releaseMany(body.resource_names, body.process_id)
+  app.post('/locks/release-many', { schema: schemas.releaseMany }, async ({ body, apiKey }) => {
+    const outcomes = await locksOf(apiKey).releaseMany(body.resource_names, body.process_id)
     const released = outcomes.flatMap((outcome) => (outcome.kind === 'released' ? [releasedBody(outcome)] : []))
     const notHeld = body.resource_names.flatMap((resource_name, index) => {
       const outcome = outcomes[index]
@@ -48,8 +48,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     return success(`Released ${released.length} of ${outcomes.length} locks`, { released, not_held: notHeld })
   })
 
-  app.delete('/locks/release-all', { schema: schemas.releaseAll }, async ({ query }) => {
-    const released = await locks.releaseAll(query.process_id)
+  app.delete('/locks/release-all', { schema: schemas.releaseAll }, async ({ query, apiKey }) => {
+    const released = await locksOf(apiKey).releaseAll(query.process_id)
     return success(`Released ${released.length} locks of process '${query.process_id}'`, {
       total_released: released.length,
       locks: released.map(releasedBody)

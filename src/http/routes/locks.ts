@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { LockService } from '../../locks/lock-service.js'
 import { LIST_LIMIT } from '../../locks/lock-store.js'
+import type { LocksOf } from '../auth.js'
 import { nameFromCursor, toCursor } from '../cursor.js'
 import type { LeaseLimits } from '../schemas/grants.js'
 import { lockSchemas } from '../schemas/locks.js'
@@ -9,15 +9,15 @@ import { grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success } from '..
 import { isoTime, isoTimeOrNull, secondsUntil } from '../time.js'
 
 export interface LockRoutesOptions extends LeaseLimits {
-  readonly locks: LockService
+  readonly locksOf: LocksOf
 }
 
 /** The mirrored API: request, release, status, all-locked. */
-export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locks, ...limits }, done) => {
+export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
   const schemas = lockSchemas(limits)
 
-  app.post('/locks/request', { schema: schemas.request }, async ({ body }, reply) => {
-    const outcome = await requestLocks(locks, reply, [body.resource_name], body)
+  app.post('/locks/request', { schema: schemas.request }, async ({ body, apiKey }, reply) => {
+    const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body)
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
     const [grant] = outcome.kind === 'granted' ? outcome.grants : []
     if (outcome.kind !== 'granted' || grant === undefined) return reply.code(409).send(REQUEST_ID_REUSED)
@@ -28,9 +28,9 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     )
   })
 
-  app.delete('/locks/release', { schema: schemas.release }, async ({ query }, reply) => {
+  app.delete('/locks/release', { schema: schemas.release }, async ({ query, apiKey }, reply) => {
     const { resource_name, process_id, lock_id } = query
-    const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
+    const outcome = await locksOf(apiKey).release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
     return success(`Lock released successfully for resource '${resource_name}'`, {
       resource_name,
@@ -39,8 +39,8 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     })
   })
 
-  app.get('/locks/status', { schema: schemas.status }, async ({ query }) => {
-    const { at, grant, waiters } = await locks.inspect(query.resource_name)
+  app.get('/locks/status', { schema: schemas.status }, async ({ query, apiKey }) => {
+    const { at, grant, waiters } = await locksOf(apiKey).inspect(query.resource_name)
     return success(
       grant === null ? `Resource '${query.resource_name}' is not locked` : `Resource '${query.resource_name}' status retrieved successfully`,
       {
@@ -58,7 +58,8 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     )
   })
 
-  app.get('/locks/all-locked', { schema: schemas.allLocked }, async ({ query }) => {
+  app.get('/locks/all-locked', { schema: schemas.allLocked }, async ({ query, apiKey }) => {
+    const locks = locksOf(apiKey)
     const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
     const after = cursor === undefined ? null : nameFromCursor(cursor)
     const { grants, more } = await locks.list({ prefix, processId, after, limit })

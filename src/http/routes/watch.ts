@@ -1,23 +1,28 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { FeedItem } from '../../locks/event-feed.js'
-import type { LockService } from '../../locks/lock-service.js'
+import type { LocksOf } from '../auth.js'
 import { watchSchema } from '../schemas/watch.js'
 import { eventBody } from '../shapes.js'
 
 export interface WatchRoutesOptions {
-  readonly locks: LockService
+  readonly locksOf: LocksOf
 }
 
 const COMMENT_EVERY_MS = 15_000
 
 /** Server-sent events (WHATWG HTML, section 9.2) of what happens to locks. */
-export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (app, { locks }, done) => {
+export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (app, { locksOf }, done) => {
   app.get('/locks/watch', { schema: watchSchema }, (request, reply) => {
     const last = request.headers['last-event-id']
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
-    const items = locks.watch(request.query.prefix ?? '', last === undefined ? null : Number(last), COMMENT_EVERY_MS, gone.signal)
+    const items = locksOf(request.apiKey).watch(
+      request.query.prefix ?? '',
+      last === undefined ? null : Number(last),
+      COMMENT_EVERY_MS,
+      gone.signal
+    )
     // The declared 200 is the text that the stream yields.
     const text = Readable.from(messages(items)) as unknown as string
     void reply

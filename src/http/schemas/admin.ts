@@ -11,6 +11,7 @@ const ReasonText = Type.String({
   examples: ['worker-7 was taken out of service']
 })
 
+const Counter = orNull<number>('integer', { examples: [230] })
 const tags = ['Administration']
 const exampleReason = 'worker-7 was taken out of service'
 
@@ -97,19 +98,19 @@ export const adminSchemas = {
   stats: {
     tags,
     summary: 'Figures of the service',
-    description: '`held` and `waiters` are of the whole database; the others count what this instance has seen since it started.',
+    description: '`held` and `waiters` are of the whole database; the others count what this instance has seen since it started, and are null for a key with a prefix.',
     response: {
       200: answer(
         'The figures.',
         Type.Object({
           held: Type.Integer(),
           waiters: Type.Integer(),
-          grants: Type.Integer(),
-          conflicts: Type.Integer(),
-          releases: Type.Integer(),
-          renewals: Type.Integer(),
-          forced_releases: Type.Integer(),
-          expiries: Type.Integer(),
+          grants: Counter,
+          conflicts: Counter,
+          releases: Counter,
+          renewals: Counter,
+          forced_releases: Counter,
+          expiries: Counter,
           top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
         }),
         'Retrieved statistics',

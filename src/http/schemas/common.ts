@@ -97,6 +97,16 @@ export const STORAGE_FAULTS = {
   507: fault('The disk is full; releasing still works.', ['STORAGE_FULL'], 'The disk of the database is full; nothing was changed')
 }
 
+/** What any call that takes a key can meet. */
+export const KEY_FAULTS = {
+  401: fault(
+    'There are keys, and none was sent that is valid; with `WWW-Authenticate: Bearer`.',
+    ['UNAUTHORIZED'],
+    'This call needs an API key, sent as Authorization: Bearer KEY'
+  ),
+  403: fault('The scopes or the prefix of the key do not allow it; nothing was changed.', ['FORBIDDEN'], "The API key does not have the scope 'write'")
+}
+
 /** What any call with a body can meet beside those. */
 export const BODY_FAULTS = {
   413: fault('The body is larger than 64 KiB.', ['PAYLOAD_TOO_LARGE'], 'The body is larger than 64 KiB'),

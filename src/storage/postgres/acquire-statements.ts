@@ -12,6 +12,7 @@ export interface AcquireArgs {
   readonly requestIds: (string | null)[]
   readonly fingerprints: (string | null)[]
   readonly tickets: (number | null)[]
+  readonly keys: (string | null)[]
 }
 
 /** A new grant, or, where `at` says when it was found, the valid one that stood in the way. */
@@ -134,8 +135,9 @@ function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boo
       with asked as materialized (
         select * from unnest(
           ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[],
-          ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[]
-        ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint, ticket)
+          ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[],
+          ${arg('keys')}::text[]
+        ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint, ticket, api_key)
       ),
       held as materialized (
         select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at, ${waitersFor(sql`l.resource_name`)} as waiters
@@ -143,8 +145,8 @@ function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boo
         where ${VALID}
       ),
       granted as (
-        insert into resource_locks as l (resource_name, id, process_id, locked_at, is_active, ttl_ms, metadata, sweep_at)
-        select resource_name, 0, process_id, 0, false, ttl_ms, metadata, ${CLOCK}
+        insert into resource_locks as l (resource_name, id, process_id, locked_at, is_active, ttl_ms, metadata, api_key, sweep_at)
+        select resource_name, 0, process_id, 0, false, ttl_ms, metadata, api_key, ${CLOCK}
         from asked
         where not exists (select from held where held.resource_name = asked.resource_name)
           and not exists (
@@ -161,6 +163,7 @@ function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boo
           is_active = true,
           ttl_ms = excluded.ttl_ms,
           metadata = excluded.metadata,
+          api_key = excluded.api_key,
           ended_at = null,
           end_reason = null,
           passed_id = case when l.is_active then l.id end,

@@ -28,7 +28,8 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
         metadata: firsts.map(({ metadata }) => metadataToText(metadata)),
         requestIds: firsts.map(({ mark }) => mark?.id ?? null),
         fingerprints: firsts.map(({ mark }) => mark?.fingerprint ?? null),
-        tickets: firsts.map(({ ticket }) => ticket)
+        tickets: firsts.map(({ ticket }) => ticket),
+        keys: firsts.map(({ key }) => key)
       }),
       session.run(statements.commit, {})
     ])
@@ -92,7 +93,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   }
 
   async function acquireAll(session: Session, command: AcquireCommand): Promise<Settlement> {
-    const { resourceNames: names, processId, ttlMs, metadata, mark, ticket } = command
+    const { resourceNames: names, processId, ttlMs, metadata, mark, ticket, key } = command
     const each = <T>(value: T): T[] => names.map(() => value)
     const rows = await send(session, names, mark === null ? [] : [mark.id], {
       names: [...names],
@@ -101,7 +102,8 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
       metadata: each(metadataToText(metadata)),
       requestIds: each(null),
       fingerprints: each(null),
-      tickets: each(ticket)
+      tickets: each(ticket),
+      keys: each(key)
     })
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
     if (granted.size < names.length) {

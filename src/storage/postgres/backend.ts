@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
+import { SqlKeyStore, type OpenKeys } from '../keys.js'
 import { countWaiters } from '../list.js'
 import { migrateToLatest } from '../migrator.js'
 import { SqlReads } from '../reads.js'
@@ -34,9 +35,10 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
         db,
         now: () => CLOCK_ONCE,
         countAtOnce: Number.MAX_SAFE_INTEGER,
-        countWaiters: () => countWaiters(db, LIVE),
+        countWaiters: (prefix) => countWaiters(db, LIVE, prefix),
         mayHaveGaps: true
       }),
+      keys: new SqlKeyStore({ db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) }),
       turns,
       warnings,
       keepsHistory: keepHistoryMs > 0,
@@ -55,6 +57,19 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
 export async function migratePostgres(url: string): Promise<readonly string[]> {
   await using opened = await openPostgres(url, 1, () => undefined)
   return await migrate(opened, url)
+}
+
+/** Opens only the keys. */
+export async function postgresKeys(url: string): Promise<OpenKeys> {
+  const opened = await openPostgres(url, 1, () => undefined)
+  try {
+    await migrate(opened, url)
+    const keys = new SqlKeyStore({ db: opened.db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) })
+    return { keys, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
 }
 
 async function migrate({ db }: OpenPostgres, url: string): Promise<readonly string[]> {

@@ -7,7 +7,7 @@ import { GRANT_COLUMNS, grantFromRow, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
-import { CLOCK, columns, compiled, KEEP, VALID } from './sql.js'
+import { CLOCK, columns, compiled, KEEP, openTo, VALID } from './sql.js'
 import type { Line } from './waiting.js'
 
 interface EndArgs {
@@ -16,6 +16,7 @@ interface EndArgs {
   readonly processes: (string | null)[]
   readonly lockIds: (number | null)[]
   readonly reasons: (string | null)[]
+  readonly keys: (string | null)[]
   /** The requests that it was granted for, where it is to be ended only as long as no repetition was answered with it. */
   readonly requestIds: (string | null)[]
 }
@@ -45,8 +46,9 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
     (arg) => sql`
       with asked as materialized (
         select * from unnest(
-          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[], ${arg('requestIds')}::text[]
-        ) with ordinality as asked(resource_name, process_id, lock_id, reason, request_id, ordinal)
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[], ${arg('keys')}::text[],
+          ${arg('requestIds')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, reason, key, request_id, ordinal)
       ),
       unclaimed as materialized (
         select r.request_id from lock_requests r
@@ -58,6 +60,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
         select l.resource_name, asked.process_id, asked.reason, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = coalesce(asked.process_id, l.process_id) and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+          and ${openTo(sql`asked.key`)}
           and (asked.request_id is null or asked.request_id in (select unclaimed.request_id from unclaimed))
         order by l.resource_name, asked.ordinal
         for update of l
@@ -83,6 +86,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
       processes: commands.map(({ processId }) => processId),
       lockIds: commands.map(({ lockId }) => lockId),
       reasons: commands.map(({ reason }) => reason),
+      keys: commands.map(({ key }) => key),
       requestIds: commands.map(({ unlessClaimed }) => unlessClaimed ?? null)
     })
     // After the commit: whoever is called would otherwise still find the resource held.
@@ -108,7 +112,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
       if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }
       if (tooEarly.has(command)) return { kind: 'not-held', reason: 'held_by_other' }
       const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
-      return { kind: 'not-held', reason: whyNotHeld(latest, command.processId, at) }
+      return { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
     })
   }
 }

@@ -6,7 +6,7 @@ import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, ty
 import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
-import { CLOCK, columns, compiled, VALID } from './sql.js'
+import { CLOCK, columns, compiled, openTo, VALID } from './sql.js'
 
 /** `told_at` doubles as the note of when it happened: it is written anew where the history is due. */
 type RenewedRow = GrantRow & { at: EpochMs; ordinal: number }
@@ -18,6 +18,7 @@ interface RenewArgs {
   /** True where the grant keeps the lease with which it was made. */
   readonly own: boolean[]
   readonly ttls: (number | null)[]
+  readonly keys: (string | null)[]
   /** True where the grant is counted from now on. */
   readonly afresh: boolean[]
   readonly metadata: (string | null)[]
@@ -29,6 +30,8 @@ interface RenewAllArgs {
   readonly ttlMs: number | null
   readonly after: string
   readonly bite: number
+  readonly prefix: string
+  readonly key: string | null
 }
 
 const EVERY = sql.lit(TELL_RENEWALS_EVERY_MS)
@@ -71,13 +74,14 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
       asked as materialized (
         select * from unnest(
           ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[],
-          ${arg('afresh')}::boolean[], ${arg('metadata')}::text[]
-        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, afresh, metadata, ordinal)
+          ${arg('keys')}::text[], ${arg('afresh')}::boolean[], ${arg('metadata')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, afresh, metadata, ordinal)
       ),
       chosen as materialized (
         select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.afresh, asked.metadata, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+          and ${openTo(sql`asked.key`)}
         order by l.resource_name
         for update of l
       )`)
@@ -90,6 +94,7 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
           false as afresh, null::text as metadata, 1 as ordinal
         from resource_locks l
         where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
+          and starts_with(l.resource_name, ${arg('prefix')}) and ${openTo(sql`${arg('key')}::text`)}
         order by l.resource_name
         limit ${arg('bite')}
         for update of l
@@ -105,6 +110,7 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
         lockIds: commands.map(({ lockId }) => lockId),
         own: commands.map(({ ttlMs }) => ttlMs === undefined),
         ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
+        keys: commands.map(({ key }) => key),
         afresh: commands.map(({ afresh }) => afresh !== undefined),
         metadata: commands.map(({ afresh }) => metadataToText(afresh?.metadata ?? null))
       })
@@ -116,12 +122,12 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
         const row = renewed.get(command)
         if (row !== undefined) return { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at }
         const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
-        return { kind: 'not-held', reason: whyNotHeld(latest, command.processId, at) }
+        return { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
       })
     },
 
-    async renewAll(session: Session, { processId, ttlMs, after, bite }: RenewAllCommand): Promise<RenewAllOutcome> {
-      const rows = await session.run(renewBite, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, after, bite })
+    async renewAll(session: Session, { processId, ttlMs, ...bite }: RenewAllCommand): Promise<RenewAllOutcome> {
+      const rows = await session.run(renewBite, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, ...bite })
       return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
     }
   }

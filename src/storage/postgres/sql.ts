@@ -12,6 +12,11 @@ export const CLOCK_ONCE = sql<number>`(select ${CLOCK})`
 /** The grant in the row `l` is valid now. */
 export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at > ${CLOCK}))`
 
+/** The grant in the row `l` belongs to that key or to nobody; null may touch all. */
+export function openTo(key: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`(${key} is null or l.api_key is null or l.api_key = ${key})`
+}
+
 export const KEEP = sql.lit(KEEP_ENDED_MS)
 
 /** The waiter in the row `w` still waits: its instance lives, or its place is kept. The living are looked up once per statement. */

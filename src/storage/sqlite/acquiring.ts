@@ -18,7 +18,7 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
 
   /** Returns no row when somebody holds the resource. */
   const upsert = prepare<
-    { name: string; number: number; process: string; now: number; expiresAt: number | null; ttlMs: number | null; metadata: string | null },
+    { name: string; number: number; process: string; now: number; expiresAt: number | null; ttlMs: number | null; metadata: string | null; key: string | null },
     UpsertedRow
   >(
     database,
@@ -35,7 +35,8 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
           ttl_ms: arg('ttlMs'),
           metadata: arg('metadata'),
           sweep_at: arg('expiresAt'),
-          told_at: arg('now')
+          told_at: arg('now'),
+          api_key: arg('key')
         })
         .onConflict((conflict) =>
           conflict
@@ -53,6 +54,7 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
               end_reason: null,
               sweep_at: eb.ref('excluded.expires_at'),
               told_at: eb.ref('excluded.told_at'),
+              api_key: eb.ref('excluded.api_key'),
               passed_id: sql`iif(resource_locks.is_active, resource_locks.id, null)`,
               passed_process_id: sql`iif(resource_locks.is_active, resource_locks.process_id, null)`,
               passed_at: sql`iif(resource_locks.is_active, resource_locks.expires_at, null)`
@@ -94,9 +96,9 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     return { kind: 'granted', grants: before, replayed: true }
   }
 
-  function grantOne(name: ResourceName, { processId, ttlMs, metadata }: AcquireCommand, now: EpochMs): Grant | undefined {
+  function grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): Grant | undefined {
     const expiresAt = leaseEnd(now, ttlMs)
-    const row = upsert.get({ name, number: numbers.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata) })
+    const row = upsert.get({ name, number: numbers.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key })
     if (row === undefined) return undefined
     numbers.last = Math.max(numbers.last, row.id)
     if (row.passed_id !== null) {

@@ -1,3 +1,4 @@
+import type { KeyStore } from '../../locks/key-store.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
 import type { LockReads } from '../reads.js'
 import { toLockError } from './errors.js'
@@ -20,6 +21,7 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
     keepsHistory: keepHistoryMs > 0,
     executor: { lanes: 1, sequential: true, execute: (commands) => remote.execute(commands) },
     reads: readsBy(remote),
+    keys: keysBy(remote),
     toLockError,
     ping: () => remote.ping(),
     [Symbol.asyncDispose]: () => remote[Symbol.asyncDispose]()
@@ -45,5 +47,14 @@ function readsBy(remote: RemoteSqlite): LockReads {
     newestEvent: read('newestEvent'),
     isForgotten: read('isForgotten'),
     eventsAfter: read('eventsAfter')
+  }
+}
+
+function keysBy(remote: RemoteSqlite): KeyStore {
+  return {
+    create: (key) => remote.keys('create', [key]),
+    list: () => remote.keys('list', []),
+    revoke: (id) => remote.keys('revoke', [id]),
+    inUse: () => remote.keys('inUse', [])
   }
 }

@@ -41,6 +41,11 @@ export function sqliteContext(database: Database.Database, db: Kysely<Tables>, k
   }
 }
 
+/** The row's grant may be touched with that key: it belongs to it or to nobody. Null may touch all; `resource_locks` must be in scope. */
+export function isOpenTo(key: Expression<string | null>): Expression<SqlBool> {
+  return sql<SqlBool>`(${key} is null or resource_locks.api_key is null or resource_locks.api_key = ${key})`
+}
+
 /** The row's grant is valid at that instant; `resource_locks` must be in scope. */
 export function isValidAt(now: Expression<number>): Expression<SqlBool> {
   return sql<SqlBool>`(resource_locks.is_active and (resource_locks.expires_at is null or resource_locks.expires_at > ${now}))`

@@ -4,14 +4,14 @@ import { whyNotHeld, type EndReason } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, grantFromRow, KEEP_ENDED_MS, type GrantRow } from '../rows.js'
 import { statement } from '../statement.js'
-import { isValidAt, type SqliteContext } from './context.js'
+import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
 import type { Line } from './waiting.js'
 
 /** Releasing, and taking away, on SQLite. */
 export function ending({ database, db, look, tell }: SqliteContext, line: Line) {
   const end = prepare<
-    { name: string; process: string | null; lockId: number | null; how: EndReason; now: number; sweepAt: number },
+    { name: string; process: string | null; lockId: number | null; how: EndReason; now: number; sweepAt: number; key: string | null },
     GrantRow
   >(
     database,
@@ -29,6 +29,7 @@ export function ending({ database, db, look, tell }: SqliteContext, line: Line) 
         .where((eb) => eb('process_id', '=', sql<string>`coalesce(${arg('process')}, ${eb.ref('process_id')})`))
         .where((eb) => eb('id', '=', sql<number>`coalesce(${arg('lockId')}, ${eb.ref('id')})`))
         .where(isValidAt(arg('now')))
+        .where(isOpenTo(arg('key')))
         .returning(GRANT_COLUMNS)
     )
   )
@@ -38,11 +39,12 @@ export function ending({ database, db, look, tell }: SqliteContext, line: Line) 
     statement((arg) => db.selectFrom('lock_requests').select('request_id').where('request_id', '=', arg('id')).where('claimed', '=', sql.lit(1)))
   )
 
-  return function release({ resourceName, processId, lockId, reason, unlessClaimed: id }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
-    if (id !== undefined && claimed.get({ id }) !== undefined) return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
+  return function release({ resourceName, processId, lockId, reason, key, unlessClaimed: id }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
+    const why = (): ReleaseOutcome => ({ kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, { processId, key }, now) })
+    if (id !== undefined && claimed.get({ id }) !== undefined) return why()
     const how = processId === null ? 'forced' : 'released'
-    const row = end.get({ name: resourceName, process: processId, lockId, how, now, sweepAt: now + KEEP_ENDED_MS })
-    if (row === undefined) return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
+    const row = end.get({ name: resourceName, process: processId, lockId, how, now, sweepAt: now + KEEP_ENDED_MS, key })
+    if (row === undefined) return why()
     const { id: lock_id, process_id } = row
     tell({ at: now, kind: processId === null ? 'force_released' : 'released', resource_name: resourceName, lock_id, process_id, reason })
     line.callFirst(resourceName, now)

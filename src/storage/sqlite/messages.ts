@@ -1,5 +1,6 @@
 import type { Command } from '../../locks/commands.js'
 import { LockError, StartupError, type LockErrorCode } from '../../locks/errors.js'
+import type { KeyStore } from '../../locks/key-store.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { LockReads } from '../reads.js'
 import type { Brief } from './brief.js'
@@ -18,6 +19,7 @@ export interface ThreadOptions {
 export type Call =
   | { readonly kind: 'execute'; readonly commands: readonly Command[] }
   | { readonly kind: 'read'; readonly what: keyof LockReads; readonly args: readonly unknown[] }
+  | { readonly kind: 'keys'; readonly what: keyof KeyStore; readonly args: readonly unknown[] }
   | { readonly kind: 'ping' }
   | { readonly kind: 'close' }
 

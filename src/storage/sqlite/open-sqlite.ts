@@ -88,7 +88,7 @@ function damaged(file: string): StartupError {
 }
 
 /** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
-function asStartupError(error: unknown, file: string): unknown {
+export function asStartupError(error: unknown, file: string): unknown {
   const code = codeOf(error)
   if (code === 'SQLITE_NOTADB') return new StartupError(`The file ${file} is not a SQLite database; it was left as it is.`)
   if (code.startsWith('SQLITE_CORRUPT')) return damaged(file)

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Command } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
+import type { KeyStore } from '../../locks/key-store.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { Settlement } from '../batcher.js'
 import type { LockReads } from '../reads.js'
@@ -77,6 +78,10 @@ export class RemoteSqlite implements AsyncDisposable {
   /** Resolves to what was read. */
   read<What extends keyof LockReads>(what: What, args: Parameters<LockReads[What]>): ReturnType<LockReads[What]> {
     return this.#ask({ kind: 'read', what, args }, this.#options.clock()) as ReturnType<LockReads[What]>
+  }
+
+  keys<What extends keyof KeyStore>(what: What, args: Parameters<KeyStore[What]>): ReturnType<KeyStore[What]> {
+    return this.#ask({ kind: 'keys', what, args }, this.#options.clock()) as ReturnType<KeyStore[What]>
   }
 
   /** Rejects with a LockError when the file cannot be read or has no room. */

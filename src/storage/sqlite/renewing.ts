@@ -1,10 +1,10 @@
-import { sql, type RawBuilder } from 'kysely'
+import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { Afresh, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs, TtlMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, type EventRow, type GrantRow } from '../rows.js'
 import { statement } from '../statement.js'
-import { isValidAt, type SqliteContext } from './context.js'
+import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
 
 /** `own` is 1 where the grant keeps the lease with which it was made, `afresh` where it is counted from now on. */
@@ -14,6 +14,8 @@ interface Lease {
   readonly afresh: 0 | 1
   readonly metadata: string | null
   readonly now: number
+  /** Only grants that belong to this key or to nobody; null takes all. */
+  readonly key: string | null
 }
 
 type RenewedRow = GrantRow & { told: 0 | 1 }
@@ -35,6 +37,7 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
         told_at: sql`iif(told_at + ${sql.lit(TELL_RENEWALS_EVERY_MS)} <= ${arg('now')}, ${arg('now')}, told_at)`
       })
       .where(isValidAt(arg('now')))
+      .where(isOpenTo(arg('key')))
       .returning([...GRANT_COLUMNS, sql<0 | 1>`told_at = ${arg('now')}`.as('told')])
   }
 
@@ -47,7 +50,7 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
         .where((eb) => eb('id', '=', sql<number>`coalesce(${arg('lockId')}, ${eb.ref('id')})`))
     )
   )
-  const renewBite = prepare<Lease & { process: string; after: string; bite: number }, RenewedRow>(
+  const renewBite = prepare<Lease & { process: string; after: string; bite: number; prefix: string }, RenewedRow>(
     database,
     statement((arg) =>
       renewal(arg).where('resource_name', 'in', (eb) =>
@@ -56,7 +59,9 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
           .select('resource_name')
           .where('process_id', '=', arg('process'))
           .where('resource_name', '>', arg('after'))
+          .where(sql<SqlBool>`substr(resource_name, 1, length(${arg('prefix')})) = ${arg('prefix')}`)
           .where(isValidAt(arg('now')))
+          .where(isOpenTo(arg('key')))
           .orderBy('resource_name')
           .limit(arg('bite'))
       )
@@ -90,14 +95,14 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
   }
 
   return {
-    renew({ resourceName, processId, ttlMs, lockId, afresh }: RenewCommand, now: EpochMs): RenewOutcome {
-      const row = renewOne.get({ ...lease(ttlMs, now, afresh), name: resourceName, process: processId, lockId })
+    renew({ resourceName, processId, ttlMs, lockId, afresh, key }: RenewCommand, now: EpochMs): RenewOutcome {
+      const row = renewOne.get({ ...lease(ttlMs, now, afresh), key, name: resourceName, process: processId, lockId })
       if (row !== undefined) return { kind: 'renewed', ...renewed(row, now) }
-      return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, processId, now) }
+      return { kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, { processId, key }, now) }
     },
 
-    renewAll({ processId, ttlMs, after, bite }: RenewAllCommand, now: EpochMs): RenewAllOutcome {
-      const rows = renewBite.all({ ...lease(ttlMs, now), process: processId, after, bite })
+    renewAll({ processId, ttlMs, after, bite, prefix, key }: RenewAllCommand, now: EpochMs): RenewAllOutcome {
+      const rows = renewBite.all({ ...lease(ttlMs, now), key, process: processId, after, bite, prefix })
       // An update answers in no promised order.
       rows.sort((a, b) => Buffer.compare(Buffer.from(a.resource_name), Buffer.from(b.resource_name)))
       return { kind: 'renewed-all', renewals: rows.map((row) => renewed(row, now)) }
@@ -105,7 +110,7 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
   }
 }
 
-function lease(ttlMs: TtlMs | undefined, now: EpochMs, afresh?: Afresh): Lease {
+function lease(ttlMs: TtlMs | undefined, now: EpochMs, afresh?: Afresh): Omit<Lease, 'key'> {
   return {
     own: ttlMs === undefined ? 1 : 0,
     ttlMs: ttlMs ?? null,

@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import type { Command } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
+import { SqlKeyStore } from '../keys.js'
 import { countWaiters } from '../list.js'
 import { SqlReads } from '../reads.js'
 import { toBrief } from './brief.js'
@@ -23,6 +24,11 @@ const { file, keepHistoryMs } = workerData as ThreadOptions
 let now: EpochMs = 0
 let turns: number[] = []
 
+/** Arguments and results travel as JSON; their types are those of the method on the other side. */
+function call<Methods extends object>(methods: Methods, what: keyof Methods, args: readonly unknown[]): Promise<unknown> {
+  return (methods[what] as (...args: readonly unknown[]) => Promise<unknown>).call(methods, ...args)
+}
+
 function say(answer: Answer): void {
   parentPort?.postMessage(JSON.stringify(answer))
 }
@@ -34,9 +40,10 @@ function serve(opened: OpenSqlite): void {
     db,
     now: () => sql.val(now),
     countAtOnce: COUNT_AT_ONCE,
-    countWaiters: () => countWaiters(db, sql`lease_until is null or lease_until > ${now}`),
+    countWaiters: (prefix) => countWaiters(db, sql`(lease_until is null or lease_until > ${now})`, prefix),
     mayHaveGaps: false
   })
+  const keys = new SqlKeyStore({ db, now: () => sql.val(now), toLockError })
   const alive = database.prepare('select 1 from lock_numbers')
 
   function execute(id: number, commands: readonly Command[]): void {
@@ -59,7 +66,8 @@ function serve(opened: OpenSqlite): void {
     const { id, kind } = question
     try {
       if (kind === 'execute') return execute(id, question.commands)
-      if (kind === 'read') return say({ id, value: await (reads[question.what] as (...args: readonly unknown[]) => Promise<unknown>)(...question.args) })
+      if (kind === 'read') return say({ id, value: await call(reads, question.what, question.args) })
+      if (kind === 'keys') return say({ id, value: await call(keys, question.what, question.args) })
       if (kind === 'ping') ping()
       if (kind === 'close') {
         opened[Symbol.dispose]()

@@ -1,0 +1,20 @@
+import { loadEnvFile, readConfig } from './config.js'
+import { keysCommand } from './keys/command.js'
+import { LockError, StartupError } from './locks/errors.js'
+import { openKeys } from './storage/open-store.js'
+
+/** `npm run keys -- create|list|revoke`: the API keys of the database that the settings name. */
+async function main(): Promise<void> {
+  loadEnvFile()
+  await keysCommand(process.argv.slice(2), {
+    open: () => openKeys(readConfig(process.env).DATABASE_URL),
+    print: (text) => void process.stdout.write(text),
+    note: (text) => void process.stderr.write(text)
+  })
+}
+
+main().catch((error: unknown) => {
+  const sentence = error instanceof StartupError ? error.message : error instanceof LockError ? `${error.message}.` : String(error)
+  process.stderr.write(`${sentence}\n`)
+  process.exitCode = 1
+})
