@@ -4,9 +4,9 @@ import { DocumentLocks } from '../compat/document-locks.js'
 import { LockError } from '../locks/errors.js'
 import { LONGEST_TTL_SECONDS, processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId } from '../locks/lock.js'
 import { LockService } from '../locks/lock-service.js'
+import type { LockStore } from '../locks/lock-store.js'
 import { Sweeper } from '../locks/sweeper.js'
 import { openStore } from '../storage/open-store.js'
-import type { SqlLockStore } from '../storage/sql-lock-store.js'
 import type { Lock, LockApi } from './lock-api.js'
 
 const DEFAULTS = { keepHistoryDays: 7, sweepIntervalSeconds: 5 }
@@ -63,12 +63,12 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
   readonly documents: DocumentLocks
   /** The whole engine, for instance to be served by `buildApp`. */
   readonly service: LockService
-  readonly #store: SqlLockStore
+  readonly #store: LockStore
   readonly #sweeper: Sweeper
   readonly #holder: ProcessId
 
   /** Use {@link createLocks}. */
-  constructor(store: SqlLockStore, holder: ProcessId, onFault: (error: unknown) => void) {
+  constructor(store: LockStore, holder: ProcessId, onFault: (error: unknown) => void) {
     this.#store = store
     this.#holder = holder
     this.processId = holder
