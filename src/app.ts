@@ -85,6 +85,6 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApi
   await app.register(adminRoutes, { locksOf })
   await app.register(watchRoutes, { locksOf })
   await app.register(healthRoutes, { locks })
-  await registerCompatApis(app, compatApis, { locks, maxTtlSeconds })
+  await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds })
   return app
 }

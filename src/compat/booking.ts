@@ -65,7 +65,7 @@ const schema = {
 }
 
 /** The call of the Ticket Booking API. */
-export const booking: FastifyPluginCallback<CompatOptions> = (app, { locks }, done) => {
+export const booking: FastifyPluginCallback<CompatOptions> = (app, { locksOf }, done) => {
   let lastId = 0
   answerFaultsAs(app, BOOKING_FAULT)
   app.addHook('onRequest', (_request, reply, next) => {
@@ -84,7 +84,7 @@ export const booking: FastifyPluginCallback<CompatOptions> = (app, { locks }, do
     // Two bookings in one millisecond are still two.
     lastId = Math.max(lastId + 1, Date.now())
     const bookingId = lastId
-    const outcome = await locks.request({ resourceNames, processId: processId(String(bookingId)), ttlMs: ttlFromSeconds(SEAT_SECONDS) })
+    const outcome = await locksOf(request.apiKey).request({ resourceNames, processId: processId(String(bookingId)), ttlMs: ttlFromSeconds(SEAT_SECONDS) })
     if (outcome.kind === 'granted') {
       const message = `Seat ${seat} booked successfully. Lock active for 1 minute.`
       return { success: true, message, bookingId, seat_number: given, expires_in: SEAT_SECONDS }

@@ -1,9 +1,12 @@
 import { processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
 import { LIST_LIMIT } from '../locks/lock-store.js'
-import type { LockService } from '../locks/lock-service.js'
+import type { Locks } from '../locks/locks-of-key.js'
 
 /** How long a document stays locked when nobody says otherwise. */
 export const DOCUMENT_TTL_SECONDS = 300
+
+/** How often a call is decided anew when the user's own lock stood in its way; then it is one that was taken with another API key. */
+const MOST_TRIES = 3
 
 /** What stands before the id of a document in the name of its resource. */
 export const DOCUMENT_PREFIX = 'doc-lock:'
@@ -46,9 +49,9 @@ export type DocumentReleased = { readonly success: true } | (Refused & { readonl
  * Every method throws a RangeError for ids that break these rules, and a LockError when the database cannot answer.
  */
 export class DocumentLocks {
-  readonly #locks: LockService
+  readonly #locks: Locks
 
-  constructor(locks: LockService) {
+  constructor(locks: Locks) {
     this.#locks = locks
   }
 
@@ -60,7 +63,7 @@ export class DocumentLocks {
     const mine = { resourceName: documentName(docId), processId: processId(userId) }
     const ttlMs = ttlFromSeconds(ttlSeconds)
     const metadata: Metadata | null = username === undefined ? null : { username }
-    for (;;) {
+    for (let tries = 1; ; tries += 1) {
       const renewed = await this.#locks.renew(mine, ttlMs, { metadata })
       if (renewed.kind === 'renewed') return { success: true, lockInfo: infoOf(renewed.grant), renewed: true }
       const outcome = await this.#locks.request({ resourceNames: [mine.resourceName], processId: mine.processId, ttlMs, metadata })
@@ -68,7 +71,7 @@ export class DocumentLocks {
       const [conflict] = outcome.kind === 'held' ? outcome.conflicts : []
       if (conflict?.lockId === 0) return lockedBy(conflict.processId)
       const { grant } = await this.#locks.inspect(mine.resourceName)
-      if (grant !== null && grant.processId !== mine.processId) return lockedBy(grant.processId, infoOf(grant))
+      if (grant !== null && (grant.processId !== mine.processId || tries >= MOST_TRIES)) return lockedBy(grant.processId, infoOf(grant))
       // What stood in the way has ended since, or it was another call of the same user: the next try decides.
     }
   }
@@ -76,11 +79,12 @@ export class DocumentLocks {
   /** Lets the document go. A document that nobody holds counts as released. */
   async releaseLock(docId: string, userId: string): Promise<DocumentReleased> {
     const mine = { resourceName: documentName(docId), processId: processId(userId) }
-    for (;;) {
+    for (let tries = 1; ; tries += 1) {
       const outcome = await this.#locks.release(mine)
       if (outcome.kind === 'released' || outcome.reason !== 'held_by_other') return { success: true }
       const holder = await this.#holder(mine.resourceName)
-      if (holder !== mine.processId) return holder === undefined ? { success: true } : notYours(holder)
+      if (holder === undefined) return { success: true }
+      if (holder !== mine.processId || tries >= MOST_TRIES) return notYours(holder)
     }
   }
 
@@ -93,12 +97,12 @@ export class DocumentLocks {
   /** The heartbeat of an editor: a new timestamp and a new end for a lock that the user still holds. */
   async extendLock(docId: string, userId: string, ttlSeconds = DOCUMENT_TTL_SECONDS): Promise<DocumentExtended> {
     const mine = { resourceName: documentName(docId), processId: processId(userId) }
-    for (;;) {
+    for (let tries = 1; ; tries += 1) {
       const outcome = await this.#locks.renew(mine, ttlFromSeconds(ttlSeconds), { metadata: null })
       if (outcome.kind === 'renewed') return { success: true, lockInfo: infoOf(outcome.grant) }
       const holder = outcome.reason === 'held_by_other' ? await this.#holder(mine.resourceName) : undefined
       if (holder === undefined) return { success: false, error: 'No lock exists for this document' }
-      if (holder !== mine.processId) return notYours(holder)
+      if (holder !== mine.processId || tries >= MOST_TRIES) return notYours(holder)
     }
   }
 

@@ -60,12 +60,12 @@ export function documentSchemas(maxTtlSeconds: number) {
       body: body('Who holds it.', { docId: DocId, userId: UserId }, { docId: 'quote-123', userId: 'user-456' }),
       response: {
         200: done('It is free, whether or not it was before.', 'Lock released successfully'),
+        ...faults.withBody(REQUIRED),
         403: body(
-          'Another user has it.',
-          { success: No, error: Type.String(), lockedBy: LockedBy },
+          'Another user has it; or, without `lockedBy`, the API key does not allow the call.',
+          { success: No, error: Type.String(), lockedBy: Type.Optional(LockedBy) },
           { success: false, error: 'You do not own this lock', lockedBy: 'user-789' }
-        ),
-        ...faults.withBody(REQUIRED)
+        )
       }
     },
 

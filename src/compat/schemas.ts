@@ -23,7 +23,12 @@ export type FaultFields = { readonly error: string } | { readonly success: false
 
 type Fault = readonly [status: number, description: string, error: string]
 
+const KEYS: readonly Fault[] = [
+  [401, 'There are keys, and none was sent that is valid; with `WWW-Authenticate: Bearer`.', 'This call needs an API key, sent as Authorization: Bearer KEY'],
+  [403, 'The scopes or the prefix of the key do not allow it.', "The API key does not have the scope 'write'"]
+]
 const STORAGE: readonly Fault[] = [
+  ...KEYS,
   [500, 'A bug of the service; it was logged.', 'Internal server error'],
   [503, 'The database is away, its confirmation was lost, or too much is waiting.', 'The database is not available; nothing was changed'],
   [507, 'The disk is full; releasing still works.', 'The disk of the database is full; nothing was changed']

@@ -1,11 +1,11 @@
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { InvalidRequestError, RETRY_AFTER_SECONDS, STATUS_OF } from '../http/errors.js'
-import { LockError } from '../locks/errors.js'
-import type { LockService } from '../locks/lock-service.js'
+import { ForbiddenError, LockError, UnauthorizedError } from '../locks/errors.js'
+import type { LocksOf } from '../locks/locks-of-key.js'
 import { BadInputError } from './reading.js'
 
 export interface CompatOptions {
-  readonly locks: LockService
+  readonly locksOf: LocksOf
   /** The longest lease that may be asked for, in seconds. */
   readonly maxTtlSeconds: number
 }
@@ -28,6 +28,8 @@ export function answerFaultsAs(app: FastifyInstance, frame: Frame): void {
       if (after !== undefined) void reply.header('retry-after', after)
       return refuse(reply, frame, STATUS_OF[error.code], error.message)
     }
+    if (error instanceof UnauthorizedError) return refuse(reply.header('www-authenticate', 'Bearer'), frame, 401, error.message)
+    if (error instanceof ForbiddenError) return refuse(reply, frame, 403, error.message)
     if (error instanceof InvalidRequestError) return refuse(reply, frame, 400, error.faults[0]?.msg ?? 'The request cannot be read')
     const { statusCode = 500 } = error as Partial<FastifyError>
     if (statusCode === 413) return refuse(reply, frame, 413, 'The body is larger than 64 KiB')

@@ -70,8 +70,11 @@ export function singleSchemas(kind: 'user' | 'contract', Title: string, maxTtlSe
       body: body('Who holds it.', { processId: ProcessId }, { processId: 'process-123' }),
       response: {
         200: done('It is unlocked.', `${Title} ${kind}-1 unlocked by process process-123`),
-        403: refused('Somebody else holds it, or nobody does.', `${Title} ${kind}-1 is not locked by process process-123`),
-        ...faults.withBody(PROCESS_REQUIRED)
+        ...faults.withBody(PROCESS_REQUIRED),
+        403: Type.Union([Type.Object({ success: Type.Literal(false), message: Type.String() }), Type.Object({ error: Type.String() })], {
+          description: 'Somebody else holds it, or nobody does; with `error` alone, the API key does not allow the call.',
+          examples: [{ success: false, message: `${Title} ${kind}-1 is not locked by process process-123` }]
+        })
       }
     }
   }

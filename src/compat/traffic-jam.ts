@@ -14,8 +14,8 @@ interface WithId {
 export const trafficJam: FastifyPluginCallback<CompatOptions> = (app, options, done) => {
   answerFaultsAs(app, TRAFFIC_JAM_FAULT)
   for (const kind of ['user', 'contract', 'company'] as const) {
-    app.get<WithId>(`/lock/${kind}/:id`, { schema: statusSchema(kind) }, async ({ params: { id } }) => {
-      const { grant } = await options.locks.inspect(keyOf(kind, id))
+    app.get<WithId>(`/lock/${kind}/:id`, { schema: statusSchema(kind) }, async ({ params: { id }, apiKey }) => {
+      const { grant } = await options.locksOf(apiKey).inspect(keyOf(kind, id))
       return { [`${kind}Id`]: id, locked: grant !== null, holder: grant?.processId ?? null }
     })
   }
@@ -25,34 +25,34 @@ export const trafficJam: FastifyPluginCallback<CompatOptions> = (app, options, d
   done()
 }
 
-function addSingle(app: FastifyInstance, kind: 'user' | 'contract', Title: string, { locks, maxTtlSeconds }: CompatOptions): void {
+function addSingle(app: FastifyInstance, kind: 'user' | 'contract', Title: string, { locksOf, maxTtlSeconds }: CompatOptions): void {
   const schemas = singleSchemas(kind, Title, maxTtlSeconds)
 
-  app.post<WithId>(`/lock/${kind}/:id`, { schema: schemas.lock }, async ({ params: { id }, body }, reply) => {
+  app.post<WithId>(`/lock/${kind}/:id`, { schema: schemas.lock }, async ({ params: { id }, body, apiKey }, reply) => {
     const { processId, ttl } = read(body)
     const ttlMs = ttlMsOf(ttl, TRAFFIC_JAM_TTL_SECONDS, maxTtlSeconds)
-    const { kind: outcome } = await locks.request({ resourceNames: [keyOf(kind, id)], processId, ttlMs })
+    const { kind: outcome } = await locksOf(apiKey).request({ resourceNames: [keyOf(kind, id)], processId, ttlMs })
     if (outcome !== 'granted') return reply.code(409).send({ success: false, message: `${Title} ${id} is already locked` })
     return { success: true, message: `${Title} ${id} locked by process ${processId}` }
   })
 
-  app.post<WithId>(`/unlock/${kind}/:id`, { schema: schemas.unlock }, async ({ params: { id }, body }, reply) => {
+  app.post<WithId>(`/unlock/${kind}/:id`, { schema: schemas.unlock }, async ({ params: { id }, body, apiKey }, reply) => {
     const { processId } = read(body)
-    const outcome = await locks.release({ resourceName: keyOf(kind, id), processId })
+    const outcome = await locksOf(apiKey).release({ resourceName: keyOf(kind, id), processId })
     if (outcome.kind === 'not-held') return reply.code(403).send({ success: false, message: `${Title} ${id} is not locked by process ${processId}` })
     return { success: true, message: `${Title} ${id} unlocked by process ${processId}` }
   })
 }
 
-function addCompany(app: FastifyInstance, { locks, maxTtlSeconds }: CompatOptions): void {
+function addCompany(app: FastifyInstance, { locksOf, maxTtlSeconds }: CompatOptions): void {
   const schemas = companySchemas(maxTtlSeconds)
 
-  app.post<WithId>('/lock/company/:id', { schema: schemas.lock }, async ({ params: { id }, body }, reply) => {
+  app.post<WithId>('/lock/company/:id', { schema: schemas.lock }, async ({ params: { id }, body, apiKey }, reply) => {
     const { processId, userIds, ttl } = read(body)
     const users = usersIn(userIds)
     const ttlMs = ttlMsOf(ttl, TRAFFIC_JAM_TTL_SECONDS, maxTtlSeconds)
     const company = keyOf('company', id)
-    const outcome = await locks.request({ resourceNames: [company, ...users.values()], processId, ttlMs })
+    const outcome = await locksOf(apiKey).request({ resourceNames: [company, ...users.values()], processId, ttlMs })
     if (outcome.kind === 'granted') {
       return { success: true, companyLocked: true, userLocks: [...users.keys()].map((userId) => ({ userId, locked: true })) }
     }
@@ -62,10 +62,10 @@ function addCompany(app: FastifyInstance, { locks, maxTtlSeconds }: CompatOption
     return reply.code(409).send({ success: false, message: `Failed to lock user ${failedUser}, all locks rolled back`, failedUser })
   })
 
-  app.post<WithId>('/unlock/company/:id', { schema: schemas.unlock }, async ({ params: { id }, body }) => {
+  app.post<WithId>('/unlock/company/:id', { schema: schemas.unlock }, async ({ params: { id }, body, apiKey }) => {
     const { processId, userIds } = read(body)
     const users = usersIn(userIds)
-    const [company, ...unlocked] = await locks.releaseMany([keyOf('company', id), ...users.values()], processId)
+    const [company, ...unlocked] = await locksOf(apiKey).releaseMany([keyOf('company', id), ...users.values()], processId)
     return {
       companyUnlocked: company?.kind === 'released',
       userUnlocks: [...users.keys()].map((userId, index) => ({ userId, unlocked: unlocked[index]?.kind === 'released' }))

@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { allows, type Scope } from '../locks/api-key.js'
 import { ForbiddenError, UnauthorizedError } from '../locks/errors.js'
 import type { KeyRing, KnownKey } from '../locks/key-ring.js'
-import { LocksOfKey, type Locks } from '../locks/locks-of-key.js'
+import { LocksOfKey, type LocksOf } from '../locks/locks-of-key.js'
 import type { LockService } from '../locks/lock-service.js'
 import { KEY_FAULTS } from './schemas/common.js'
 import { accessOf, showsAllNames } from './scopes.js'
@@ -29,9 +29,6 @@ interface Needed {
 
 /** The name of the scheme in the OpenAPI document. */
 export const KEY_SCHEME = 'ApiKey'
-
-/** The locks as the holder of that key may see and touch them; all of them where no key is needed. */
-export type LocksOf = (key: KnownKey | null) => Locks
 
 export function locksOfCallers(locks: LockService): LocksOf {
   return (key) => (key === null ? locks : new LocksOfKey(locks, key))

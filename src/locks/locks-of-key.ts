@@ -29,6 +29,9 @@ export type Locks = Pick<
   | 'prefix'
 >
 
+/** The locks as the holder of that key may see and touch them; all of them where no key is needed. */
+export type LocksOf = (key: KnownKey | null) => Locks
+
 /**
  * The locks as one key may see and touch them: only names with its prefix, and of those only grants that were taken with a
  * key of its name or without any, unless it is an admin's. Which scope a call takes is for the edge to check.

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { FeedItem } from '../../locks/event-feed.js'
-import type { LocksOf } from '../auth.js'
+import type { LocksOf } from '../../locks/locks-of-key.js'
 import { watchSchema } from '../schemas/watch.js'
 import { eventBody } from '../shapes.js'
 
