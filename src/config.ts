@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { FormatRegistry, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import { LONGEST_TTL_SECONDS } from './locks/lock.js'
+import { LONGEST_TTL_SECONDS, MAX_NAMES } from './locks/lock.js'
 import { StartupError } from './locks/errors.js'
 
 interface Setting<Schema extends TSchema> {
@@ -19,7 +19,13 @@ const setting = <Schema extends TSchema>(schema: Schema, fallback: string | unde
   expected
 })
 
-FormatRegistry.Set('host', (text) => isIP(text) !== 0 || /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text))
+const listed = (isGood: (item: string) => boolean) => (text: string) => listOf(text).length > 0 && listOf(text).every(isGood)
+const isHostName = (text: string): boolean => /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text)
+
+FormatRegistry.Set('hosts', listed(isHostName))
+FormatRegistry.Set('origins', listed((item) => item === '*' || (/^https?:[^*]*$/.test(item) && URL.canParse(item) && new URL(item).origin === item)))
+FormatRegistry.Set('proxies', listed(isProxy))
+FormatRegistry.Set('host', (text) => isIP(text) !== 0 || isHostName(text))
 
 /** Every setting, its default and its range. Nowhere else is a default decided; `.env.example` tells what each means. */
 export const SETTINGS = {
@@ -40,14 +46,30 @@ export const SETTINGS = {
   MAX_WAIT_SECONDS: setting(Type.Number({ minimum: 0, maximum: 3600 }), '60', 'a number of seconds, 0 to 3600'),
   SWEEP_INTERVAL_SECONDS: setting(Type.Number({ minimum: 0.001, maximum: 86_400 }), '5', 'a number of seconds, 0.001 to 86400'),
   HISTORY_RETENTION_DAYS: setting(Type.Number({ minimum: 0, maximum: 36_500 }), '7', 'a number of days, 0 to 36500 (0 keeps no history)'),
-  ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false')
+  ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false'),
+  ALLOWED_HOSTS: setting(Type.String({ format: 'hosts' }), undefined, 'host names without a port, separated by commas'),
+  CORS_ORIGIN: setting(Type.String({ format: 'origins' }), undefined, '* or origins such as https://example.com, separated by commas'),
+  TRUST_PROXY: setting(
+    Type.String({ format: 'proxies' }),
+    undefined,
+    'IP addresses, ranges such as 10.0.0.0/8, loopback, linklocal or uniquelocal, separated by commas'
+  ),
+  DATABASE_LISTEN_URL: { ...setting(Type.String({ minLength: 1 }), undefined, 'a postgres:// URL'), secret: true },
+  MAX_BODY_BYTES: setting(Type.Integer({ minimum: 1024, maximum: 1_048_576 }), '65536', 'a number of bytes, 1024 to 1048576'),
+  MAX_NAMES_PER_REQUEST: setting(Type.Integer({ minimum: 1, maximum: MAX_NAMES }), '100', `a whole number, 1 to ${MAX_NAMES}`),
+  MAX_WAITERS_PER_RESOURCE: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '1000', 'a whole number, 1 to 1000000'),
+  MAX_WAITERS_PER_CALLER: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '5000', 'a whole number, 1 to 1000000'),
+  MAX_LOCKS_PER_KEY: setting(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }), '1000000', 'a whole number, 1 to 1000000000'),
+  RATE_LIMIT_PER_SECOND: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), undefined, 'a whole number of requests, 1 to 1000000'),
+  REQUEST_TIMEOUT_SECONDS: setting(Type.Number({ minimum: 1, maximum: 300 }), '10', 'a number of seconds, 1 to 300')
 } satisfies Record<string, Setting<TSchema>>
 
 type Settings = { readonly [Name in keyof typeof SETTINGS]: Static<(typeof SETTINGS)[Name]['schema']> }
 
-export interface Config extends Omit<Settings, 'DEFAULT_TTL_SECONDS'> {
-  readonly DEFAULT_TTL_SECONDS: number | undefined
-}
+/** Those that nothing stands for when they are left out. */
+type Unset = 'DEFAULT_TTL_SECONDS' | 'ALLOWED_HOSTS' | 'CORS_ORIGIN' | 'TRUST_PROXY' | 'DATABASE_LISTEN_URL' | 'RATE_LIMIT_PER_SECOND'
+
+export type Config = { readonly [Name in keyof Settings]: Settings[Name] | (Name extends Unset ? undefined : never) }
 
 /**
  * Reads the settings from an environment.
@@ -94,6 +116,17 @@ function nonEmpty(text: string | undefined): string | undefined {
 
 function refusal(name: string, text: string | undefined, expected: string): StartupError {
   return new StartupError(`${name} is ${text === undefined ? 'not usable' : `'${text}'`}; expected ${expected}.`)
+}
+
+/** The items of a list that is separated by commas; none for what is unset. */
+export function listOf(text: string | undefined): string[] {
+  return (text ?? '').split(',').flatMap((item) => nonEmpty(item) ?? [])
+}
+
+function isProxy(item: string): boolean {
+  const [address = '', bits, ...more] = item.split('/')
+  if (bits === undefined) return isIP(address) !== 0 || ['loopback', 'linklocal', 'uniquelocal'].includes(address)
+  return more.length === 0 && isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
 }
 
 export function isLoopback(host: string): boolean {

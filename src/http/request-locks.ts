@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
 import type { LockService, RequestOutcome } from '../locks/lock-service.js'
+import { callerOf } from './caller.js'
 import { InvalidRequestError } from './errors.js'
 import { ttlOf } from './shapes.js'
 
@@ -45,7 +46,7 @@ export async function requestLocks(
   })
   // A connection that broke before anybody listened does not say so again.
   if (reply.raw.destroyed) gone.abort()
-  outcome = await locks.request(request, { waitMs, signal: gone.signal })
+  outcome = await locks.request(request, { waitMs, signal: gone.signal, caller: callerOf(reply.request) })
   return outcome
 }
 

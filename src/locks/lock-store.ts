@@ -1,4 +1,5 @@
 import type { Command, OutcomeOf } from './commands.js'
+import type { Histogram } from './histogram.js'
 import type { EpochMs, Grant, ProcessId } from './lock.js'
 
 /** The longest page of a list. */
@@ -47,6 +48,24 @@ export interface HistoryQuery {
   readonly limit: number
 }
 
+/** How a store uses its database. */
+export interface StoreFigures {
+  /** How many commands were committed together. */
+  readonly batchCommands: Histogram
+  /** Seconds that a batch took, its commit included. */
+  readonly batchSeconds: Histogram
+  /** The connections at this moment, where there are several. */
+  readonly pools: () => readonly PoolUse[]
+}
+
+export interface PoolUse {
+  readonly pool: string
+  readonly busy: number
+  readonly idle: number
+  /** Who waits for a connection. */
+  readonly waiting: number
+}
+
 export interface HistoryPage {
   readonly events: readonly LockEvent[]
   readonly more: boolean
@@ -77,6 +96,8 @@ export interface LockStore extends AsyncDisposable {
    * may be lost, so that whoever waits also asks by itself about once a second.
    */
   onTurn(listener: (ticket: number) => void): void
+
+  readonly figures?: StoreFigures
 
   /** One page of the valid grants. */
   list(query: ListQuery): Promise<ListPage>

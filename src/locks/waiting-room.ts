@@ -1,6 +1,7 @@
 import type { AcquireCommand, AcquireOutcome } from './commands.js'
 import { LockError } from './errors.js'
 import { GivingUp } from './giving-up.js'
+import { Crowd, NO_LIMITS, type Limits } from './limits.js'
 import type { Grant } from './lock.js'
 import type { LockStore } from './lock-store.js'
 
@@ -13,6 +14,15 @@ const KEEP_PLACE_MS = 10_000
 export type WaitOutcome =
   | AcquireOutcome
   | (Extract<AcquireOutcome, { kind: 'held' }> & { /** 1 is the next to be served. */ readonly queuePosition: number })
+
+export interface Wait {
+  /** How long, in milliseconds. */
+  readonly waitMs: number
+  /** Fires when the caller is gone. */
+  readonly signal?: AbortSignal | undefined
+  /** On whose account; see {@link Crowd.enter}. */
+  readonly caller?: string | undefined
+}
 
 interface Waiter {
   readonly ticket: number
@@ -32,6 +42,7 @@ interface Waiter {
  */
 export class WaitingRoom {
   readonly #store: LockStore
+  readonly #crowd: Crowd
   readonly #waiters = new Map<number, Waiter>()
   /** The tickets of each line on this instance, smallest first. */
   readonly #lines = new Map<string, number[]>()
@@ -41,8 +52,9 @@ export class WaitingRoom {
   #ticking: NodeJS.Timeout | undefined
   #draining = false
 
-  constructor(store: LockStore) {
+  constructor(store: LockStore, limits: Limits = NO_LIMITS) {
     this.#store = store
+    this.#crowd = new Crowd(limits)
     this.#givingUp = new GivingUp(store, () => this.#keepTicking())
     store.onTurn((ticket) => this.#call(ticket))
   }
@@ -59,10 +71,19 @@ export class WaitingRoom {
    * Waits in line until the command is granted, the time is up or the caller is gone; then its place is given up, or kept a
    * while where the request bears an id.
    *
-   * @throws LockError `DRAINING` when the service stops meanwhile.
+   * @throws LockError `DRAINING` when the service stops meanwhile, `TOO_MANY_REQUESTS` when there is no room to wait.
    */
-  async wait(command: AcquireCommand, { waitMs, signal }: { waitMs: number; signal?: AbortSignal | undefined }): Promise<WaitOutcome> {
+  async wait(command: AcquireCommand, wait: Wait): Promise<WaitOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
+    const exit = this.#crowd.enter(command.resourceNames, wait.caller)
+    try {
+      return await this.#wait(command, wait)
+    } finally {
+      exit()
+    }
+  }
+
+  async #wait(command: AcquireCommand, { waitMs, signal }: Wait): Promise<WaitOutcome> {
     const { mark } = command
     const deadline = performance.now() + waitMs
     const waiter = await this.#queueUp(command)

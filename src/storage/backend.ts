@@ -1,9 +1,12 @@
+import type { PoolUse } from '../locks/lock-store.js'
 import type { BatchExecutor } from './batcher.js'
 import type { ListContext } from './list.js'
 
 export interface StoreOptions {
   /** See {@link parseDatabaseUrl}. */
   readonly databaseUrl: string
+  /** PostgreSQL only: where to listen for the news of a turn, if not there; needs a session of its own. */
+  readonly listenUrl?: string | undefined
   /** SQLite's clock, in milliseconds since 1970; PostgreSQL has its own. */
   readonly clock?: () => number
   /** How long the history is kept, in milliseconds; 0 keeps none. Seven days if left out. */
@@ -29,6 +32,8 @@ export interface SqlBackend extends ListContext, AsyncDisposable {
   readonly warnings: readonly string[]
   /** Who is told that the turn of a waiter of this instance may have come. */
   readonly turns: { listener: (ticket: number) => void }
+  /** The connections at this moment, where there are several. */
+  readonly pools: () => readonly PoolUse[]
   readonly countWaiters: () => Promise<number>
   /** Rejects with a LockError when the database is away or takes no writes. */
   readonly ping: () => Promise<void>

@@ -1,3 +1,4 @@
+import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
 import { parseDatabaseUrl } from './database-url.js'
 import { migratePostgres, postgresBackend } from './postgres/backend.js'
@@ -17,6 +18,7 @@ const MAX_WAITING = 10_000
  */
 export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
   const location = parseDatabaseUrl(options.databaseUrl)
+  refuseListenUrl(location.kind, options.listenUrl)
   const backend = await (location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options))
   return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING })
 }
@@ -25,4 +27,12 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
 export function migrateDatabase(databaseUrl: string): Promise<readonly string[]> {
   const location = parseDatabaseUrl(databaseUrl)
   return location.kind === 'sqlite' ? migrateSqlite(location.file) : migratePostgres(location.url)
+}
+
+function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefined): void {
+  if (listenUrl === undefined) return
+  if (kind === 'sqlite') throw new StartupError('DATABASE_LISTEN_URL is of no use with SQLite, which has no sessions; leave it out.')
+  if (!/^postgres(?:ql)?:\/\//.test(listenUrl) || !URL.canParse(listenUrl)) {
+    throw new StartupError('DATABASE_LISTEN_URL is not a well-formed PostgreSQL URL; expected postgres://USER:PASSWORD@HOST/DATABASE.')
+  }
 }

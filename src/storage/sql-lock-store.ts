@@ -1,5 +1,5 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, StoreFigures } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
@@ -20,6 +20,10 @@ export class SqlLockStore implements LockStore {
   /** What an operator should know about this database, in sentences. */
   get warnings(): readonly string[] {
     return this.#backend.warnings
+  }
+
+  get figures(): StoreFigures {
+    return { ...this.#batcher.figures, pools: this.#backend.pools }
   }
 
   onTurn(listener: (ticket: number) => void): void {

@@ -11,7 +11,7 @@ export async function startService(): Promise<AsyncDisposable & { readonly port:
   const folder = await mkdtemp(join(tmpdir(), 'rlm-browser-'))
   const service = spawn(process.execPath, [resolve('dist/src/server.js')], {
     cwd: folder,
-    env: { PATH: process.env['PATH'], PORT: '0' },
+    env: { PATH: process.env['PATH'], PORT: '0', ALLOWED_HOSTS: HOST_NAME },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const ended = once(service, 'exit')

@@ -51,6 +51,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
 
   app.get('/locks/stats', { schema: schemas.stats }, async () => {
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
+    const { recentWaits } = locks.statistics
     return success('Retrieved statistics', {
       held: await locks.count({ prefix: '', processId: null }),
       waiters: await locks.countWaiters(),
@@ -60,9 +61,16 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
       renewals,
       forced_releases: forcedReleases,
       expiries,
+      wait_seconds_p50: toMilliseconds(recentWaits.percentile(0.5)),
+      wait_seconds_p95: toMilliseconds(recentWaits.percentile(0.95)),
       top_contended: locks.statistics.mostContended(MOST_CONTENDED).map(({ name, conflicts }) => ({ resource_name: name, conflicts }))
     })
   })
 
   done()
+}
+
+/** Seconds, of which no more than the milliseconds mean anything. */
+function toMilliseconds(seconds: number | null): number | null {
+  return seconds === null ? null : Math.round(seconds * 1000) / 1000
 }

@@ -11,6 +11,9 @@ const ReasonText = Type.String({
   examples: ['worker-7 was taken out of service']
 })
 
+const WaitSeconds = (description: string) =>
+  orNull<number>('number', { description: `${description} Of the requests that waited in line within the last five minutes; null where none did.` })
+
 const tags = ['Administration']
 const exampleReason = 'worker-7 was taken out of service'
 
@@ -110,6 +113,8 @@ export const adminSchemas = {
           renewals: Type.Integer(),
           forced_releases: Type.Integer(),
           expiries: Type.Integer(),
+          wait_seconds_p50: WaitSeconds('Half of those waited no longer.'),
+          wait_seconds_p95: WaitSeconds('19 of 20 of those waited no longer.'),
           top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
         }),
         'Retrieved statistics',
@@ -122,6 +127,8 @@ export const adminSchemas = {
           renewals: 88,
           forced_releases: 1,
           expiries: 8,
+          wait_seconds_p50: 0.012,
+          wait_seconds_p95: 1.5,
           top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
         }
       ),

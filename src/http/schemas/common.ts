@@ -97,8 +97,13 @@ export const STORAGE_FAULTS = {
   507: fault('The disk is full; releasing still works.', ['STORAGE_FULL'], 'The disk of the database is full; nothing was changed')
 }
 
+/** What any call can meet that is one too many. */
+export const TOO_MANY = {
+  429: fault('More than this caller, or everybody at that resource, may ask for; `Retry-After` says when to come back.', ['TOO_MANY_REQUESTS'], 'Too many requests are waiting for this resource; nothing was changed')
+}
+
 /** What any call with a body can meet beside those. */
 export const BODY_FAULTS = {
-  413: fault('The body is larger than 64 KiB.', ['PAYLOAD_TOO_LARGE'], 'The body is larger than 64 KiB'),
+  413: fault('The body is larger than MAX_BODY_BYTES, 64 KiB by default.', ['PAYLOAD_TOO_LARGE'], 'The body is larger than 64 KiB'),
   415: fault('The body is not sent as JSON.', ['UNSUPPORTED_MEDIA_TYPE'], 'The body must be sent as application/json')
 }

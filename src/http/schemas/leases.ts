@@ -10,7 +10,7 @@ import {
   Replayed,
   RequestIdSchema,
   RequestRefused,
-  ResourceNames,
+  resourceNames,
   ttlSeconds,
   waitSeconds,
   WITH_BODY
@@ -29,7 +29,8 @@ const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd 
 
 const tags = ['Locks']
 
-export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
+export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseLimits) {
+  const ResourceNames = resourceNames(maxNames)
   const RenewFor = Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the lease with which the lock was granted'))
 
   return {

@@ -17,23 +17,24 @@ const LANES = 2
 export async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
   const { lanes = LANES, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const opened = await openPostgres(url, lanes, onConnectionError)
-  const { batches, db, warnings } = opened
+  const { batches, db, pools, warnings } = opened
   const turns = { listener: (_ticket: number) => {} }
   const instance = randomUUID().replaceAll('-', '')
-  const listener = new Listener({ url, instance, onTurn: (ticket) => turns.listener(ticket), onError: onConnectionError })
+  const listener = new Listener({ url: options.listenUrl ?? url, instance, onTurn: (ticket) => turns.listener(ticket), onError: onConnectionError })
   const close = async (): Promise<void> => {
     await listener[Symbol.asyncDispose]()
     await opened[Symbol.asyncDispose]()
   }
   try {
     await migrate(opened, url)
-    await listener.start()
+    await listen(listener, options.listenUrl)
     return {
       db,
       turns,
       now: () => CLOCK_ONCE,
       countAtOnce: Number.MAX_SAFE_INTEGER,
       warnings,
+      pools,
       keepsHistory: keepHistoryMs > 0,
       executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random, instance, call: (turn) => listener.call(turn) }),
       countWaiters: () => countWaiters(db, LIVE),
@@ -44,6 +45,14 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
   } catch (error) {
     await close()
     throw error
+  }
+}
+
+async function listen(listener: Listener, listenUrl: string | undefined): Promise<void> {
+  try {
+    await listener.start()
+  } catch (error) {
+    throw listenUrl === undefined ? error : asStartupError(error, listenUrl, 'DATABASE_LISTEN_URL')
   }
 }
 

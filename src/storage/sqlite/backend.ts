@@ -23,6 +23,7 @@ export async function sqliteBackend(file: string, { clock = Date.now, keepHistor
       now: () => sql.val(clock()),
       countAtOnce: COUNT_AT_ONCE,
       warnings: [],
+      pools: () => [],
       keepsHistory: keepHistoryMs > 0,
       executor: new SqliteExecutor(database, db, {
         clock,
