@@ -1,5 +1,5 @@
 import { context, propagation, ProxyTracerProvider, SpanKind, SpanStatusCode, trace, type Span } from '@opentelemetry/api'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyPluginCallback, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { VERSION } from '../version.js'
 
@@ -9,12 +9,7 @@ export function isTraced(): boolean {
   return !(provider instanceof ProxyTracerProvider) || provider.getDelegate() !== new ProxyTracerProvider().getDelegate()
 }
 
-/**
- * A span for each call of the locks API, named and described by OpenTelemetry's conventions for HTTP servers, as a child of
- * the caller's span where the headers name one. It says which route was called and how it ended, never for which resource.
- * To be registered only when {@link isTraced}: its hooks cost some of the throughput.
- */
-export const tracing = fp((app: FastifyInstance, _options, done) => {
+const hooks: FastifyPluginCallback = (app, _options, done) => {
   const tracer = trace.getTracer('resource-lock-manager', VERSION)
   const spans = new WeakMap<FastifyRequest, Span>()
 
@@ -43,4 +38,11 @@ export const tracing = fp((app: FastifyInstance, _options, done) => {
     next()
   })
   done()
-})
+}
+
+/**
+ * A span for each call of the locks API, named and described by OpenTelemetry's conventions for HTTP servers, as a child of
+ * the caller's span where the headers name one. It says which route was called and how it ended, never for which resource.
+ * To be registered only when {@link isTraced}: its hooks cost some of the throughput.
+ */
+export const tracing = fp(hooks, { name: 'tracing' })
