@@ -129,6 +129,13 @@ function isProxy(item: string): boolean {
   return more.length === 0 && isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
 }
 
+/** Where the service of an environment is reached from this machine, be the other settings as they may. */
+export function listenedAt(environment: Readonly<Record<string, string | undefined>>): string {
+  const [host = '', port] = (['HOST', 'PORT'] as const).map((name) => nonEmpty(environment[name]) ?? SETTINGS[name].fallback)
+  const address = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  return `http://${isIP(address) === 6 ? `[${address}]` : address}:${port}`
+}
+
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
 }

@@ -2,8 +2,11 @@ import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
 import { parseDatabaseUrl } from './database-url.js'
 import { migratePostgres, postgresBackend } from './postgres/backend.js'
+import { raisePostgres } from './postgres/raising.js'
+import type { Raised } from './raising.js'
 import { SqlLockStore } from './sql-lock-store.js'
 import { migrateSqlite, sqliteBackend } from './sqlite/backend.js'
+import { raiseSqlite } from './sqlite/raising.js'
 
 export type { StoreOptions } from './backend.js'
 
@@ -27,6 +30,20 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
 export function migrateDatabase(databaseUrl: string): Promise<readonly string[]> {
   const location = parseDatabaseUrl(databaseUrl)
   return location.kind === 'sqlite' ? migrateSqlite(location.file) : migratePostgres(location.url)
+}
+
+/**
+ * Raises the numbers of a database that was restored from a backup, so that they go on above every one that was given since
+ * it was made; see {@link target}. To be done before the service is started on it.
+ *
+ * @param above the largest number that is known to have been given; undefined reckons how many may have been.
+ * @throws StartupError when the database cannot be used or the service runs on it.
+ */
+export async function raiseNumbers(databaseUrl: string, above: number | undefined): Promise<Raised> {
+  const location = parseDatabaseUrl(databaseUrl)
+  if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
+  await migrateDatabase(databaseUrl)
+  return location.kind === 'sqlite' ? raiseSqlite(location.file, above) : raisePostgres(location.url, above)
 }
 
 function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefined): void {

@@ -15,6 +15,8 @@ export const inProject = (path: string): string => fileURLToPath(new URL(path, R
 export interface ProgramOptions {
   /** The environment, beside what a process needs to run at all; nothing else is inherited. */
   readonly settings?: Readonly<Record<string, string>>
+  /** What follows the name of the program on its command line. */
+  readonly args?: readonly string[]
   /** The working directory; by default a fresh one that is removed in the end. */
   readonly cwd?: string
   /** A command line to start it under, for instance `nsenter …`. */
@@ -42,8 +44,8 @@ export async function runProgram(path: string, options: ProgramOptions = {}): Pr
 }
 
 /** Starts a compiled program of the project. */
-export function startProgram(path: string, { settings = {}, cwd = '.', under = [] }: ProgramOptions): Program {
-  return new Program([...under, process.execPath, inProject(`dist/${path}`)], settings, cwd)
+export function startProgram(path: string, { settings = {}, args = [], cwd = '.', under = [] }: ProgramOptions): Program {
+  return new Program([...under, process.execPath, inProject(`dist/${path}`), ...args], settings, cwd)
 }
 
 /** A child process and what it said so far. It never outlives this process. */
