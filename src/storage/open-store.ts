@@ -1,6 +1,6 @@
 import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
-import { parseDatabaseUrl } from './database-url.js'
+import { isPostgresUrl, parseDatabaseUrl } from './database-url.js'
 import { migratePostgres, postgresBackend } from './postgres/backend.js'
 import { raisePostgres } from './postgres/raising.js'
 import type { Raised } from './raising.js'
@@ -49,7 +49,7 @@ export async function raiseNumbers(databaseUrl: string, above: number | undefine
 function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefined): void {
   if (listenUrl === undefined) return
   if (kind === 'sqlite') throw new StartupError('DATABASE_LISTEN_URL is of no use with SQLite, which has no sessions; leave it out.')
-  if (!/^postgres(?:ql)?:\/\//.test(listenUrl) || !URL.canParse(listenUrl)) {
+  if (!isPostgresUrl(listenUrl)) {
     throw new StartupError('DATABASE_LISTEN_URL is not a well-formed PostgreSQL URL; expected postgres://USER:PASSWORD@HOST/DATABASE.')
   }
 }
