@@ -11,7 +11,7 @@ import { Random } from './random.js'
 export interface AbuseOptions {
   readonly requests: number
   readonly seed: number
-  /** Told how many requests have been answered, about a hundred times. */
+  /** Told how many requests have been answered, at most a hundred times. */
   readonly onProgress?: (done: number) => void
 }
 
@@ -25,7 +25,7 @@ export interface AbuseReport {
   readonly statuses: ReadonlyMap<number, number>
   /** What should not have happened, in sentences; the first of them. */
   readonly faults: readonly string[]
-  /** Along the way, about a hundred times. */
+  /** Along the way, at most a hundred times. */
   readonly memory: readonly Memory[]
 }
 
@@ -43,7 +43,7 @@ export async function abuse(url: string, { requests, seed, onProgress = () => un
   const statuses = new Map<number, number>()
   const faults: string[] = []
   const memory: Memory[] = []
-  const between = Math.max(1, Math.floor(requests / 100))
+  const between = Math.max(500, Math.floor(requests / 100))
   let sent = 0
 
   const one = async (): Promise<void> => {
