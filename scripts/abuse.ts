@@ -15,7 +15,7 @@ const MOST_RESIDENT_GROWTH = 64 * MIB
 
 const { values } = parseArgs({ options: { requests: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' } } })
 const { DATABASE_URL } = process.env
-await using service = await Service.start({ settings: { LOG_LEVEL: 'warn', ...(DATABASE_URL === undefined ? {} : { DATABASE_URL }) } })
+await using service = await Service.start({ settings: DATABASE_URL === undefined ? {} : { DATABASE_URL } })
 
 const began = performance.now()
 const { statuses, faults, memory } = await abuse(service.url, {

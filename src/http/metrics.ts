@@ -64,18 +64,21 @@ export class Metrics {
   }
 
   async #ofDatabase(): Promise<string[]> {
-    const up = (value: 0 | 1): string => family('gauge', 'rlm_database_up', 'Whether the database answers.', [{ value }])
     try {
       const [held, waiters] = await Promise.all([this.#locks.count({ prefix: '', processId: null }), this.#locks.countWaiters()])
       return [
-        up(1),
+        isUp(1),
         family('gauge', 'rlm_locks_held', 'Locks that are held on the whole database.', [{ value: held }]),
         family('gauge', 'rlm_waiters', 'Places in line that are taken on the whole database.', [{ value: waiters }])
       ]
     } catch {
-      return [up(0)]
+      return [isUp(0)]
     }
   }
+}
+
+function isUp(value: 0 | 1): string {
+  return family('gauge', 'rlm_database_up', 'Whether the database answers.', [{ value }])
 }
 
 /** Memory, processor and event loop of this process, under the names that every Node.js dashboard knows. */

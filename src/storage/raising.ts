@@ -37,6 +37,6 @@ async function knownUntil(db: Kysely<Tables>): Promise<number> {
       (select max(locked_at) from resource_locks) as locked,
       (select at from lock_events order by id desc limit 1) as told,
       (select max(timestamp) from kysely_migration) as migrated`.execute(db)
-  const [{ locked = null, told = null, migrated = null } = {}] = rows
-  return Math.max(locked ?? 0, told ?? 0, migrated === null ? 0 : Date.parse(migrated))
+  const { locked, told, migrated } = rows[0] ?? {}
+  return Math.max(locked ?? 0, told ?? 0, Date.parse(migrated ?? '1970-01-01T00:00:00Z'))
 }

@@ -37,14 +37,16 @@ function interpolated(yaml: string): string {
   return yaml.replace(/\$\{(\w+):(.)([^}]*)\}/g, (_whole, name: string, how: string, rest: string) => (how === '?' ? (name === 'POSTGRES_PASSWORD' ? PASSWORD : '') : rest))
 }
 
+function runCompose(...args: string[]) {
+  return spawnSync('docker', ['compose', '--file', inProject('compose.yaml'), '--profile', 'pair', ...args], {
+    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], POSTGRES_PASSWORD: PASSWORD },
+    encoding: 'utf8'
+  })
+}
+
 void t.test('Compose itself accepts the file, where it is installed', (t) => {
-  const compose = (...args: string[]) =>
-    spawnSync('docker', ['compose', '--file', inProject('compose.yaml'), '--profile', 'pair', ...args], {
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], POSTGRES_PASSWORD: PASSWORD },
-      encoding: 'utf8'
-    })
-  if (compose('version').status === 0) {
-    const { status, stderr } = compose('config', '--quiet')
+  if (runCompose('version').status === 0) {
+    const { status, stderr } = runCompose('config', '--quiet')
     t.equal(status, 0, stderr)
   } else {
     t.strictSame(Object.keys(parse(text, { merge: true }) as object).toSorted(), ['services', 'volumes', 'x-instance'], 'it is not here: only the YAML was checked')

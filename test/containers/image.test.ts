@@ -75,7 +75,7 @@ void t.test('it runs as nobody special, and says whether it works', (t) => {
   t.strictSame(textsOf(last, 'VOLUME'), ['/data'])
   t.strictSame(textsOf(last, 'EXPOSE'), [environment['PORT'] ?? ''])
   t.match(textsOf(last, 'HEALTHCHECK'), [/--interval=\d+s --timeout=\d+s --start-period=\d+s CMD \[/])
-  for (const command of [commandOf('CMD'), commandOf('HEALTHCHECK')]) t.ok(command[0] === 'node' && existsSync(inProject(command[1] ?? '')), `${command}: no shell, so that signals arrive`)
+  for (const command of [commandOf('CMD'), commandOf('HEALTHCHECK')]) t.ok(command[0] === 'node' && existsSync(inProject(command[1] ?? '')), `${command.join(' ')}: no shell, so that signals arrive`)
   t.end()
 })
 

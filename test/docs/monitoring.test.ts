@@ -66,7 +66,7 @@ void t.test('every query of the dashboard and of the alerts names figures and la
       for (const [label, regex] of matchers) {
         if (['job', 'instance'].includes(label)) continue
         const values = [...(known.get(name)?.get(label) ?? [])]
-        t.ok(values.some((value) => regex.test(value)), `${title}: ${name}{${label}} is one of ${values}`)
+        t.ok(values.some((value) => regex.test(value)), `${title}: ${name}{${label}} is one of ${values.join(', ')}`)
       }
     }
     t.equal(query.replace(/[^(]/g, '').length, query.replace(/[^)]/g, '').length, `${title}: parentheses match`)

@@ -2,7 +2,10 @@ import t from 'tap'
 import { TestApp } from '../support/app.js'
 import { servedRoutes } from '../support/openapi.js'
 
-const EVERYWHERE = ['GET', '/locks/status?resource_name=a'] as const
+const origin = 'https://app.example.com'
+const ask = (api: TestApp, from: string) => api.send({ url: '/locks/status?resource_name=a', headers: { origin: from } })
+const preflight = (api: TestApp, from: string) =>
+  api.send({ method: 'OPTIONS', url: '/locks/request', headers: { origin: from, 'access-control-request-method': 'POST' } })
 
 void t.test('every page says what it may load, and nothing turns it away from plain http', async (t) => {
   await using api = await TestApp.open('sqlite')
@@ -22,11 +25,6 @@ void t.test('every page says what it may load, and nothing turns it away from pl
 })
 
 void t.test('pages of other origins are let in only where that is set', async (t) => {
-  const origin = 'https://app.example.com'
-  const preflight = (api: TestApp, from: string) =>
-    api.send({ method: 'OPTIONS', url: '/locks/request', headers: { origin: from, 'access-control-request-method': 'POST' } })
-  const ask = (api: TestApp, from: string) => api.send({ method: EVERYWHERE[0], url: EVERYWHERE[1], headers: { origin: from } })
-
   await t.test('by default no page', async (t) => {
     await using api = await TestApp.open('sqlite')
     for (const answer of [await ask(api, origin), await preflight(api, origin)]) {

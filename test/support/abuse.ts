@@ -111,7 +111,7 @@ async function sendRaw(base: string, bytes: string): Promise<number> {
 
 /** One of the list, as it is or with some of its bytes changed. */
 function garbageOf(random: Random): string {
-  const [, text = ''] = random.pick(GARBAGE)
+  const [, text] = random.pick(GARBAGE)
   if (random.chance(0.5)) return text
   const at = random.whole(0, text.length - 1)
   return text.slice(0, at) + String.fromCharCode(random.whole(0, 255)) + text.slice(at + random.whole(0, 3))

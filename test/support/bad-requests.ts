@@ -22,13 +22,13 @@ type Fault = (call: Documented, random: Random) => Partial<BadRequest> | undefin
 
 const JSON_TYPE = 'application/json'
 const BAD_NAMES = ['""', '"\\u0000"', '"a\\nb"', '"\\ud800"', '"e\\u0301"', '"\\u202e\\u0085"', `"${'x'.repeat(600)}"`]
-const BAD_ENCODED = ['', '%00', 'a%0Ab', '%ED%A0%80', '%ff', '%', 'e%CC%81', 'x'.repeat(256), `${'%F0%9F%98%80'.repeat(256)}`]
+const BAD_ENCODED = ['', '%00', 'a%0Ab', '%ED%A0%80', '%ff', '%', 'e%CC%81', 'x'.repeat(256), '%F0%9F%98%80'.repeat(256)]
 const BAD_NUMBERS = ['-1', '-1e308', '1e308', '1e999', '0.5.5', 'NaN', '01', '9007199254740993e3']
 const OF_TYPE: Readonly<Record<string, string>> = { string: '"text"', number: '1.5', integer: '3', boolean: 'true', array: '[[]]', object: '{"a":{}}', null: 'null' }
 
 const exampleOf = ({ operation }: Documented): Record<string, unknown> | undefined =>
   operation.requestBody?.content[JSON_TYPE]?.example as Record<string, unknown> | undefined
-const schemaOf = ({ operation }: Documented): BodySchema => (operation.requestBody?.content[JSON_TYPE]?.schema ?? {}) as BodySchema
+const schemaOf = ({ operation }: Documented): BodySchema => operation.requestBody?.content[JSON_TYPE]?.schema ?? {}
 const typesOf = ({ type = [] }: PropertySchema): readonly string[] => [type].flat()
 
 /** The example with one property as that text; in JSON, so that what no value can say can be said. */

@@ -1,6 +1,6 @@
 /** A request to take a lock, as it goes over the wire. */
-export const rawPost = (headers: string, body: string) => `POST /locks/request HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
-export const rawGet = (url: string, ...headers: string[]) => [`GET ${url} HTTP/1.1`, 'Host: x', ...headers, '', ''].join('\r\n')
+export const rawPost = (headers: string, body: string) => `POST /locks/request HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
+export const rawGet = (url: string, ...headers: string[]) => [`GET ${url} HTTP/1.1`, 'Host: localhost', ...headers, '', ''].join('\r\n')
 
 /** Bytes that are no request of this service, with the status that answers them. */
 export const GARBAGE: readonly (readonly [status: number, text: string, code?: string])[] = [
@@ -9,7 +9,7 @@ export const GARBAGE: readonly (readonly [status: number, text: string, code?: s
   [400, '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'BAD_REQUEST'],
   [400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'BAD_REQUEST'],
   [400, 'GET / HTTP/9.9\r\n\r\n', 'BAD_REQUEST'],
-  [400, 'BREW /locks/status HTTP/1.1\r\nHost: x\r\n\r\n', 'BAD_REQUEST'],
+  [400, 'BREW /locks/status HTTP/1.1\r\nHost: localhost\r\n\r\n', 'BAD_REQUEST'],
   [400, 'GET /health HTTP/1.1\r\n\r\n'],
   [400, rawGet('/locks/status?resource_name=\xc3\xbc'), 'BAD_REQUEST'],
   [400, rawGet('/locks/status?resource_name=a\0b'), 'BAD_REQUEST'],
