@@ -126,7 +126,7 @@ export function listOf(text: string | undefined): string[] {
 function isProxy(item: string): boolean {
   const [address = '', bits, ...more] = item.split('/')
   if (bits === undefined) return isIP(address) !== 0 || ['loopback', 'linklocal', 'uniquelocal'].includes(address)
-  return more.length === 0 && isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
+  return more.length === 0 && isIP(address) !== 0 && /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
 }
 
 /** Where the service of an environment is reached from this machine, be the other settings as they may. */

@@ -118,7 +118,7 @@ const WRONG: Readonly<Record<Exclude<keyof typeof SETTINGS, 'DATABASE_URL' | 'DA
   ALLOW_ANONYMOUS: ['yes', '1', 'TRUE', 'on'],
   ALLOWED_HOSTS: [',', 'a b', 'http://a', 'a:80', '*', 'a,-b'],
   CORS_ORIGIN: [',', 'example.com', 'https://example.com/', 'https://*.example.com', 'null', 'ftp://a', 'https://a b', 'javascript:x'],
-  TRUST_PROXY: [',', 'true', '1', '10.0.0.0/33', '10.0.0.0/8/8', '::/129', 'proxy.example.com', '10.0.0.0/-1'],
+  TRUST_PROXY: [',', 'true', '1', '10.0.0.0/33', '10.0.0.0/8/8', '::/129', 'proxy.example.com', '10.0.0.0/-1', '0.0.0.0/0'],
   MAX_BODY_BYTES: [...noNumbers, '1023', '1048577', '2000.5'],
   MAX_NAMES_PER_REQUEST: [...noNumbers, '0', '101'],
   MAX_WAITERS_PER_RESOURCE: [...noNumbers, '0', '1000001'],

@@ -3,6 +3,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { TestApp } from '../support/app.js'
 import { Scrape } from '../support/metrics.js'
+import { inProject } from '../support/program.js'
 
 interface Target {
   readonly expr: string
@@ -19,7 +20,7 @@ interface Rules {
   readonly groups: readonly { readonly rules: readonly { readonly alert: string; readonly expr: string; readonly for: string; readonly labels: object; readonly annotations: { readonly summary: string } }[] }[]
 }
 
-const read = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8')
+const read = (name: string): string => readFileSync(inProject(`docs/${name}`), 'utf8')
 const dashboard = JSON.parse(read('grafana-dashboard.json')) as Dashboard
 const alerts = (parse(read('alerts.yaml')) as Rules).groups.flatMap(({ rules }) => rules)
 

@@ -15,8 +15,12 @@ onEachDatabase(
     t.match(await api.post('/locks/request', ask('a', 'w3', { wait_seconds: 60 })), refused('Too many requests are waiting for this resource; nothing was changed'))
     t.match(await api.post('/locks/request', ask('a', 'w3')), { status: 409, body: { waiters: 2 } }, 'who does not wait is told who has it')
     t.match(await api.post('/locks/request', ask('b', 'w3', { wait_seconds: 60 })), { status: 200 }, 'elsewhere there is room')
+    await api.delete('/locks/release', { resource_name: 'a', process_id: 'holder' })
+    t.match(await waiting.shift(), { status: 200 }, 'the first is served')
+    waiting.push(api.post('/locks/request', ask('a', 'w4', { wait_seconds: 60 })))
+    await waitersAre(api, 2)
     await api.app.close()
-    for (const answer of await Promise.all(waiting)) t.match(answer, { status: 503, body: { code: 'DRAINING' } })
+    for (const answer of await Promise.all(waiting)) t.match(answer, { status: 503, body: { code: 'DRAINING' } }, 'and whoever takes its place waits')
   },
   { limits: { ...NO_LIMITS, waitersPerResource: 2 } }
 )
