@@ -1,18 +1,25 @@
+import type { IncomingMessage } from 'node:http'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { refuseUndecodableId, registerCompatApis } from './compat/compat-apis.js'
 import { COMPAT_TAGS, type CompatApiName } from './compat/names.js'
 import { locksOfCallers, requireKeys, type KeyOptions } from './http/auth.js'
 import { answerClientError } from './http/client-error.js'
+import { cors } from './http/cors.js'
 import { docs } from './http/docs.js'
-import { addErrorHandling, answerUnknownPath } from './http/errors.js'
+import { addErrorHandling, answerUnknownHost, answerUnknownPath, type ErrorCode } from './http/errors.js'
+import { knownHosts, UNKNOWN_HOST_PATH } from './http/host.js'
 import { readJson, refuseOtherTypes } from './http/json-body.js'
+import { Metrics } from './http/metrics.js'
 import { parseQueryString } from './http/query-string.js'
+import { limitRate } from './http/rate-limit.js'
 import { adminRoutes } from './http/routes/admin.js'
 import { healthRoutes } from './http/routes/health.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
+import { metricsRoutes } from './http/routes/metrics.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isNameFormat, NAME_FORMAT } from './http/schemas/common.js'
+import { isTraced, tracing } from './http/tracing.js'
 import type { LockService } from './locks/lock-service.js'
 
 export interface AppOptions extends Partial<KeyOptions> {
@@ -23,32 +30,65 @@ export interface AppOptions extends Partial<KeyOptions> {
   readonly maxWaitSeconds: number
   /** The other APIs to serve beside this one; none when left out. */
   readonly compatApis?: readonly CompatApiName[]
+  /** What one request may bring and one caller may do; the contract's limits where nothing is said. */
+  readonly requestLimits?: RequestLimits
+  /** The host names by which the service may be asked, see {@link knownHosts}; any if left out. */
+  readonly hosts?: readonly string[] | undefined
+  /** The origins whose pages may call the service; none if left out. */
+  readonly corsOrigins?: readonly string[] | undefined
+  /** The proxies whose word about a caller's address is taken; none if left out. */
+  readonly trustProxy?: readonly string[] | undefined
   /** Silent when left out. */
   readonly logger?: FastifyBaseLogger
 }
 
+export interface RequestLimits {
+  /** 64 KiB if left out. */
+  readonly bodyBytes?: number
+  /** Resources that one request may name, at most 100. */
+  readonly names?: number
+  /** How long a request may take to arrive, in milliseconds; 10 s if left out. */
+  readonly arrivalMs?: number
+  /** Requests of one caller within a second; any number if left out. */
+  readonly perSecond?: number | undefined
+}
+
 const MAX_BODY_BYTES = 64 * 1024
+const ARRIVAL_MS = 10_000
+/** The headers are small and come first. */
+const HEADERS_MS = 5000
 
 /** Room for the longest name that a path may hold: 255 characters of four bytes, each written as `%F0`. */
 const MAX_PARAM_LENGTH = 255 * 4 * 3
 
 /** The whole HTTP service, ready to listen or to be injected into; it reads no environment and opens no database. */
-export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], logger, keys, anonymous = true }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
+  const { locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], requestLimits = {}, hosts, corsOrigins, trustProxy, logger, keys, anonymous = true } = options
+  const { bodyBytes = MAX_BODY_BYTES, arrivalMs = ARRIVAL_MS, names: maxNames, perSecond } = requestLimits
+  const isKnownHost = hosts === undefined ? undefined : knownHosts(hosts)
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
     // A logger of its own for each request costs a fifth of the throughput; what is logged names the request instead.
     childLoggerFactory: (parent) => parent,
-    bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: 10_000,
+    bodyLimit: bodyBytes,
+    requestTimeout: arrivalMs,
+    ...(trustProxy === undefined ? {} : { trustProxy: [...trustProxy] }),
+    // Not a hook, which would cost something: whoever asks for another host gets no further than the router.
+    ...(isKnownHost === undefined
+      ? {}
+      : { rewriteUrl: ({ headers, url = '' }: IncomingMessage) => (isKnownHost(headers.host) ? url : UNKNOWN_HOST_PATH) }),
     // Whoever still gets through while the server closes is served, not refused in words that the contract does not know.
     return503OnClosing: false,
     routerOptions: { querystringParser: parseQueryString, maxParamLength: MAX_PARAM_LENGTH },
     // Node would look for connections that are over time only every thirty seconds.
-    http: { headersTimeout: 5000, connectionsCheckingInterval: 1000 },
+    http: { headersTimeout: Math.min(HEADERS_MS, arrivalMs), connectionsCheckingInterval: 1000 },
     clientErrorHandler: answerClientError,
     // A path that cannot be decoded.
-    frameworkErrors: (_error, request, reply) => void (refuseUndecodableId(request.url, compatApis, reply) ?? answerUnknownPath(reply)),
+    frameworkErrors: (_error, request, reply) => {
+      if (isKnownHost?.(request.headers.host) === false) void answerUnknownHost(reply)
+      else void (refuseUndecodableId(request.url, compatApis, reply) ?? answerUnknownPath(reply))
+    },
     ajv: {
       customOptions: {
         // Fastify's defaults would read null as 0, true as 1 and [5] as 5.
@@ -74,17 +114,22 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApi
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJson)
   app.addContentTypeParser('*', refuseOtherTypes)
-  addErrorHandling(app)
+  const errors = new Map<ErrorCode, number>()
+  addErrorHandling(app, errors)
+  if (corsOrigins !== undefined) await app.register(cors, { origins: corsOrigins })
+  await app.register(requireKeys, { keys, anonymous })
+  if (perSecond !== undefined) await app.register(limitRate, { perSecond })
+  if (isTraced()) await app.register(tracing)
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())
-  await app.register(requireKeys, { keys, anonymous })
   const locksOf = locksOfCallers(locks)
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_TAGS[api]) })
   await app.register(lockRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
-  await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
+  await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
   await app.register(adminRoutes, { locksOf })
   await app.register(watchRoutes, { locksOf })
   await app.register(healthRoutes, { locks })
+  await app.register(metricsRoutes, { metrics: new Metrics(locks, errors) })
   await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds })
   return app
 }

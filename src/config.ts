@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { FormatRegistry, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { COMPAT_API_NAMES } from './compat/names.js'
-import { LONGEST_TTL_SECONDS } from './locks/lock.js'
+import { LONGEST_TTL_SECONDS, MAX_NAMES } from './locks/lock.js'
 import { StartupError } from './locks/errors.js'
 
 interface Setting<Schema extends TSchema> {
@@ -20,7 +20,13 @@ const setting = <Schema extends TSchema>(schema: Schema, fallback: string | unde
   expected
 })
 
-FormatRegistry.Set('host', (text) => isIP(text) !== 0 || /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text))
+const listed = (isGood: (item: string) => boolean) => (text: string) => listOf(text).length > 0 && listOf(text).every(isGood)
+const isHostName = (text: string): boolean => /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text)
+
+FormatRegistry.Set('hosts', listed(isHostName))
+FormatRegistry.Set('origins', listed((item) => item === '*' || (/^https?:[^*]*$/.test(item) && URL.canParse(item) && new URL(item).origin === item)))
+FormatRegistry.Set('proxies', listed(isProxy))
+FormatRegistry.Set('host', (text) => isIP(text) !== 0 || isHostName(text))
 
 /** Every setting, its default and its range. Nowhere else is a default decided; `.env.example` tells what each means. */
 export const SETTINGS = {
@@ -46,14 +52,30 @@ export const SETTINGS = {
     COMPAT_API_NAMES.join(','),
     `some of ${COMPAT_API_NAMES.join(', ')}, separated by commas, or none`
   ),
-  ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false')
+  ALLOW_ANONYMOUS: setting(Type.Boolean(), 'false', 'true or false'),
+  ALLOWED_HOSTS: setting(Type.String({ format: 'hosts' }), undefined, 'host names without a port, separated by commas'),
+  CORS_ORIGIN: setting(Type.String({ format: 'origins' }), undefined, '* or origins such as https://example.com, separated by commas'),
+  TRUST_PROXY: setting(
+    Type.String({ format: 'proxies' }),
+    undefined,
+    'IP addresses, ranges such as 10.0.0.0/8, loopback, linklocal or uniquelocal, separated by commas'
+  ),
+  DATABASE_LISTEN_URL: { ...setting(Type.String({ minLength: 1 }), undefined, 'a postgres:// URL'), secret: true },
+  MAX_BODY_BYTES: setting(Type.Integer({ minimum: 1024, maximum: 1_048_576 }), '65536', 'a number of bytes, 1024 to 1048576'),
+  MAX_NAMES_PER_REQUEST: setting(Type.Integer({ minimum: 1, maximum: MAX_NAMES }), '100', `a whole number, 1 to ${MAX_NAMES}`),
+  MAX_WAITERS_PER_RESOURCE: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '1000', 'a whole number, 1 to 1000000'),
+  MAX_WAITERS_PER_CALLER: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '5000', 'a whole number, 1 to 1000000'),
+  MAX_LOCKS_PER_KEY: setting(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }), '1000000', 'a whole number, 1 to 1000000000'),
+  RATE_LIMIT_PER_SECOND: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), undefined, 'a whole number of requests, 1 to 1000000'),
+  REQUEST_TIMEOUT_SECONDS: setting(Type.Number({ minimum: 1, maximum: 300 }), '10', 'a number of seconds, 1 to 300')
 } satisfies Record<string, Setting<TSchema>>
 
 type Settings = { readonly [Name in keyof typeof SETTINGS]: Static<(typeof SETTINGS)[Name]['schema']> }
 
-export interface Config extends Omit<Settings, 'DEFAULT_TTL_SECONDS'> {
-  readonly DEFAULT_TTL_SECONDS: number | undefined
-}
+/** Those that nothing stands for when they are left out. */
+type Unset = 'DEFAULT_TTL_SECONDS' | 'ALLOWED_HOSTS' | 'CORS_ORIGIN' | 'TRUST_PROXY' | 'DATABASE_LISTEN_URL' | 'RATE_LIMIT_PER_SECOND'
+
+export type Config = { readonly [Name in keyof Settings]: Settings[Name] | (Name extends Unset ? undefined : never) }
 
 /**
  * Reads the settings from an environment.
@@ -109,6 +131,24 @@ function nonEmpty(text: string | undefined): string | undefined {
 
 function refusal(name: string, text: string | undefined, expected: string): StartupError {
   return new StartupError(`${name} is ${text === undefined ? 'not usable' : `'${text}'`}; expected ${expected}.`)
+}
+
+/** The items of a list that is separated by commas; none for what is unset. */
+export function listOf(text: string | undefined): string[] {
+  return (text ?? '').split(',').flatMap((item) => nonEmpty(item) ?? [])
+}
+
+function isProxy(item: string): boolean {
+  const [address = '', bits, ...more] = item.split('/')
+  if (bits === undefined) return isIP(address) !== 0 || ['loopback', 'linklocal', 'uniquelocal'].includes(address)
+  return more.length === 0 && isIP(address) !== 0 && /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
+}
+
+/** Where the service of an environment is reached from this machine, be the other settings as they may. */
+export function listenedAt(environment: Readonly<Record<string, string | undefined>>): string {
+  const [host = '', port] = (['HOST', 'PORT'] as const).map((name) => nonEmpty(environment[name]) ?? SETTINGS[name].fallback)
+  const address = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  return `http://${isIP(address) === 6 ? `[${address}]` : address}:${port}`
 }
 
 export function isLoopback(host: string): boolean {

@@ -1,10 +1,11 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { buildApp } from './app.js'
-import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
+import { buildApp, type AppOptions } from './app.js'
+import { isLoopback, letsAnybodyIn, listOf, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
 import { StartupError } from './locks/errors.js'
 import { KeyRing } from './locks/key-ring.js'
+import type { Limits } from './locks/limits.js'
 import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
@@ -35,6 +36,7 @@ async function main(): Promise<void> {
 async function start(config: Config, log: Logger): Promise<() => Promise<void>> {
   const store = await openStore({
     databaseUrl: config.DATABASE_URL,
+    listenUrl: config.DATABASE_LISTEN_URL,
     keepHistoryMs: config.HISTORY_RETENTION_DAYS * 86_400_000,
     onConnectionError: (err) => log.warn({ err }, 'a connection to the database broke')
   })
@@ -43,14 +45,14 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     const keys = new KeyRing(store.keys, { onError: (err) => log.warn({ err }, 'the keys cannot be read; the last ones hold') })
     await keys.refresh()
     refuseStrangers(config, keys.any)
-    const { DEFAULT_TTL_SECONDS: ttl, MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds, COMPAT_APIS: compatApis } = config
-    const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl) })
+    const { DEFAULT_TTL_SECONDS: ttl } = config
+    const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl), limits: limitsOf(config) })
     const sweeper = new Sweeper(store, {
       intervalMs: config.SWEEP_INTERVAL_SECONDS * 1000,
-      onExpired: (grants) => locks.statistics.count('expiries', grants),
+      onExpired: (grants) => locks.statistics.expired(grants),
       onError: (err) => log.error({ err }, 'a round of the sweeper failed')
     })
-    const app = await buildApp({ locks, maxTtlSeconds, maxWaitSeconds, compatApis, logger: log, keys, anonymous: letsAnybodyIn(config) })
+    const app = await buildApp({ ...appOptionsOf(config), locks, logger: log, keys })
     await listen(app, config)
     sweeper.start()
     keys.start()
@@ -63,6 +65,34 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
   } catch (error) {
     await store[Symbol.asyncDispose]()
     throw error
+  }
+}
+
+function limitsOf(config: Config): Limits {
+  return {
+    waitersPerResource: config.MAX_WAITERS_PER_RESOURCE,
+    waitersPerCaller: config.MAX_WAITERS_PER_CALLER,
+    locksPerKey: config.MAX_LOCKS_PER_KEY
+  }
+}
+
+function appOptionsOf(config: Config): Omit<AppOptions, 'locks' | 'logger' | 'keys'> {
+  const { ALLOWED_HOSTS: hosts, CORS_ORIGIN: origins, TRUST_PROXY: proxies } = config
+  return {
+    maxTtlSeconds: config.MAX_TTL_SECONDS,
+    maxWaitSeconds: config.MAX_WAIT_SECONDS,
+    compatApis: config.COMPAT_APIS,
+    anonymous: letsAnybodyIn(config),
+    requestLimits: {
+      bodyBytes: config.MAX_BODY_BYTES,
+      names: config.MAX_NAMES_PER_REQUEST,
+      arrivalMs: config.REQUEST_TIMEOUT_SECONDS * 1000,
+      perSecond: config.RATE_LIMIT_PER_SECOND
+    },
+    // What other machines reach may go by any name, unless its operator says which.
+    hosts: hosts !== undefined || isLoopback(config.HOST) ? listOf(hosts) : undefined,
+    corsOrigins: origins === undefined ? undefined : listOf(origins),
+    trustProxy: proxies === undefined ? undefined : listOf(proxies)
   }
 }
 

@@ -19,7 +19,18 @@ const DEFAULTS = {
   SWEEP_INTERVAL_SECONDS: 5,
   HISTORY_RETENTION_DAYS: 7,
   COMPAT_APIS: ['traffic-jam', 'documents', 'booking'],
-  ALLOW_ANONYMOUS: false
+  ALLOW_ANONYMOUS: false,
+  ALLOWED_HOSTS: undefined,
+  CORS_ORIGIN: undefined,
+  TRUST_PROXY: undefined,
+  DATABASE_LISTEN_URL: undefined,
+  MAX_BODY_BYTES: 65_536,
+  MAX_NAMES_PER_REQUEST: 100,
+  MAX_WAITERS_PER_RESOURCE: 1000,
+  MAX_WAITERS_PER_CALLER: 5000,
+  MAX_LOCKS_PER_KEY: 1_000_000,
+  RATE_LIMIT_PER_SECOND: undefined,
+  REQUEST_TIMEOUT_SECONDS: 10
 }
 
 const messageOf = (body: () => unknown): string => {
@@ -58,7 +69,18 @@ void t.test('each setting is read', (t) => {
     SWEEP_INTERVAL_SECONDS: '0.001',
     HISTORY_RETENTION_DAYS: '0.5',
     COMPAT_APIS: 'booking, documents',
-    ALLOW_ANONYMOUS: 'true'
+    ALLOW_ANONYMOUS: 'true',
+    ALLOWED_HOSTS: 'locks.example.com, Locks',
+    CORS_ORIGIN: 'https://example.com,http://127.0.0.1:3000',
+    TRUST_PROXY: '10.0.0.0/8, ::1, loopback',
+    DATABASE_LISTEN_URL: 'postgres://u:p@direct/locks',
+    MAX_BODY_BYTES: '1024',
+    MAX_NAMES_PER_REQUEST: '1',
+    MAX_WAITERS_PER_RESOURCE: '1',
+    MAX_WAITERS_PER_CALLER: '1000000',
+    MAX_LOCKS_PER_KEY: '1000000000',
+    RATE_LIMIT_PER_SECOND: '50',
+    REQUEST_TIMEOUT_SECONDS: '1.5'
   }
   t.strictSame({ ...readConfig(environment) }, {
     DATABASE_URL: 'postgres://u:p@db/locks',
@@ -71,13 +93,24 @@ void t.test('each setting is read', (t) => {
     SWEEP_INTERVAL_SECONDS: 0.001,
     HISTORY_RETENTION_DAYS: 0.5,
     COMPAT_APIS: ['booking', 'documents'],
-    ALLOW_ANONYMOUS: true
+    ALLOW_ANONYMOUS: true,
+    ALLOWED_HOSTS: 'locks.example.com, Locks',
+    CORS_ORIGIN: 'https://example.com,http://127.0.0.1:3000',
+    TRUST_PROXY: '10.0.0.0/8, ::1, loopback',
+    DATABASE_LISTEN_URL: 'postgres://u:p@direct/locks',
+    MAX_BODY_BYTES: 1024,
+    MAX_NAMES_PER_REQUEST: 1,
+    MAX_WAITERS_PER_RESOURCE: 1,
+    MAX_WAITERS_PER_CALLER: 1_000_000,
+    MAX_LOCKS_PER_KEY: 1_000_000_000,
+    RATE_LIMIT_PER_SECOND: 50,
+    REQUEST_TIMEOUT_SECONDS: 1.5
   })
   t.end()
 })
 
 const noNumbers = ['-1', '+1', '1e3', '0x10', '1,5', '1_000', '5s', 'NaN', 'Infinity', 'true', '.5', '5.', 'null']
-const WRONG: Readonly<Record<Exclude<keyof typeof SETTINGS, 'DATABASE_URL'>, readonly string[]>> = {
+const WRONG: Readonly<Record<Exclude<keyof typeof SETTINGS, 'DATABASE_URL' | 'DATABASE_LISTEN_URL'>, readonly string[]>> = {
   HOST: ['http://localhost', 'a b', '-x', '127.0.0.1:80', '[::1]', 'x/y', 'x'.repeat(254)],
   PORT: [...noNumbers, '65536', '80.5'],
   LOG_LEVEL: ['INFO', 'verbose', 'warning', '30'],
@@ -87,7 +120,17 @@ const WRONG: Readonly<Record<Exclude<keyof typeof SETTINGS, 'DATABASE_URL'>, rea
   HISTORY_RETENTION_DAYS: [...noNumbers, '36501'],
   COMPAT_APIS: ['redis', 'booking,redis', 'Booking', 'booking;documents', 'booking,', 'booking,booking', 'none,booking', 'all'],
   SWEEP_INTERVAL_SECONDS: [...noNumbers, '0', '0.0009', '86401'],
-  ALLOW_ANONYMOUS: ['yes', '1', 'TRUE', 'on']
+  ALLOW_ANONYMOUS: ['yes', '1', 'TRUE', 'on'],
+  ALLOWED_HOSTS: [',', 'a b', 'http://a', 'a:80', '*', 'a,-b'],
+  CORS_ORIGIN: [',', 'example.com', 'https://example.com/', 'https://*.example.com', 'null', 'ftp://a', 'https://a b', 'javascript:x'],
+  TRUST_PROXY: [',', 'true', '1', '10.0.0.0/33', '10.0.0.0/8/8', '::/129', 'proxy.example.com', '10.0.0.0/-1', '0.0.0.0/0'],
+  MAX_BODY_BYTES: [...noNumbers, '1023', '1048577', '2000.5'],
+  MAX_NAMES_PER_REQUEST: [...noNumbers, '0', '101'],
+  MAX_WAITERS_PER_RESOURCE: [...noNumbers, '0', '1000001'],
+  MAX_WAITERS_PER_CALLER: [...noNumbers, '0', '1000001'],
+  MAX_LOCKS_PER_KEY: [...noNumbers, '0', '1000000001'],
+  RATE_LIMIT_PER_SECOND: [...noNumbers, '0', '1000001', '0.5'],
+  REQUEST_TIMEOUT_SECONDS: [...noNumbers, '0.9', '301']
 }
 
 void t.test('a wrong value is refused with its name, what it is and what was expected', (t) => {
@@ -133,7 +176,7 @@ void t.test('no refusal repeats a password', (t) => {
     t.notMatch(message, /hunter2|ter2/, url)
   }
   for (const wrong of [{ PORT: 'x' }, { HOST: '-' }, { DEFAULT_TTL_SECONDS: '1e9' }]) {
-    t.notMatch(messageOf(() => readConfig({ DATABASE_URL: 'postgres://u:hunter2@db/x', ...wrong })), /hunter2|accepted/)
+    t.notMatch(messageOf(() => readConfig({ DATABASE_URL: 'postgres://u:hunter2@db/x', DATABASE_LISTEN_URL: 'postgres://u:hunter2@db/x', ...wrong })), /hunter2|accepted/)
   }
   t.end()
 })

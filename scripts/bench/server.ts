@@ -24,7 +24,7 @@ const sweeper = new Sweeper(store, {
 })
 // The same logger at the same level for all: what is logged (faults only) goes nowhere.
 const logger = pino({ level: defaults.LOG_LEVEL }, { write: () => undefined })
-const app = await buildApp({ locks, maxTtlSeconds: defaults.MAX_TTL_SECONDS, maxWaitSeconds: defaults.MAX_WAIT_SECONDS, logger })
+const app = await buildApp({ locks, maxTtlSeconds: defaults.MAX_TTL_SECONDS, maxWaitSeconds: defaults.MAX_WAIT_SECONDS, hosts: [], logger })
 await app.listen({ host: '127.0.0.1', port: 0 })
 if (spec.sweeps) sweeper.start()
 

@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'INVALID_REQUEST'
   | 'PAYLOAD_TOO_LARGE'
   | 'UNSUPPORTED_MEDIA_TYPE'
+  | 'UNKNOWN_HOST'
   | 'INTERNAL'
 
 /** The status of every code there is. */
@@ -32,7 +33,9 @@ export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   REQUEST_ID_REUSED: 409,
   PAYLOAD_TOO_LARGE: 413,
   UNSUPPORTED_MEDIA_TYPE: 415,
+  UNKNOWN_HOST: 421,
   INVALID_REQUEST: 422,
+  TOO_MANY_REQUESTS: 429,
   HEADERS_TOO_LARGE: 431,
   INTERNAL: 500,
   STORAGE_UNAVAILABLE: 503,
@@ -60,10 +63,18 @@ export class InvalidRequestError extends Error {
   }
 }
 
-/** Worth repeating after that many seconds. */
-export const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1 }
+/** Answers that are no refusal for form and no fault: the routes give them, and the engine counts what they say. */
+const NOT_COUNTED: ReadonlySet<ErrorCode> = new Set(['RESOURCE_LOCKED', 'LOCK_NOT_HELD', 'LOCK_CHANGED', 'REQUEST_ID_REUSED'])
 
-export function addErrorHandling(app: FastifyInstance): void {
+const COUNTS = Symbol('counts of errors')
+
+/** Worth repeating after that many seconds. */
+export const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1, TOO_MANY_REQUESTS: 1 }
+
+/** @param counts in which every answer of these is counted. */
+export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCode, number>()): void {
+  for (const code of Object.keys(STATUS_OF) as ErrorCode[]) if (!NOT_COUNTED.has(code)) counts.set(code, 0)
+  app.decorate(COUNTS, counts)
   app.setErrorHandler(answerError)
   app.setNotFoundHandler((_request, reply) => answerUnknownPath(reply))
 }
@@ -72,9 +83,14 @@ export function answerUnknownPath(reply: FastifyReply): FastifyReply {
   return send(reply, 'NOT_FOUND', 'Not Found')
 }
 
+export function answerUnknownHost(reply: FastifyReply): FastifyReply {
+  return send(reply, 'UNKNOWN_HOST', 'This service is not known by the host name that was asked for; an operator may add it to ALLOWED_HOSTS')
+}
+
 function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (error instanceof LockError) {
-    request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
+    // Nobody but the caller is to blame for what it asks for too much of.
+    if (error.code !== 'TOO_MANY_REQUESTS') request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
     return send(reply, error.code, error.message)
   }
   if (error instanceof UnauthorizedError) return send(reply.header('www-authenticate', 'Bearer'), 'UNAUTHORIZED', error.message)
@@ -85,7 +101,7 @@ function answerError(error: FastifyError | Error, request: FastifyRequest, reply
   const { code, statusCode } = error as Partial<FastifyError>
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return send(reply, 'PAYLOAD_TOO_LARGE', 'The body is larger than 64 KiB')
+      return send(reply, 'PAYLOAD_TOO_LARGE', `The body is larger than ${inWords(request.server.initialConfig.bodyLimit)}`)
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return send(reply, 'UNSUPPORTED_MEDIA_TYPE', 'The body must be sent as application/json')
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
@@ -103,7 +119,10 @@ function answerError(error: FastifyError | Error, request: FastifyRequest, reply
 
 function send(reply: FastifyReply, code: ErrorCode, detail: string | readonly InvalidInput[]): FastifyReply {
   const after = RETRY_AFTER_SECONDS[code]
-  if (after !== undefined) void reply.header('retry-after', after)
+  // Whoever limits the rate knows better.
+  if (after !== undefined && !reply.hasHeader('retry-after')) void reply.header('retry-after', after)
+  const counts = reply.server.getDecorator<Map<ErrorCode, number>>(COUNTS)
+  counts.set(code, (counts.get(code) ?? 0) + 1)
   return reply.code(STATUS_OF[code]).type('application/json; charset=utf-8').serializer(JSON.stringify).send({ detail, code })
 }
 
@@ -171,4 +190,8 @@ function valueAt(input: unknown, path: readonly string[]): unknown {
 
 function unescapePointer(segment: string): string {
   return segment.replaceAll('~1', '/').replaceAll('~0', '~')
+}
+
+function inWords(bytes = 0): string {
+  return bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`
 }

@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify'
 import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
 import type { RequestOutcome } from '../locks/lock-service.js'
 import type { Locks } from '../locks/locks-of-key.js'
+import { callerOf } from './caller.js'
 import { InvalidRequestError } from './errors.js'
 import { ttlOf } from './shapes.js'
 
@@ -47,7 +48,7 @@ export async function requestLocks(
   })
   // A connection that broke before anybody listened does not say so again.
   if (reply.raw.destroyed) gone.abort()
-  outcome = await locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place })
+  outcome = await locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place, caller: callerOf(reply.request) })
   return outcome
 }
 

@@ -76,7 +76,7 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
     this.documents = new DocumentLocks(this.service)
     this.#sweeper = new Sweeper(store, {
       intervalMs: DEFAULTS.sweepIntervalSeconds * 1000,
-      onExpired: (grants) => this.service.statistics.count('expiries', grants),
+      onExpired: (grants) => this.service.statistics.expired(grants),
       onError: onFault
     })
     this.#sweeper.start()

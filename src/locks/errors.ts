@@ -8,6 +8,8 @@ export type LockErrorCode =
   | 'STORAGE_FULL'
   /** More requests are waiting for the database than the service keeps; nothing was changed. */
   | 'OVERLOADED'
+  /** The caller, or everybody at that resource, takes up as much as is allowed; nothing was changed. */
+  | 'TOO_MANY_REQUESTS'
   /** The service is shutting down; nothing was changed. */
   | 'DRAINING'
 
@@ -17,6 +19,7 @@ const SENTENCES: Record<LockErrorCode, string> = {
   OUTCOME_UNKNOWN: 'The connection to the database broke before it confirmed the change; it may or may not have happened',
   STORAGE_FULL: 'The disk of the database is full; nothing was changed',
   OVERLOADED: 'Too many requests are waiting for the database; nothing was changed',
+  TOO_MANY_REQUESTS: 'Too many requests; nothing was changed',
   DRAINING: 'The service is shutting down; nothing was changed'
 }
 
@@ -25,8 +28,9 @@ export class LockError extends Error {
   override readonly name = 'LockError'
   readonly code: LockErrorCode
 
-  constructor(code: LockErrorCode, options?: { cause?: unknown }) {
-    super(SENTENCES[code], options)
+  /** @param options `detail` says more than the sentence of the code, and is as safe to send. */
+  constructor(code: LockErrorCode, options?: { cause?: unknown; detail?: string }) {
+    super(options?.detail ?? SENTENCES[code], options)
     this.code = code
   }
 }

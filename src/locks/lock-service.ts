@@ -12,8 +12,9 @@ import type {
 } from './commands.js'
 import { EventFeed, type FeedItem } from './event-feed.js'
 import { fingerprintOf, type Fingerprinted } from './fingerprint.js'
+import { LiveLocks, NO_LIMITS, type Limits } from './limits.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
+import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, StoreFigures } from './lock-store.js'
 import { Statistics } from './statistics.js'
 import { WaitingRoom, type WaitOptions, type WaitOutcome } from './waiting-room.js'
 
@@ -23,6 +24,8 @@ const BITE = 500
 export interface LockServiceOptions {
   /** The lease of a request that names none; null never expires. */
   readonly defaultTtlMs: TtlMs
+  /** None if left out. */
+  readonly limits?: Limits
 }
 
 export interface LockRequest {
@@ -72,16 +75,21 @@ export class LockService {
   readonly #options: LockServiceOptions
   readonly #waitingRoom: WaitingRoom
   readonly #feed: EventFeed
+  readonly #liveLocks: LiveLocks
 
   constructor(store: LockStore, options: LockServiceOptions) {
     this.#store = store
     this.#options = options
-    this.#waitingRoom = new WaitingRoom(store)
+    const limits = options.limits ?? NO_LIMITS
+    this.#waitingRoom = new WaitingRoom(store, limits)
+    this.#liveLocks = new LiveLocks(limits.locksPerKey, (key) => store.count({ prefix: '', processId: null, key: key ?? undefined }))
     this.#feed = new EventFeed(store)
   }
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null } = request
+    const room = this.#liveLocks.makeRoom(key, resourceNames.length)
+    if (room !== undefined) await room
     const command: AcquireCommand = {
       kind: 'acquire',
       resourceNames,
@@ -95,15 +103,20 @@ export class LockService {
     let outcome: RequestOutcome = await this.#submit(command)
     // Granted at the first try, just as the caller went away: nobody would ever release it. Who waits is looked after there.
     if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants, requestId)
-    if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) outcome = await this.#waitingRoom.wait(command, wait)
-    if (outcome.kind === 'granted' && !outcome.replayed) this.statistics.count('grants', outcome.grants.length)
-    if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.statistics.conflictOver(resourceName)
+    let waitedMs: number | undefined
+    if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) {
+      const since = performance.now()
+      outcome = await this.#waitingRoom.wait(command, wait)
+      waitedMs = performance.now() - since
+    }
+    if (outcome.kind === 'granted' && !outcome.replayed) this.#liveLocks.granted(key, outcome.grants.length)
+    this.statistics.requested(outcome, waitedMs)
     return outcome
   }
 
   async release({ resourceName, processId, lockId, key = null }: HeldLock): Promise<ReleaseOutcome> {
     const outcome = await this.#submit(releaseOf(resourceName, processId, lockId, null, key))
-    if (outcome.kind === 'released') this.statistics.count('releases')
+    this.statistics.released(outcome, false)
     return outcome
   }
 
@@ -111,14 +124,14 @@ export class LockService {
   async releaseMany(resourceNames: readonly ResourceName[], processId: ProcessId, key: string | null = null): Promise<readonly ReleaseOutcome[]> {
     const releases = resourceNames.map((name) => releaseOf(name, processId, undefined, null, key))
     const { outcomes } = await this.#submit({ kind: 'release-many', releases })
-    this.statistics.count('releases', releasedAmong(outcomes).length)
+    for (const outcome of outcomes) this.statistics.released(outcome, false)
     return outcomes
   }
 
   /** Releases what the process holds, in name order. A grant that it is given meanwhile may or may not be among them. */
   async releaseAll(processId: ProcessId, { prefix, key } = EVERYTHING): Promise<readonly Released[]> {
     const released = await this.#endAll({ prefix, processId }, ({ resourceName, lockId }) => releaseOf(resourceName, processId, lockId, null, key))
-    this.statistics.count('releases', released.length)
+    for (const one of released) this.statistics.released(one, false)
     return released
   }
 
@@ -128,7 +141,7 @@ export class LockService {
    */
   async renew(lock: HeldLock, ttlMs: TtlMs | undefined, afresh?: Afresh): Promise<RenewOutcome> {
     const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, key: lock.key ?? null, ttlMs, afresh })
-    if (outcome.kind === 'renewed') this.statistics.count('renewals')
+    this.statistics.renewed(outcome)
     return outcome
   }
 
@@ -138,7 +151,7 @@ export class LockService {
     for (let after = ''; ; ) {
       const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE, ...reach })
       all.push(...renewals)
-      this.statistics.count('renewals', renewals.length)
+      for (const _ of renewals) this.statistics.renewed({ kind: 'renewed' })
       const last = renewals.at(-1)
       if (renewals.length < BITE || last === undefined) return all
       after = last.grant.resourceName
@@ -148,14 +161,14 @@ export class LockService {
   /** Takes a grant away from whoever holds it. `changed`: the lock id that was given is no longer that of the valid grant. */
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined): Promise<ForceReleaseOutcome> {
     const outcome = await this.#submit(releaseOf(resourceName, null, lockId, reason))
-    if (outcome.kind === 'released') this.statistics.count('forcedReleases')
+    this.statistics.released(outcome, true)
     return outcome.kind === 'not-held' && outcome.reason === 'held_by_other' ? { kind: 'changed' } : outcome
   }
 
   /** Takes away every grant that is valid now and whose name begins with the prefix; resolves to their number. */
   async forceReleaseAll(prefix: string, reason: string): Promise<number> {
     const released = await this.#endAll({ prefix, processId: null }, ({ resourceName, lockId }) => releaseOf(resourceName, null, lockId, reason))
-    this.statistics.count('forcedReleases', released.length)
+    for (const one of released) this.statistics.released(one, true)
     return released.length
   }
 
@@ -167,7 +180,7 @@ export class LockService {
     return this.#store.list(query)
   }
 
-  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+  count(query: CountQuery): Promise<number> {
     return this.#store.count(query)
   }
 
@@ -183,6 +196,11 @@ export class LockService {
   /** Releases grants whose answer never reached the caller, unless a repetition of its request was answered with them. */
   async giveBack(grants: readonly Grant[], requestId?: string): Promise<void> {
     await this.#waitingRoom.giveBack(grants, requestId)
+  }
+
+  /** How the database is being used; undefined where the store does not say. */
+  get storeFigures(): StoreFigures | undefined {
+    return this.#store.figures
   }
 
   /** How many requests of this instance wait in line. */

@@ -1,4 +1,5 @@
 import type { Command, OutcomeOf } from './commands.js'
+import type { Histogram } from './histogram.js'
 import type { EpochMs, Grant, ProcessId } from './lock.js'
 
 /** The longest page of a list. */
@@ -13,6 +14,12 @@ export interface ListQuery {
   readonly after: string | null
   /** 1 to {@link LIST_LIMIT}. */
   readonly limit: number
+}
+
+/** Which valid grants to count. */
+export interface CountQuery extends Pick<ListQuery, 'prefix' | 'processId'> {
+  /** Only grants that belong to this key. */
+  readonly key?: string | undefined
 }
 
 export interface ListPage {
@@ -49,6 +56,24 @@ export interface HistoryQuery {
   readonly limit: number
 }
 
+/** How a store uses its database. */
+export interface StoreFigures {
+  /** How many commands were committed together. */
+  readonly batchCommands: Histogram
+  /** Seconds that a batch took, its commit included. */
+  readonly batchSeconds: Histogram
+  /** The connections at this moment, where there are several. */
+  readonly pools: () => readonly PoolUse[]
+}
+
+export interface PoolUse {
+  readonly pool: string
+  readonly busy: number
+  readonly idle: number
+  /** Who waits for a connection. */
+  readonly waiting: number
+}
+
 export interface HistoryPage {
   readonly events: readonly LockEvent[]
   readonly more: boolean
@@ -81,11 +106,13 @@ export interface LockStore extends AsyncDisposable {
    */
   onTurn(listener: (ticket: number) => void): void
 
+  readonly figures?: StoreFigures
+
   /** One page of the valid grants. */
   list(query: ListQuery): Promise<ListPage>
 
   /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
-  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number>
+  count(query: CountQuery): Promise<number>
 
   /** How many places in the lines of names with that prefix are taken, of requests that wait and of those that may come back for theirs. */
   countWaiters(prefix: string): Promise<number>

@@ -41,6 +41,9 @@ export interface Grant {
 export const MAX_NAME_CHARACTERS = 255
 export const MAX_METADATA_BYTES = 4096
 
+/** Most resources that one request may take or release together. */
+export const MAX_NAMES = 100
+
 /** The longest lease that still ends inside what a JavaScript date can say: a hundred years. */
 export const LONGEST_TTL_SECONDS = 3_155_760_000
 

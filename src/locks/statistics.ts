@@ -1,5 +1,12 @@
+import type { AcquireOutcome, NotHeldReason, ReleaseOutcome, RenewOutcome } from './commands.js'
+import { Histogram, RecentValues } from './histogram.js'
+
 /** How many names the tally of conflicts keeps; the ones with fewer conflicts make room. */
 const MOST_NAMES = 1000
+
+/** From a hundredth of a second to a day. */
+const HOLD_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400]
+const WAIT_SECONDS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600]
 
 export interface Counters {
   readonly grants: number
@@ -10,20 +17,71 @@ export interface Counters {
   readonly expiries: number
 }
 
+/** How often each call came to each end. A call for several locks counts once when it asks, and for each lock when it releases or renews. */
+const noCalls = () => ({
+  request: { granted: 0, replayed: 0, held: 0, waited_in_vain: 0, request_id_reused: 0 },
+  release: { released: 0, not_held: 0 },
+  renew: { renewed: 0, not_held: 0 },
+  force_release: { released: 0, not_held: 0 }
+})
+
+type Ended = Extract<ReleaseOutcome, { kind: 'released' }> | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
+
 /** What this instance has seen since it started. */
 export class Statistics {
+  readonly calls = noCalls()
+  /** Seconds from a grant to its release; what expired is not among them. */
+  readonly holds = new Histogram(HOLD_SECONDS)
+  /** Seconds in line, of those who were served and of those who were not. */
+  readonly waits = { granted: new Histogram(WAIT_SECONDS), in_vain: new Histogram(WAIT_SECONDS) }
+  readonly recentWaits: RecentValues
   readonly #counters = { grants: 0, conflicts: 0, releases: 0, renewals: 0, forcedReleases: 0, expiries: 0 }
   readonly #contended = new Map<string, number>()
 
-  count(what: keyof Counters, times = 1): void {
-    this.#counters[what] += times
+  /** @param now milliseconds on a clock that only goes forward. */
+  constructor(now: () => number = () => performance.now()) {
+    this.recentWaits = new RecentValues(now)
   }
 
-  conflictOver(name: string): void {
-    this.#counters.conflicts += 1
-    const before = this.#contended.get(name)
-    if (before === undefined && this.#contended.size >= MOST_NAMES) this.#makeRoom()
-    this.#contended.set(name, (before ?? 0) + 1)
+  /** @param waitedMs how long the request was in line; undefined if it was not. */
+  requested(outcome: AcquireOutcome, waitedMs: number | undefined): void {
+    const { request } = this.calls
+    if (outcome.kind === 'request-id-reused') request.request_id_reused += 1
+    else if (outcome.kind === 'held') {
+      if (waitedMs === undefined) request.held += 1
+      else request.waited_in_vain += 1
+      for (const { resourceName } of outcome.conflicts) this.#conflictOver(resourceName)
+    } else if (outcome.replayed) request.replayed += 1
+    else {
+      request.granted += 1
+      this.#counters.grants += outcome.grants.length
+    }
+    if (waitedMs !== undefined) this.#waited(outcome, waitedMs / 1000)
+  }
+
+  /** @param forced it was taken away. */
+  released(outcome: Ended, forced: boolean): void {
+    const call = forced ? this.calls.force_release : this.calls.release
+    if (outcome.kind === 'not-held') {
+      call.not_held += 1
+      return
+    }
+    call.released += 1
+    this.#counters[forced ? 'forcedReleases' : 'releases'] += 1
+    this.holds.observe((outcome.releasedAt - outcome.grant.lockedAt) / 1000)
+  }
+
+  renewed({ kind }: Pick<RenewOutcome, 'kind'>): void {
+    if (kind === 'not-held') this.calls.renew.not_held += 1
+    else {
+      this.calls.renew.renewed += 1
+      this.#counters.renewals += 1
+    }
+  }
+
+  /** Grants that the sweeper found expired. */
+  expired(grants: number): void {
+    this.#counters.expiries += grants
   }
 
   get counters(): Counters {
@@ -37,6 +95,18 @@ export class Statistics {
       .map(([name, conflicts]) => ({ name, conflicts }))
       .toSorted((a, b) => b.conflicts - a.conflicts)
       .slice(0, limit)
+  }
+
+  #waited({ kind }: AcquireOutcome, seconds: number): void {
+    this.waits[kind === 'granted' ? 'granted' : 'in_vain'].observe(seconds)
+    this.recentWaits.add(seconds)
+  }
+
+  #conflictOver(name: string): void {
+    this.#counters.conflicts += 1
+    const before = this.#contended.get(name)
+    if (before === undefined && this.#contended.size >= MOST_NAMES) this.#makeRoom()
+    this.#contended.set(name, (before ?? 0) + 1)
   }
 
   #makeRoom(): void {

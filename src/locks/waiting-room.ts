@@ -1,6 +1,7 @@
 import type { AcquireCommand, AcquireOutcome } from './commands.js'
 import { LockError } from './errors.js'
 import { GivingUp } from './giving-up.js'
+import { Crowd, NO_LIMITS, type Limits } from './limits.js'
 import type { Grant } from './lock.js'
 import type { LockStore } from './lock-store.js'
 
@@ -17,6 +18,8 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined
   /** False for a caller that will not come back for its place; true if left out. */
   readonly keepPlace?: boolean | undefined
+  /** On whose account it waits; see {@link Crowd.enter}. */
+  readonly caller?: string | undefined
 }
 
 export type WaitOutcome =
@@ -41,6 +44,7 @@ interface Waiter {
  */
 export class WaitingRoom {
   readonly #store: LockStore
+  readonly #crowd: Crowd
   readonly #waiters = new Map<number, Waiter>()
   /** The tickets of each line on this instance, smallest first. */
   readonly #lines = new Map<string, number[]>()
@@ -50,8 +54,9 @@ export class WaitingRoom {
   #ticking: NodeJS.Timeout | undefined
   #draining = false
 
-  constructor(store: LockStore) {
+  constructor(store: LockStore, limits: Limits = NO_LIMITS) {
     this.#store = store
+    this.#crowd = new Crowd(limits)
     this.#givingUp = new GivingUp(store, () => this.#keepTicking())
     store.onTurn((ticket) => this.#call(ticket))
   }
@@ -68,10 +73,19 @@ export class WaitingRoom {
    * Waits in line until the command is granted, the time is up or the caller is gone; then its place is given up, or kept a
    * while where the request bears an id and may come back.
    *
-   * @throws LockError `DRAINING` when the service stops meanwhile.
+   * @throws LockError `DRAINING` when the service stops meanwhile, `TOO_MANY_REQUESTS` when there is no room to wait.
    */
-  async wait(command: AcquireCommand, { waitMs, signal, keepPlace = true }: WaitOptions): Promise<WaitOutcome> {
+  async wait(command: AcquireCommand, wait: WaitOptions): Promise<WaitOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
+    const exit = this.#crowd.enter(command.resourceNames, wait.caller)
+    try {
+      return await this.#wait(command, wait)
+    } finally {
+      exit()
+    }
+  }
+
+  async #wait(command: AcquireCommand, { waitMs, signal, keepPlace = true }: WaitOptions): Promise<WaitOutcome> {
     const { mark } = command
     const deadline = performance.now() + waitMs
     const waiter = await this.#queueUp(command)

@@ -1,3 +1,4 @@
+import type { PoolUse } from '../locks/lock-store.js'
 import type { BatchExecutor } from './batcher.js'
 import type { KeyStore } from '../locks/key-store.js'
 import type { LockReads } from './reads.js'
@@ -5,6 +6,8 @@ import type { LockReads } from './reads.js'
 export interface StoreOptions {
   /** See {@link parseDatabaseUrl}. */
   readonly databaseUrl: string
+  /** PostgreSQL only: where to listen for the news of a turn, if not there; needs a session of its own. */
+  readonly listenUrl?: string | undefined
   /** SQLite's clock, in milliseconds since 1970; PostgreSQL has its own. */
   readonly clock?: () => number
   /** How long the history is kept, in milliseconds; 0 keeps none. Seven days if left out. */
@@ -32,6 +35,8 @@ export interface SqlBackend extends AsyncDisposable {
   readonly warnings: readonly string[]
   /** Who is told that the turn of a waiter of this instance may have come. */
   readonly turns: { listener: (ticket: number) => void }
+  /** The connections at this moment, where there are several. */
+  readonly pools: () => readonly PoolUse[]
   /** Rejects with a LockError when the database is away or takes no writes. */
   readonly ping: () => Promise<void>
   /** Turns what a query threw into a LockError, where it is one. */

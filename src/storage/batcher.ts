@@ -1,5 +1,6 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import { LockError } from '../locks/errors.js'
+import { Histogram } from '../locks/histogram.js'
 
 /** What became of one command of a batch. `again`: it lost a race and nothing was changed; it goes into the next batch. */
 export type Settlement =
@@ -32,6 +33,9 @@ export interface BatcherLimits {
   readonly maxWaiting: number
 }
 
+const BATCH_COMMANDS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+const BATCH_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
 const MOST_TRIES = 100
 const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
   'release',
@@ -50,6 +54,7 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
  * alone or with whatever else came in that turn; the next batch is whatever gathered meanwhile.
  */
 export class Batcher {
+  readonly figures = { batchCommands: new Histogram(BATCH_COMMANDS), batchSeconds: new Histogram(BATCH_SECONDS) }
   readonly #executor: BatchExecutor
   readonly #limits: BatcherLimits
   #waiting: Waiting[] = []
@@ -134,8 +139,11 @@ export class Batcher {
 
   async #run(batch: Waiting[]): Promise<void> {
     this.#underWay += 1
+    const began = performance.now()
     const settlements = await this.#execute(batch.map((entry) => entry.command))
     this.#underWay -= 1
+    this.figures.batchCommands.observe(batch.length)
+    this.figures.batchSeconds.observe((performance.now() - began) / 1000)
     for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
     const settled = batch.map((entry, index): [Waiting, Settlement] => [entry, settlements[index] ?? missing(entry.command)])
     const again = settled.filter(([entry, { kind }]) => kind === 'again' && (entry.tries += 1) < MOST_TRIES).map(([entry]) => entry)

@@ -5,6 +5,7 @@ export type DatabaseLocation =
   | { readonly kind: 'sqlite'; readonly file: string }
   | { readonly kind: 'postgres'; readonly url: string }
 
+const POSTGRES = /^postgres(?:ql)?:\/\//
 const EXPECTED = 'expected sqlite:///./FILE.db, sqlite:FILE.db, sqlite::memory: or postgres://USER:PASSWORD@HOST/DATABASE'
 
 /**
@@ -14,8 +15,8 @@ const EXPECTED = 'expected sqlite:///./FILE.db, sqlite:FILE.db, sqlite::memory: 
  * @throws StartupError when it is neither; the sentence does not repeat a URL that may hold a password.
  */
 export function parseDatabaseUrl(url: string): DatabaseLocation {
-  if (/^postgres(?:ql)?:\/\//.test(url)) {
-    if (!URL.canParse(url)) throw new StartupError(`DATABASE_URL is not a well-formed PostgreSQL URL; ${EXPECTED}.`)
+  if (POSTGRES.test(url)) {
+    if (!isPostgresUrl(url)) throw new StartupError(`DATABASE_URL is not a well-formed PostgreSQL URL; ${EXPECTED}.`)
     return { kind: 'postgres', url }
   }
   const sqlite = /^sqlite:(?:\/\/\/?)?(?<file>.*)$/s.exec(url)
@@ -28,6 +29,17 @@ export function parseDatabaseUrl(url: string): DatabaseLocation {
   if (file === '' || file === ':memory:') return { kind: 'sqlite', file: ':memory:' }
   if (file.includes('\0') || /[?#]/.test(file)) throw new StartupError(`DATABASE_URL names no usable SQLite file; ${EXPECTED}.`)
   return { kind: 'sqlite', file: decodeFile(file) }
+}
+
+/** Whether each part of the URL can be read. */
+export function isPostgresUrl(url: string): boolean {
+  try {
+    const { username, password, pathname } = new URL(url)
+    for (const part of [username, password, pathname]) decodeURIComponent(part)
+    return POSTGRES.test(url)
+  } catch {
+    return false
+  }
 }
 
 function decodeFile(file: string): string {

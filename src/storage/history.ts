@@ -60,9 +60,12 @@ async function oldestEvent(db: Kysely<Tables>): Promise<number> {
   return row?.id ?? 0
 }
 
-/** The sweeper removes the oldest events and always leaves one, so that the oldest that is left tells what is gone. */
+/**
+ * The sweeper removes the oldest events and always leaves one, so that the oldest that is left tells what is gone. An event
+ * after the newest is gone too: it was in a database to which this one is an earlier backup.
+ */
 export async function isForgotten(db: Kysely<Tables>, eventId: number): Promise<boolean> {
-  return (await oldestEvent(db)) > eventId + 1
+  return (await oldestEvent(db)) > eventId + 1 || (await newestEvent(db)) < eventId
 }
 
 /**

@@ -1,10 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Expression, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
-import type { ListPage, ListQuery } from '../locks/lock-store.js'
+import type { CountQuery, ListPage, ListQuery } from '../locks/lock-store.js'
 import { GRANT_COLUMNS, grantFromRow } from './rows.js'
 import type { Tables } from './tables.js'
-
-type CountQuery = Pick<ListQuery, 'prefix' | 'processId'>
 
 export interface ListContext {
   readonly db: Kysely<Tables>
@@ -47,12 +45,13 @@ export async function countLocks(context: ListContext, query: CountQuery): Promi
   }
 }
 
-function matching({ db }: ListContext, { prefix, processId }: CountQuery, after: string | null) {
+function matching({ db }: ListContext, { prefix, processId, key }: CountQuery, after: string | null) {
   return db
     .selectFrom('resource_locks')
     .$if(prefix !== '', (query) => query.where(beginsWith('resource_name', prefix)))
     // SQLite indexes the processes of active locks alone, and sees that only in so many words.
     .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? '').where(sql<SqlBool>`is_active`))
+    .$if(key !== undefined, (query) => query.where('api_key', '=', key ?? null))
     .$if(after !== null, (query) => query.where('resource_name', '>', after ?? ''))
 }
 

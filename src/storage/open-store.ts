@@ -1,10 +1,14 @@
+import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
-import { parseDatabaseUrl } from './database-url.js'
+import { isPostgresUrl, parseDatabaseUrl } from './database-url.js'
 import type { OpenKeys } from './keys.js'
 import { migratePostgres, postgresBackend, postgresKeys } from './postgres/backend.js'
+import { raisePostgres } from './postgres/raising.js'
+import type { Raised } from './raising.js'
 import { SqlLockStore } from './sql-lock-store.js'
 import { migrateSqlite, sqliteBackend } from './sqlite/backend.js'
 import { sqliteKeys } from './sqlite/keys.js'
+import { raiseSqlite } from './sqlite/raising.js'
 
 export type { StoreOptions } from './backend.js'
 
@@ -19,6 +23,7 @@ const MAX_WAITING = 10_000
  */
 export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
   const location = parseDatabaseUrl(options.databaseUrl)
+  refuseListenUrl(location.kind, options.listenUrl)
   const backend = await (location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options))
   return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING })
 }
@@ -37,4 +42,26 @@ export function openKeys(databaseUrl: string): Promise<OpenKeys> {
 export function migrateDatabase(databaseUrl: string): Promise<readonly string[]> {
   const location = parseDatabaseUrl(databaseUrl)
   return location.kind === 'sqlite' ? migrateSqlite(location.file) : migratePostgres(location.url)
+}
+
+/**
+ * Raises the numbers of a database that was restored from a backup, so that they go on above every one that was given since
+ * it was made; see {@link target}. To be done before the service is started on it.
+ *
+ * @param above the largest number that is known to have been given; undefined reckons how many may have been.
+ * @throws StartupError when the database cannot be used or the service runs on it.
+ */
+export async function raiseNumbers(databaseUrl: string, above: number | undefined): Promise<Raised> {
+  const location = parseDatabaseUrl(databaseUrl)
+  if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
+  await migrateDatabase(databaseUrl)
+  return location.kind === 'sqlite' ? raiseSqlite(location.file, above) : raisePostgres(location.url, above)
+}
+
+function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefined): void {
+  if (listenUrl === undefined) return
+  if (kind === 'sqlite') throw new StartupError('DATABASE_LISTEN_URL is of no use with SQLite, which has no sessions; leave it out.')
+  if (!isPostgresUrl(listenUrl)) {
+    throw new StartupError('DATABASE_LISTEN_URL is not a well-formed PostgreSQL URL; expected postgres://USER:PASSWORD@HOST/DATABASE.')
+  }
 }

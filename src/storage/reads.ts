@@ -1,4 +1,4 @@
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
 import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'
 
@@ -25,7 +25,7 @@ export class SqlReads implements LockReads {
     return listLocks(this.#context, query)
   }
 
-  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+  count(query: CountQuery): Promise<number> {
     return countLocks(this.#context, query)
   }
 

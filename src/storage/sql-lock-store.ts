@@ -1,6 +1,6 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { KeyStore } from '../locks/key-store.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, StoreFigures } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 
@@ -22,6 +22,10 @@ export class SqlLockStore implements LockStore {
     return this.#backend.warnings
   }
 
+  get figures(): StoreFigures {
+    return { ...this.#batcher.figures, pools: this.#backend.pools }
+  }
+
   onTurn(listener: (ticket: number) => void): void {
     this.#backend.turns.listener = listener
   }
@@ -34,7 +38,7 @@ export class SqlLockStore implements LockStore {
     return this.#read(this.#backend.reads.list(query))
   }
 
-  count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+  count(query: CountQuery): Promise<number> {
     return this.#read(this.#backend.reads.count(query))
   }
 

@@ -11,7 +11,7 @@ export async function startService(settings: Readonly<Record<string, string>> = 
   const folder = await mkdtemp(join(tmpdir(), 'rlm-browser-'))
   const service = spawn(process.execPath, [resolve('dist/src/server.js')], {
     cwd: folder,
-    env: { PATH: process.env['PATH'], PORT: '0', ...settings },
+    env: { PATH: process.env['PATH'], PORT: '0', ALLOWED_HOSTS: HOST_NAME, ...settings },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const ended = once(service, 'exit')

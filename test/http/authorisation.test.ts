@@ -118,6 +118,8 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
   'POST /api/book': [[body('POST', '/api/book', { seat_number: 'A1' }), `${N}  403 200 200 200 200  403 403 403  403 403 403`]],
   'OPTIONS /api/book': [[{ method: 'OPTIONS', url: '/api/book' }, CALLERS.map(() => 204).join(' ')]],
 
+  'GET /metrics': [[query('GET', '/metrics'), `${N}  200 403 200 403 403  403 403 403  403 403 403`]],
+  'GET /locks/queue': [[query('GET', '/locks/queue', owned), `${N}  200 403 200 403 403  200 403 200  403 403 403`]],
   'GET /health': [[query('GET', '/health'), CALLERS.map(() => 200).join(' ')]],
   'GET /livez': [[query('GET', '/livez'), CALLERS.map(() => 200).join(' ')]],
   'GET /readyz': [[query('GET', '/readyz'), CALLERS.map(() => 200).join(' ')]],

@@ -13,6 +13,7 @@ const tooLarge: Fault = ['too_long', ['body', 'metadata'], 'Object should take a
 const noBody: Fault = ['dict_type', ['body'], 'Input should be a valid object']
 const noJson: Fault = ['json_invalid', ['body'], 'The body is not valid JSON']
 const noUtf8: Fault = ['json_invalid', ['body'], 'The body is not valid UTF-8']
+const twice: Fault = ['value_error', ['body'], 'The body has a property twice']
 const proto: Fault = ['value_error', ['body'], 'The body has a property named __proto__']
 
 const tooShort = (place: string, name: string): Fault => ['string_too_short', [place, name], 'String should have at least 1 character']
@@ -69,7 +70,14 @@ const BODIES: readonly (readonly [text: string | Buffer, ...faults: Fault[]])[] 
   ),
   [`{${names},"__proto__":{"x":1}}`, proto],
   [`{${names},"\\u005f_proto__":1}`, proto],
-  [`{${names},"metadata":{"deep":[{"__proto__":null}]}}`, proto]
+  [`{${names},"metadata":{"deep":[{"__proto__":null}]}}`, proto],
+  [`{${names},"resource_name":"b"}`, twice],
+  [`{${names},"resource_n\\u0061me":"b"}`, twice],
+  [`{${names},"process_id":"p"}`, twice],
+  [`{${names},"unknown":1,"unknown":1}`, twice],
+  [`{${names},"metadata":{"a":[{"b":1,"b":2}]}}`, twice],
+  [`{${names},"metadata":{"a":1},"metadata":{"a":1}}`, twice],
+  [`[{"a":1,"a":2}]`, twice]
 ]
 
 type QueryRow = readonly [method: 'GET' | 'DELETE', url: string, ...faults: Fault[]]
@@ -166,6 +174,8 @@ onEachDatabase('what is at the limit is accepted', async (t, api) => {
   t.match(await api.send(post(nested(2000).replace('"a"', '"deep"'))), { status: 200 }, 'deep metadata')
   t.match(await api.send(post(body('typed'), { 'content-type': 'Application/JSON; charset=utf-8' })), { status: 200 })
   t.match(await api.post('/locks/request', { resource_name: 'b', process_id: 'p', unknown: 1, constructor: 2 }), { status: 200 }, 'unknown fields are ignored')
+  const colons = { ':': '":', '"a":': ['\\":', { '\\': ':\\' }], nested: { a: { a: { a: ':' } } }, list: [{ a: 1 }, { a: 2 }] }
+  t.match(await api.post('/locks/request', { resource_name: '":":', process_id: ':', metadata: colons }), { status: 200 }, 'colons in texts are no properties')
 })
 
 onEachDatabase('a content type without content does no harm', async (t, api) => {

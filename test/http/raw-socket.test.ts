@@ -2,43 +2,10 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { TestApp } from '../support/app.js'
+import { GARBAGE, rawGet as get, rawPost as post } from '../support/garbage.js'
 
 // What happens before a request reaches a route has nothing to do with the database, so one is enough.
 const open = () => TestApp.open('sqlite')
-
-const post = (headers: string, body: string) => `POST /locks/request HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
-const get = (url: string, ...headers: string[]) => [`GET ${url} HTTP/1.1`, 'Host: x', ...headers, '', ''].join('\r\n')
-
-/** Bytes that are no request of this service, with the status that answers them. */
-const GARBAGE: readonly (readonly [status: number, text: string, code?: string])[] = [
-  [400, 'garbage\r\n\r\n', 'BAD_REQUEST'],
-  [400, '\0\x01\x02\x03\r\n\r\n', 'BAD_REQUEST'],
-  [400, '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'BAD_REQUEST'],
-  [400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'BAD_REQUEST'],
-  [400, 'GET / HTTP/9.9\r\n\r\n', 'BAD_REQUEST'],
-  [400, 'BREW /locks/status HTTP/1.1\r\nHost: x\r\n\r\n', 'BAD_REQUEST'],
-  [400, 'GET /health HTTP/1.1\r\n\r\n'],
-  [400, get('/locks/status?resource_name=\xc3\xbc'), 'BAD_REQUEST'],
-  [400, get('/locks/status?resource_name=a\0b'), 'BAD_REQUEST'],
-  [400, get('/health', 'no colon'), 'BAD_REQUEST'],
-  [400, get('/health', 'X: a\0b'), 'BAD_REQUEST'],
-  [404, get('http://[bad/'), 'NOT_FOUND'],
-  [404, get('*'), 'NOT_FOUND'],
-  [417, get('/health', 'Expect: nonsense')],
-  [431, get('/health', `X: ${'x'.repeat(20_000)}`), 'HEADERS_TOO_LARGE'],
-  [431, get(`/${'x'.repeat(20_000)}`), 'HEADERS_TOO_LARGE'],
-  [400, post('Content-Length: -1', '{}'), 'BAD_REQUEST'],
-  [400, post('Content-Length: 2\r\nContent-Length: 3', '{}'), 'BAD_REQUEST'],
-  [400, post('Content-Length: 2\r\nTransfer-Encoding: chunked', '0\r\n\r\n'), 'BAD_REQUEST'],
-  [400, post('Transfer-Encoding: chunked', 'zz\r\n{}\r\n0\r\n\r\n'), 'BAD_REQUEST'],
-  [400, post('Transfer-Encoding: chunked, identity', '{}'), 'BAD_REQUEST'],
-  [413, post('Content-Length: 65537', ''), 'PAYLOAD_TOO_LARGE'],
-  [413, post('Transfer-Encoding: chunked', `11000\r\n${'x'.repeat(0x11000)}\r\n0\r\n\r\n`), 'PAYLOAD_TOO_LARGE'],
-  [422, post('Transfer-Encoding: chunked', '2\r\n{}\r\n0\r\n\r\n'), 'INVALID_REQUEST'],
-  [422, post('Content-Length: 0', ''), 'INVALID_REQUEST'],
-  [422, post('X: y', ''), 'INVALID_REQUEST'],
-  [422, post('Content-Length: 4\r\nContent-Encoding: gzip', '\x1f\x8b\x08\x00'), 'INVALID_REQUEST']
-]
 
 void t.test('garbage on the socket is answered 4xx, and the server lives', async (t) => {
   await using api = await open()

@@ -33,15 +33,15 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 void t.test('a request that was half sent is answered, and so is one behind it; an idle connection holds nothing up', async (t) => {
   await using service = await Service.start()
   const idle = await open(service)
-  idle.write('GET /livez HTTP/1.1\r\nhost: x\r\n\r\n')
+  idle.write('GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n')
   await once(idle, 'data')
   const half = await open(service)
   const body = JSON.stringify({ resource_name: 'a', process_id: 'p' })
-  half.write(`POST /locks/request HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n{`)
+  half.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n{`)
   // The answer to a later request says that the server has read the first.
   await service.health()
   const finish = async () => {
-    half.write(`${body.slice(1)}GET /locks/status?resource_name=a HTTP/1.1\r\nhost: x\r\n\r\n`)
+    half.write(`${body.slice(1)}GET /locks/status?resource_name=a HTTP/1.1\r\nhost: localhost\r\n\r\n`)
     const answers = (await text(half)).split('HTTP/1.1 ')
     t.match(answers, ['', /^200 OK\r\n[^]*"lock_id":1/, /^200 OK\r\n[^]*connection: close[^]*"is_locked":/i])
   }
@@ -53,7 +53,7 @@ void t.test('clients that never finish, or never begin, a request do not hold th
   await using service = await Service.start()
   const [head, body, silent] = await Promise.all([open(service), open(service), open(service)])
   head.write('GET /livez HTTP/1.1\r\nhost: ')
-  body.write('POST /locks/request HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{')
+  body.write('POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{')
   await service.health()
   await stopsSoon(t, service)
   silent.destroy()

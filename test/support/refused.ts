@@ -6,7 +6,7 @@ import { runProgram, type ProgramOptions } from './program.js'
  *
  * @returns what stood on its standard error.
  */
-export async function refused(t: Test, program: 'server' | 'migrate' | 'keys', options: ProgramOptions, sentence: RegExp): Promise<string> {
+export async function refused(t: Test, program: 'server' | 'migrate' | 'keys' | 'raise-numbers', options: ProgramOptions, sentence: RegExp): Promise<string> {
   const { code, stdout, stderr } = await runProgram(`src/${program}.js`, options)
   t.equal(code, 1)
   t.match(stderr, /^[A-Z][^\n]*\.\n$/, 'one sentence')

@@ -53,7 +53,8 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     const locks = locksOf(apiKey)
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
     // They are not counted by name, so that whoever may see only some names may not see them.
-    const ofAll = (count: number): number | null => (locks.prefix === '' ? count : null)
+    const ofAll = <Figure>(figure: Figure): Figure | null => (locks.prefix === '' ? figure : null)
+    const { recentWaits } = locks.statistics
     return success('Retrieved statistics', {
       held: await locks.count({ prefix: locks.prefix, processId: null }),
       waiters: await locks.countWaiters(locks.prefix),
@@ -63,6 +64,8 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
       renewals: ofAll(renewals),
       forced_releases: ofAll(forcedReleases),
       expiries: ofAll(expiries),
+      wait_seconds_p50: ofAll(toMilliseconds(recentWaits.percentile(0.5))),
+      wait_seconds_p95: ofAll(toMilliseconds(recentWaits.percentile(0.95))),
       top_contended: locks.statistics
         .mostContended(MOST_CONTENDED, locks.prefix)
         .map(({ name, conflicts }) => ({ resource_name: name, conflicts }))
@@ -70,4 +73,9 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
   })
 
   done()
+}
+
+/** Seconds, of which no more than the milliseconds mean anything. */
+function toMilliseconds(seconds: number | null): number | null {
+  return seconds === null ? null : Math.round(seconds * 1000) / 1000
 }

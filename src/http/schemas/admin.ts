@@ -12,6 +12,9 @@ const ReasonText = Type.String({
 })
 
 const Counter = orNull<number>('integer', { examples: [230] })
+const WaitSeconds = (description: string) =>
+  orNull<number>('number', { description: `${description} Of the requests that waited in line within the last five minutes; null where none did.` })
+
 const tags = ['Administration']
 const exampleReason = 'worker-7 was taken out of service'
 
@@ -111,6 +114,8 @@ export const adminSchemas = {
           renewals: Counter,
           forced_releases: Counter,
           expiries: Counter,
+          wait_seconds_p50: WaitSeconds('Half of those waited no longer.'),
+          wait_seconds_p95: WaitSeconds('19 of 20 of those waited no longer.'),
           top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
         }),
         'Retrieved statistics',
@@ -123,6 +128,8 @@ export const adminSchemas = {
           renewals: 88,
           forced_releases: 1,
           expiries: 8,
+          wait_seconds_p50: 0.012,
+          wait_seconds_p95: 1.5,
           top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
         }
       ),

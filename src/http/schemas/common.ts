@@ -107,8 +107,13 @@ export const KEY_FAULTS = {
   403: fault('The scopes or the prefix of the key do not allow it; nothing was changed.', ['FORBIDDEN'], "The API key does not have the scope 'write'")
 }
 
+/** What any call can meet that is one too many. */
+export const TOO_MANY = {
+  429: fault('More than this caller, or everybody at that resource, may ask for; `Retry-After` says when to come back.', ['TOO_MANY_REQUESTS'], 'Too many requests are waiting for this resource; nothing was changed')
+}
+
 /** What any call with a body can meet beside those. */
 export const BODY_FAULTS = {
-  413: fault('The body is larger than 64 KiB.', ['PAYLOAD_TOO_LARGE'], 'The body is larger than 64 KiB'),
+  413: fault('The body is larger than MAX_BODY_BYTES, 64 KiB by default.', ['PAYLOAD_TOO_LARGE'], 'The body is larger than 64 KiB'),
   415: fault('The body is not sent as JSON.', ['UNSUPPORTED_MEDIA_TYPE'], 'The body must be sent as application/json')
 }

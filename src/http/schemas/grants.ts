@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import type { ResourceName } from '../../locks/lock.js'
-import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp } from './common.js'
+import { MAX_NAMES, type ResourceName } from '../../locks/lock.js'
+import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
 
 /** What the schemas of the lock calls share. */
 
@@ -20,24 +20,25 @@ export const grantFields = {
   metadata: MetadataSchema
 }
 
-/** What may be asked for, in seconds: the longest lease and the longest wait. */
+/** What may be asked for: the longest lease and the longest wait, in seconds, and the most names together. */
 export interface LeaseLimits {
   readonly maxTtlSeconds: number
   readonly maxWaitSeconds: number
+  /** 1 to {@link MAX_NAMES}, which it is if left out. */
+  readonly maxNames?: number | undefined
 }
 
-/** Most names that one request may take or release together. */
-const MOST_NAMES = 100
-
-export const ResourceNames = Type.Unsafe<ResourceName[]>({
-  type: 'array',
-  items: ResourceNameSchema,
-  minItems: 1,
-  maxItems: MOST_NAMES,
-  uniqueItems: true,
-  description: `1 to ${MOST_NAMES} different names.`,
-  examples: [['database_backup', 'report']]
-})
+export function resourceNames(maxNames = MAX_NAMES) {
+  return Type.Unsafe<ResourceName[]>({
+    type: 'array',
+    items: ResourceNameSchema,
+    minItems: 1,
+    maxItems: maxNames,
+    uniqueItems: true,
+    description: `1 to ${maxNames} different names.`,
+    examples: [['database_backup', 'report']]
+  })
+}
 
 export const RequestIdSchema = Type.String({
   minLength: 1,
@@ -132,5 +133,5 @@ export const LOCK_NOT_HELD = refusal(
 )
 
 /** What any call that changes locks can be refused with, beside its own refusals. */
-export const WITH_BODY = { 422: InvalidRequest, ...BODY_FAULTS, ...STORAGE_FAULTS }
-export const WITH_QUERY = { 422: InvalidRequest, ...STORAGE_FAULTS }
+export const WITH_BODY = { 422: InvalidRequest, ...TOO_MANY, ...BODY_FAULTS, ...STORAGE_FAULTS }
+export const WITH_QUERY = { 422: InvalidRequest, ...TOO_MANY, ...STORAGE_FAULTS }

@@ -11,7 +11,7 @@ import {
   Replayed,
   RequestIdSchema,
   RequestRefused,
-  ResourceNames,
+  resourceNames,
   ttlSeconds,
   waitSeconds,
   WITH_BODY
@@ -30,7 +30,8 @@ const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd 
 
 const tags = ['Locks']
 
-export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
+export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseLimits) {
+  const ResourceNames = resourceNames(maxNames)
   const RenewFor = Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the lease with which the lock was granted'))
 
   return {

@@ -19,17 +19,17 @@ const LANES = 2
 export async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
   const { lanes = LANES, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const opened = await openPostgres(url, lanes, onConnectionError)
-  const { batches, db, warnings } = opened
+  const { batches, db, pools, warnings } = opened
   const turns = { listener: (_ticket: number) => {} }
   const instance = randomUUID().replaceAll('-', '')
-  const listener = new Listener({ url, instance, onTurn: (ticket) => turns.listener(ticket), onError: onConnectionError })
+  const listener = new Listener({ url: options.listenUrl ?? url, instance, onTurn: (ticket) => turns.listener(ticket), onError: onConnectionError })
   const close = async (): Promise<void> => {
     await listener[Symbol.asyncDispose]()
     await opened[Symbol.asyncDispose]()
   }
   try {
     await migrate(opened, url)
-    await listener.start()
+    await listen(listener, options.listenUrl)
     return {
       reads: new SqlReads({
         db,
@@ -41,6 +41,7 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
       keys: new SqlKeyStore({ db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) }),
       turns,
       warnings,
+      pools,
       keepsHistory: keepHistoryMs > 0,
       executor: new PostgresExecutor(batches, db, { lanes, keepHistoryMs, random, instance, call: (turn) => listener.call(turn) }),
       toLockError: (error) => toLockError(error, false),
@@ -50,6 +51,14 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
   } catch (error) {
     await close()
     throw error
+  }
+}
+
+async function listen(listener: Listener, listenUrl: string | undefined): Promise<void> {
+  try {
+    await listener.start()
+  } catch (error) {
+    throw listenUrl === undefined ? error : asStartupError(error, listenUrl, 'DATABASE_LISTEN_URL')
   }
 }
 

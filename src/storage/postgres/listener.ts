@@ -1,6 +1,9 @@
 import pg from 'pg'
 import type { Turn } from './waiting.js'
 
+/** By which PostgreSQL knows the connection. Each instance has one for as long as it runs. */
+export const LISTENER_NAME = 'resource-lock-manager listener'
+
 const RECONNECT_MS = 250
 
 export interface ListenerOptions {
@@ -32,7 +35,7 @@ export class Listener implements AsyncDisposable {
       // Calls do not wait for each other, nor for ever for a connection that went silent.
       pipeline: true,
       query_timeout: 5000,
-      application_name: 'resource-lock-manager listener'
+      application_name: LISTENER_NAME
     })
     client.on('error', this.#options.onError)
     client.on('notification', ({ payload }) => this.#options.onTurn(Number(payload)))

@@ -1,6 +1,7 @@
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { StartupError } from '../../locks/errors.js'
+import type { PoolUse } from '../../locks/lock-store.js'
 import type { Tables } from '../tables.js'
 import { sqlStateOf } from './errors.js'
 
@@ -9,6 +10,8 @@ export interface OpenPostgres extends AsyncDisposable {
   readonly batches: pg.Pool
   /** For lists, counts, migrations. */
   readonly db: Kysely<Tables>
+  /** The connections at this moment. */
+  readonly pools: () => readonly PoolUse[]
   /** What an operator should know about this database, in sentences. */
   readonly warnings: readonly string[]
 }
@@ -53,11 +56,16 @@ export async function openPostgres(url: string, lanes: number, onError: (error: 
     await Promise.all([batches.end(), db.destroy()])
   }
   try {
-    return { batches, db, warnings: await examine(queries), [Symbol.asyncDispose]: close }
+    const pools = (): PoolUse[] => [useOf('batches', batches), useOf('queries', queries)]
+    return { batches, db, pools, warnings: await examine(queries), [Symbol.asyncDispose]: close }
   } catch (error) {
     await close()
     throw asStartupError(error, url)
   }
+}
+
+function useOf(pool: string, { totalCount, idleCount, waitingCount }: pg.Pool): PoolUse {
+  return { pool, busy: totalCount - idleCount, idle: idleCount, waiting: waitingCount }
 }
 
 /** Some standby follows this server just now. Whoever only subscribes to tables, or fetches a backup, takes nothing over. */
@@ -86,7 +94,7 @@ async function examine(pool: pg.Pool): Promise<string[]> {
 }
 
 /** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
-export function asStartupError(error: unknown, url: string): unknown {
+export function asStartupError(error: unknown, url: string, setting = 'DATABASE_URL'): unknown {
   if (error instanceof StartupError) return error
   const { hostname, port, pathname } = new URL(url)
   const where = `${hostname || 'localhost'}:${port || '5432'}`
@@ -98,7 +106,7 @@ export function asStartupError(error: unknown, url: string): unknown {
       return new StartupError(`PostgreSQL at ${where} has no database '${database}'; create it with the encoding UTF8.`)
     case '28P01':
     case '28000':
-      return new StartupError(`PostgreSQL at ${where} refused the user or password in DATABASE_URL.`)
+      return new StartupError(`PostgreSQL at ${where} refused the user or password in ${setting}.`)
     case '42501':
       return new StartupError(`PostgreSQL at ${where} does not let this user make tables in the database '${database}'; grant it CREATE on the schema.`)
     case '57P03':

@@ -18,6 +18,7 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
   return {
     turns,
     warnings: [],
+    pools: () => [],
     keepsHistory: keepHistoryMs > 0,
     executor: { lanes: 1, sequential: true, execute: (commands) => remote.execute(commands) },
     reads: readsBy(remote),

@@ -1,0 +1,89 @@
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import type { LockService } from '../locks/lock-service.js'
+import { VERSION } from '../version.js'
+import type { ErrorCode } from './errors.js'
+import { family, histograms, type Sample } from './exposition.js'
+
+/** How often each refusal and fault was answered, but for those that belong to locks (held, not held). */
+export type ErrorCounts = ReadonlyMap<ErrorCode, number>
+
+/**
+ * What Prometheus asks for, read from plain numbers at that moment, so that requests pay nothing for it. What a database
+ * that is away cannot tell is left out rather than shown as 0. No resource, process or key is ever a label.
+ */
+export class Metrics {
+  readonly #locks: LockService
+  readonly #errors: ErrorCounts
+  #process: Registry | undefined
+
+  constructor(locks: LockService, errors: ErrorCounts) {
+    this.#locks = locks
+    this.#errors = errors
+  }
+
+  async text(): Promise<string> {
+    // Not before somebody asks: watching the event loop costs a little.
+    this.#process ??= processMetrics()
+    return [...this.#ofRequests(), ...this.#ofTime(), ...(await this.#ofDatabase()), await this.#process.metrics()].join('')
+  }
+
+  #ofRequests(): string[] {
+    const { calls, counters } = this.#locks.statistics
+    const ends = Object.entries(calls).flatMap(([call, outcomes]) =>
+      Object.entries(outcomes).map(([outcome, value]): Sample => ({ labels: { call, outcome }, value }))
+    )
+    const errors = [...this.#errors].map(([code, value]): Sample => ({ labels: { code }, value }))
+    return [
+      family('gauge', 'rlm_build_info', 'The version of the service.', [{ labels: { version: VERSION }, value: 1 }]),
+      family('counter', 'rlm_requests_total', 'Calls by what came of them; those for several locks count once when they ask, else for each lock.', ends),
+      family('counter', 'rlm_errors_total', 'Answers that refused a call for its form or for a fault, by code.', errors),
+      family('counter', 'rlm_locks_granted_total', 'Locks that were granted.', [{ value: counters.grants }]),
+      family('counter', 'rlm_locks_expired_total', 'Locks that expired without being released, as the sweeper found them.', [{ value: counters.expiries }])
+    ]
+  }
+
+  #ofTime(): string[] {
+    const { statistics, storeFigures: figures, waiting } = this.#locks
+    const waits = Object.entries(statistics.waits).map(([outcome, histogram]) => ({ labels: { outcome }, histogram }))
+    const batches = figures === undefined ? [] : [{ histogram: figures.batchCommands }]
+    const commits = figures === undefined ? [] : [{ histogram: figures.batchSeconds }]
+    const pools = (figures?.pools() ?? []).flatMap(({ pool, busy, idle }): Sample[] => [
+      { labels: { pool, state: 'busy' }, value: busy },
+      { labels: { pool, state: 'idle' }, value: idle }
+    ])
+    const queues = (figures?.pools() ?? []).map(({ pool, waiting: value }): Sample => ({ labels: { pool }, value }))
+    return [
+      histograms('rlm_wait_seconds', 'How long requests waited in line.', waits),
+      histograms('rlm_hold_seconds', 'How long locks were held that were released.', [{ histogram: statistics.holds }]),
+      family('gauge', 'rlm_waiting_requests', 'Requests of this instance that wait in line.', [{ value: waiting }]),
+      histograms('rlm_batch_commands', 'Commands that were committed together.', batches),
+      histograms('rlm_batch_seconds', 'How long a batch took, its commit included.', commits),
+      family('gauge', 'rlm_pool_connections', 'Connections to PostgreSQL.', pools),
+      family('gauge', 'rlm_pool_waiting', 'What waits for a connection to PostgreSQL.', queues)
+    ]
+  }
+
+  async #ofDatabase(): Promise<string[]> {
+    try {
+      const [held, waiters] = await Promise.all([this.#locks.count({ prefix: '', processId: null }), this.#locks.countWaiters()])
+      return [
+        isUp(1),
+        family('gauge', 'rlm_locks_held', 'Locks that are held on the whole database.', [{ value: held }]),
+        family('gauge', 'rlm_waiters', 'Places in line that are taken on the whole database.', [{ value: waiters }])
+      ]
+    } catch {
+      return [isUp(0)]
+    }
+  }
+}
+
+function isUp(value: 0 | 1): string {
+  return family('gauge', 'rlm_database_up', 'Whether the database answers.', [{ value }])
+}
+
+/** Memory, processor and event loop of this process, under the names that every Node.js dashboard knows. */
+function processMetrics(): Registry {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  return registry
+}

@@ -1,0 +1,85 @@
+import t from 'tap'
+import { NO_LIMITS } from '../../src/locks/limits.js'
+import { onEachDatabase, TestApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
+
+const ask = (name: string, process: string, more: object = {}) => ({ resource_name: name, process_id: process, ...more })
+const refused = (detail: string | RegExp) => ({ status: 429, headers: { 'retry-after': '1' }, body: { code: 'TOO_MANY_REQUESTS', detail } })
+
+onEachDatabase(
+  'a resource has room for so many waiters',
+  async (t, api) => {
+    await api.post('/locks/request', ask('a', 'holder'))
+    const waiting = [1, 2].map((turn) => api.post('/locks/request', ask('a', `w${turn}`, { wait_seconds: 60 })))
+    await waitersAre(api, 2)
+    t.match(await api.post('/locks/request', ask('a', 'w3', { wait_seconds: 60 })), refused('Too many requests are waiting for this resource; nothing was changed'))
+    t.match(await api.post('/locks/request', ask('a', 'w3')), { status: 409, body: { waiters: 2 } }, 'who does not wait is told who has it')
+    t.match(await api.post('/locks/request', ask('b', 'w3', { wait_seconds: 60 })), { status: 200 }, 'elsewhere there is room')
+    await api.delete('/locks/release', { resource_name: 'a', process_id: 'holder' })
+    t.match(await waiting.shift(), { status: 200 }, 'the first is served')
+    waiting.push(api.post('/locks/request', ask('a', 'w4', { wait_seconds: 60 })))
+    await waitersAre(api, 2)
+    await api.app.close()
+    for (const answer of await Promise.all(waiting)) t.match(answer, { status: 503, body: { code: 'DRAINING' } }, 'and whoever takes its place waits')
+  },
+  { limits: { ...NO_LIMITS, waitersPerResource: 2 } }
+)
+
+void t.test('a caller may wait so often; another address is another caller', async (t) => {
+  await using api = await TestApp.open('sqlite', { limits: { ...NO_LIMITS, waitersPerCaller: 1 }, trustProxy: ['127.0.0.1'] })
+  for (const name of ['a', 'b', 'c']) await api.post('/locks/request', ask(name, 'holder'))
+  const wait = (name: string, from: string) =>
+    api.send({ method: 'POST', url: '/locks/request', headers: { 'x-forwarded-for': from }, payload: ask(name, from, { wait_seconds: 60 }) })
+  const waiting = [wait('a', '10.0.0.1')]
+  await waitersAre(api, 1)
+  t.match(await wait('b', '10.0.0.1'), refused('Too many requests of this caller are waiting; nothing was changed'))
+  waiting.push(wait('b', '2001:db8::1'))
+  await waitersAre(api, 2)
+  t.match(await wait('c', '2001:db8::ffff:2'), { status: 429 }, 'an IPv6 network of 64 bits is one caller')
+  await api.app.close()
+  await Promise.all(waiting)
+})
+
+onEachDatabase(
+  'so many locks may be held at once, and others after some were released',
+  async (t, api) => {
+    t.match(await api.post('/locks/request', ask('a', 'p')), { status: 200 })
+    t.match(await api.post('/locks/request-many', { resource_names: ['b', 'c'], process_id: 'p' }), { status: 200 })
+    t.match(await api.post('/locks/request', ask('d', 'p')), refused('No more than 3 locks may be held at once; nothing was changed'))
+    t.match(await api.get('/locks/status', { resource_name: 'd' }), { body: { data: { is_locked: false } } })
+    t.match(await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' }), { status: 200 })
+    await eventually('there is room again', async () => (await api.post('/locks/request', ask('d', 'p'))).status === 200 || undefined)
+  },
+  { limits: { ...NO_LIMITS, locksPerKey: 3 } }
+)
+
+void t.test('a caller may ask so often within a second, and whoever watches over the service as often as it likes', async (t) => {
+  await using api = await TestApp.open('sqlite', { requestLimits: { perSecond: 3 }, trustProxy: ['127.0.0.1'] })
+  const from = (address: string, url = '/locks/status?resource_name=a') => api.send({ url, headers: { 'x-forwarded-for': address } })
+  const burst = await Promise.all(Array.from({ length: 20 }, () => from('10.0.0.1')))
+  // A second may end in the middle of it.
+  t.ok([3, 6].includes(burst.filter(({ status }) => status === 200).length), 'of a burst the first are let in')
+  await eventually('one too many', async () => {
+    const answer = await from('10.0.0.1')
+    if (answer.status === 200) return undefined
+    t.match(answer, refused('More than 3 requests within a second; nothing was changed'))
+    return true
+  })
+  t.match(await from('10.0.0.2'), { status: 200 }, 'others are not concerned')
+  for (let turn = 0; turn < 10; turn += 1) for (const path of ['/health', '/livez', '/readyz', '/metrics']) t.equal((await from('10.0.0.1', path)).status, 200)
+})
+
+void t.test('the body, the names and the time to arrive are limited as the operator says', async (t) => {
+  await using api = await TestApp.open('sqlite', { requestLimits: { bodyBytes: 1500, names: 2, arrivalMs: 3000 } })
+  t.match(await api.post('/locks/request', ask('a', 'p', { more: 'x'.repeat(2000) })), { status: 413, body: { detail: 'The body is larger than 1500 bytes' } })
+  t.match(await api.post('/locks/request-many', { resource_names: ['a', 'b'], process_id: 'p' }), { status: 200 })
+  t.match(await api.post('/locks/release-many', { resource_names: ['a', 'b', 'c'], process_id: 'p' }), {
+    status: 422,
+    body: { detail: [{ msg: 'List should have at most 2 items' }] }
+  })
+  t.match(api.app.server, { requestTimeout: 3000, headersTimeout: 3000 })
+})
+
+async function waitersAre(api: TestApp, waiters: number): Promise<void> {
+  await eventually(`${waiters} wait`, async () => (await api.get<{ data: { waiters: number } }>('/locks/stats')).body.data.waiters === waiters || undefined)
+}
