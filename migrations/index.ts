@@ -4,6 +4,7 @@ import { lockEvents } from './0002-lock-events.js'
 import { lockRequests } from './0003-lock-requests.js'
 import { lockWaiters } from './0004-lock-waiters.js'
 import { lockEventBuckets } from './0005-lock-event-buckets.js'
+import { renewals } from './0008-renewals.js'
 
 export type DialectName = 'sqlite' | 'postgres'
 
@@ -14,6 +15,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0002-lock-events': lockEvents(dialect),
     '0003-lock-requests': lockRequests(dialect),
     '0004-lock-waiters': lockWaiters(dialect),
-    '0005-lock-event-buckets': lockEventBuckets()
+    '0005-lock-event-buckets': lockEventBuckets(),
+    '0008-renewals': renewals()
   }
 }

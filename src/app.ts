@@ -8,6 +8,7 @@ import { adminRoutes } from './http/routes/admin.js'
 import { healthRoutes } from './http/routes/health.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
+import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isNameFormat, NAME_FORMAT } from './http/schemas/common.js'
 import type { LockService } from './locks/lock-service.js'
@@ -72,6 +73,7 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
   await app.register(docs)
   await app.register(lockRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locks, maxTtlSeconds, maxWaitSeconds })
+  await app.register(queueRoutes, { locks })
   await app.register(adminRoutes, { locks })
   await app.register(watchRoutes, { locks })
   await app.register(healthRoutes, { locks })

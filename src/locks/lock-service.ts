@@ -2,7 +2,7 @@ import type { AcquireCommand, Command, InspectOutcome, OutcomeOf, ReleaseCommand
 import { EventFeed, type FeedItem } from './event-feed.js'
 import { fingerprintOf } from './fingerprint.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from './lock-store.js'
 import { Statistics } from './statistics.js'
 import { WaitingRoom, type WaitOutcome } from './waiting-room.js'
 
@@ -150,6 +150,11 @@ export class LockService {
   /** How many places in line there are on the whole database. */
   countWaiters(): Promise<number> {
     return this.#store.countWaiters()
+  }
+
+  /** Who waits for one resource, in order. */
+  queue(query: QueueQuery): Promise<QueuePage> {
+    return this.#store.queue(query)
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {

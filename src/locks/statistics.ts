@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+
 /** How many names the tally of conflicts keeps; the ones with fewer conflicts make room. */
 const MOST_NAMES = 1000
 
@@ -12,6 +14,8 @@ export interface Counters {
 
 /** What this instance has seen since it started. */
 export class Statistics {
+  /** Tells the counters of one instance, and of one run of it, from those of another. */
+  readonly instance: string = randomUUID()
   readonly #counters = { grants: 0, conflicts: 0, releases: 0, renewals: 0, forcedReleases: 0, expiries: 0 }
   readonly #contended = new Map<string, number>()
 

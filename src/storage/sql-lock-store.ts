@@ -1,9 +1,10 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
 import { countLocks, listLocks } from './list.js'
+import { readQueue } from './queue.js'
 
 /** Locks in the `resource_locks` table of whichever database the backend speaks to. */
 export class SqlLockStore implements LockStore {
@@ -40,6 +41,10 @@ export class SqlLockStore implements LockStore {
 
   countWaiters(): Promise<number> {
     return this.#read(this.#backend.countWaiters())
+  }
+
+  queue(query: QueueQuery): Promise<QueuePage> {
+    return this.#read(readQueue(this.#backend, query))
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {

@@ -60,6 +60,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
       renewals,
       forced_releases: forcedReleases,
       expiries,
+      instance: locks.statistics.instance,
       top_contended: locks.statistics.mostContended(MOST_CONTENDED).map(({ name, conflicts }) => ({ resource_name: name, conflicts }))
     })
   })

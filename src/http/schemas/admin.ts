@@ -110,6 +110,7 @@ export const adminSchemas = {
           renewals: Type.Integer(),
           forced_releases: Type.Integer(),
           expiries: Type.Integer(),
+          instance: Type.String({ description: 'Which instance answered: a random name, new at each start. The counters are its own.' }),
           top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
         }),
         'Retrieved statistics',
@@ -122,6 +123,7 @@ export const adminSchemas = {
           renewals: 88,
           forced_releases: 1,
           expiries: 8,
+          instance: '0b8f9d3e-6c57-4d0c-8a0e-6f1f3a1c2d4b',
           top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
         }
       ),

@@ -32,6 +32,7 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
       db,
       turns,
       now: () => CLOCK_ONCE,
+      live: () => LIVE,
       countAtOnce: Number.MAX_SAFE_INTEGER,
       warnings,
       keepsHistory: keepHistoryMs > 0,

@@ -45,6 +45,7 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
     with ${chosen},
     renewed as (
       update resource_locks l set
+        renewals = l.renewals + 1,
         (expires_at, sweep_at, told_at) = (
           select at + ttl, least(l.sweep_at, at + ttl), case when l.told_at + ${EVERY} <= at then at else l.told_at end
           from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease

@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { sql, type SqlBool } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
 import { countWaiters } from '../list.js'
@@ -21,6 +21,7 @@ export async function sqliteBackend(file: string, { clock = Date.now, keepHistor
       db,
       turns,
       now: () => sql.val(clock()),
+      live: () => sql<SqlBool>`(w.lease_until is null or w.lease_until > ${clock()})`,
       countAtOnce: COUNT_AT_ONCE,
       warnings: [],
       keepsHistory: keepHistoryMs > 0,

@@ -25,6 +25,7 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
       .updateTable('resource_locks')
       .set({
         expires_at: end,
+        renewals: sql`renewals + 1`,
         // The sweeper may come too early, never too late: a later expiry need not move the index entry.
         sweep_at: sql`min(coalesce(sweep_at, ${end}), coalesce(${end}, sweep_at))`,
         told_at: sql`iif(told_at + ${sql.lit(TELL_RENEWALS_EVERY_MS)} <= ${arg('now')}, ${arg('now')}, told_at)`
