@@ -1,4 +1,5 @@
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { dashboard } from './dashboard/plugin.js'
 import { answerClientError } from './http/client-error.js'
 import { docs } from './http/docs.js'
 import { addErrorHandling, answerUnknownPath } from './http/errors.js'
@@ -77,5 +78,6 @@ export async function buildApp({ locks, maxTtlSeconds, maxWaitSeconds, logger }:
   await app.register(adminRoutes, { locks })
   await app.register(watchRoutes, { locks })
   await app.register(healthRoutes, { locks })
+  await app.register(dashboard)
   return app
 }
