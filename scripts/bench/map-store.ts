@@ -75,7 +75,8 @@ export class MapStore extends BareStore {
 
   override list(): Promise<ListPage> {
     const grants = [...this.#grants.values()].slice(0, 100)
-    return Promise.resolve({ at: Date.now(), grants: grants.map((grant) => ({ ...grant, ttlMs: null, renewals: 0, waiters: 0 })), more: false })
+    const unlisted = { ttlMs: null, renewals: 0, waiters: 0 }
+    return Promise.resolve({ at: Date.now(), grants: grants.map((grant) => Object.assign({}, grant, unlisted)), more: false })
   }
 
   override count(): Promise<number> {
