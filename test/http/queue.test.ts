@@ -31,9 +31,9 @@ onEachDatabase('the queue of a resource is read in the order in which it will be
   })
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
   await api.post('/locks/request', { resource_name: 'b', process_id: 'p' })
-  await line(api, 'a', ['q'])
+  const answers = await line(api, 'a', ['q'])
   await api.advance(1500)
-  const answers = await line(api, 'b', ['x'])
+  answers.push(...(await line(api, 'b', ['x'])))
   const first = api.post('/locks/request', { resource_name: 'a', process_id: '<b>r</b>', wait_seconds: 30 })
   await eventually('both wait', async () => ((await queueOf(api, 'a')).total_waiters === 2 ? true : undefined))
   t.strictSame((await api.get('/locks/queue', { resource_name: 'a' })).body, {
