@@ -79,7 +79,8 @@ export function App({ live, api, base }: AppProps): VNode {
 /** Going back to the table leads to where one was in it. */
 function useScrollMemory(resource: string | null): void {
   const table = useRef(0)
-  useEffect(() => {
+  // Not after the next paint: where a shorter page leads by itself is not where one was.
+  useLayoutEffect(() => {
     if (resource !== null) return
     const remember = (): void => {
       table.current = scrollY
