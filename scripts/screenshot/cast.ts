@@ -34,6 +34,13 @@ export const HELD: readonly Held[] = [
   { name: 'seats/hall-1/9F', by: 'booking 90203', ago: 84, ttl: 60 }
 ]
 
+/** Locks that came to their end before the picture. */
+export const PAST: readonly { readonly name: string; readonly by: string; readonly ago: number; readonly until: number; readonly takenAway?: string }[] = [
+  { name: 'deploy/production', by: 'ci-runner-6', ago: 8130, until: 7420 },
+  { name: 'deploy/production', by: 'ci-runner-2', ago: 5310, until: 3480, takenAway: 'ci-runner-2 lost its network' },
+  { name: 'deploy/production', by: 'ci-runner-8', ago: 3470, until: 2960 }
+]
+
 export const WAITING: readonly { readonly name: string; readonly by: string; readonly ago: number }[] = [
   { name: 'deploy/production', by: 'ci-runner-1', ago: 412 },
   { name: 'deploy/production', by: 'ci-runner-9', ago: 288 },

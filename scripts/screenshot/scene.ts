@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { HELD, WAITING } from './cast.js'
+import { HELD, PAST, WAITING } from './cast.js'
 
 /** Something that happens so many seconds before the picture is taken. */
 interface Step {
@@ -24,7 +24,7 @@ export class Scene {
   constructor(app: FastifyInstance, setClock: (offsetMs: number) => void) {
     this.#app = app
     this.#setClock = setClock
-    this.#steps = [...HELD.flatMap((held) => this.#stepsOf(held)), ...this.#arrivals()].toSorted((a, b) => b.ago - a.ago)
+    this.#steps = [...PAST.flatMap((past) => this.#pastOf(past)), ...HELD.flatMap((held) => this.#stepsOf(held)), ...this.#arrivals()].toSorted((a, b) => b.ago - a.ago)
   }
 
   /** What happened longer ago than that: all at once, by a clock that is moved. */
@@ -65,6 +65,16 @@ export class Scene {
     return [{ ago, run: take }, ...Array.from({ length: renewals }, (_, index) => ({ ago: ago - (index + 1) * every, run: renew }))]
   }
 
+  #pastOf({ name, by, ago, until, takenAway }: (typeof PAST)[number]): Step[] {
+    const mine = { resource_name: name, process_id: by }
+    const end = (): Promise<void> =>
+      takenAway === undefined ? this.#release(mine) : this.#post('/locks/force-release', { resource_name: name, reason: takenAway })
+    return [
+      { ago, run: () => this.#post('/locks/request', mine) },
+      { ago: until, run: end }
+    ]
+  }
+
   #arrivals(): Step[] {
     return WAITING.map(({ name, by, ago }) => ({
       ago,
@@ -80,12 +90,16 @@ export class Scene {
     const mine = { resource_name: `orders/${(this.#order += 1)}`, process_id: `checkout-${this.#order % 6}` }
     await this.#post('/locks/request', { ...mine, ttl_seconds: 20 })
     await sleep(1500 + 900 * (this.#order % 4))
-    await this.#app.inject({ method: 'DELETE', url: `/locks/release?${new URLSearchParams(mine).toString()}` })
+    await this.#release(mine)
   }
 
   #start(going: Promise<void>): void {
     this.#under.add(going)
     void going.finally(() => this.#under.delete(going))
+  }
+
+  async #release(lock: Record<string, string>): Promise<void> {
+    await this.#app.inject({ method: 'DELETE', url: `/locks/release?${new URLSearchParams(lock).toString()}` })
   }
 
   async #post(url: string, payload: object): Promise<void> {

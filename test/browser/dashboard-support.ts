@@ -1,5 +1,5 @@
 import type { Browser, Locator, Page } from 'playwright-core'
-import { Service } from '../support/service.js'
+import type { Service } from '../support/service.js'
 import { openPage, type OpenedPage, type PageOptions } from './support.js'
 
 /** How long the page may take for what it should do at once, on a machine that is busy with something else. */

@@ -79,11 +79,11 @@ void t.test('using the dashboard', async (t) => {
   await t.test('light and dark follow the system, and text stands out in both', async (t) => {
     for (const colorScheme of ['light', 'dark'] as const) {
       await using opened = await openDashboard(browser, service, '', { colorScheme })
-      const [ground = 0, ink = 0] = await opened.page.evaluate(() => {
-        const brightness = (color: string): number => (color.match(/\d+/g) ?? []).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 765
+      const { backgroundColor, color } = await opened.page.evaluate(() => {
         const { backgroundColor, color } = getComputedStyle(document.body)
-        return [brightness(backgroundColor), brightness(color)]
+        return { backgroundColor, color }
       })
+      const [ground, ink] = [brightness(backgroundColor), brightness(color)]
       t.ok(colorScheme === 'light' ? ground > 0.9 && ink < 0.2 : ground < 0.15 && ink > 0.8, `${colorScheme}: ${ink.toFixed(2)} on ${ground.toFixed(2)}`)
     }
   })
@@ -142,3 +142,9 @@ void t.test('using the dashboard', async (t) => {
     t.equal(await page.getByRole('button', { name: 'Force release …' }).count(), 0, 'what is not allowed is no longer offered')
   })
 })
+
+/** Of a colour as `rgb(…)`, 0 to 1. */
+function brightness(color: string): number {
+  const parts = color.match(/\d+/g) ?? []
+  return parts.slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 765
+}

@@ -18,7 +18,7 @@ void t.test('events are read however the stream is cut', async (t) => {
   const text = ':\n\nid: 3\nevent: granted\ndata: {"a":"ü: 1"}\n\nid: 4\r\nevent: end\r\ndata: x\r\ndata:y\r\n\r\n'
   const events = [null, { id: '3', event: 'granted', data: '{"a":"ü: 1"}' }, { id: '4', event: 'end', data: 'x\ny' }]
   t.strictSame(await read(text), events)
-  t.strictSame(await read(...text), events, 'character by character')
+  t.strictSame(await read(...Array.from(text)), events, 'character by character')
   const bytes = new TextEncoder().encode(text)
   t.strictSame(await read(...Array.from(bytes, (byte) => new Uint8Array([byte]))), events, 'byte by byte')
 })

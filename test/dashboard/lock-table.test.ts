@@ -57,7 +57,7 @@ void t.test('an end that is told before its beginning is remembered for a round'
   table.apply(eventOf('released', 'a', 4))
   table.apply(eventOf('granted', 'a', 4))
   t.equal(names(table), '')
-  for (const _round of [1, 2]) {
+  for (let rounds = 0; rounds < 2; rounds += 1) {
     table.beginRound()
     table.endRound()
   }

@@ -17,6 +17,9 @@ function locksOf(...wires: readonly WireLock[]): readonly Lock[] {
   return table.locks
 }
 
+const texts = (name: string, withKey = false): string =>
+  snippetsFor(name, 'http://host:8000', withKey).map(({ text }) => text).join('\n')
+
 /** A lock that was granted so many seconds before `now`, which is ten hours after GRANTED. */
 const NOW = GRANTED + 36_000_000
 const aged = (name: string, seconds: number, more: Partial<WireLock> = {}): WireLock =>
@@ -113,7 +116,6 @@ void t.test('snippets are safe to paste into a shell', (t) => {
   t.equal(shellWord('deploy/production'), 'deploy/production')
   t.equal(shellWord("$(rm -rf ~); it's"), String.raw`'$(rm -rf ~); it'\''s'`)
   t.equal(shellWord('-n'), "'-n'")
-  const texts = (name: string, withKey = false) => snippetsFor(name, 'http://host:8000', withKey).map(({ text }) => text).join('\n')
   t.match(texts('a b'), "rlm run 'a b' -- CMD")
   t.match(texts('a&b=c'), "curl 'http://host:8000/locks/status?resource_name=a%26b%3Dc'")
   t.notMatch(texts('-rf'), 'rlm', 'what would be read as an option is left out')

@@ -62,8 +62,10 @@ onEachDatabase('a place that is kept says until when, and is gone afterwards', a
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
   await api.post('/locks/request', { resource_name: 'a', process_id: 'q', wait_seconds: 0.02, request_id: 'r' })
   t.match(await queueOf(api, 'a'), { total_waiters: 1, waiters: [{ process_id: 'q', kept_until: '2024-01-15T10:30:10.000+00:00' }] })
+  t.match(await api.get('/locks/all-locked'), { body: { data: { locks: [{ waiters: 1 }] } } })
   await api.advance(10_000)
   t.match(await queueOf(api, 'a'), { total_waiters: 0, waiters: [] }, 'whether or not it was swept')
+  t.match(await api.get('/locks/all-locked'), { body: { data: { locks: [{ waiters: 0 }] } } }, 'nor does the list count it')
 })
 
 onEachDatabase('a waiter whose connection is gone leaves the queue', async (t, api) => {

@@ -67,7 +67,22 @@ a:hover { color: var(--accent) }
 .connection.polling .dot { background: var(--warn) }
 .connection.lost { color: var(--danger) }
 .connection.lost .dot { background: var(--danger) }
-.banner { margin: 0 0 16px; padding: 9px 14px; border-radius: 8px; background: var(--danger-soft); color: var(--danger) }
+/* Wherever one has scrolled to. */
+.banner {
+  position: fixed;
+  z-index: 3;
+  bottom: 18px;
+  left: 50%;
+  width: max-content;
+  max-width: calc(100vw - 28px);
+  padding: 10px 16px;
+  transform: translateX(-50%);
+  border: 1px solid var(--danger);
+  border-radius: 9px;
+  background: var(--surface);
+  color: var(--danger);
+  box-shadow: 0 10px 32px #00000030;
+}
 /* What is old should look it. */
 .page.lost main { opacity: .55 }
 .panel > h3, .card > h3 { font-size: 12px; font-weight: 550; color: var(--soft) }

@@ -9,7 +9,7 @@ export const OVERVIEW = `
 .spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; vector-effect: non-scaling-stroke }
 .spark .under { fill: var(--accent-soft); stroke: none }
 .spark .end { stroke-width: 5; stroke-linecap: round }
-.attention { display: grid; grid-template-columns: repeat(3, 1fr); gap: 28px; padding: 22px 16px 20px }
+.attention { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 20px 28px; padding: 22px 16px 20px }
 .attention .panel { min-width: 0 }
 .attention h3 { margin-bottom: 6px }
 .attention .more, .queue .more { font-weight: 400; color: var(--faint) }
@@ -25,7 +25,6 @@ export const OVERVIEW = `
 .total { margin-left: auto; color: var(--soft); white-space: nowrap }
 @media (max-width: 1020px) {
   .cards { grid-template-columns: repeat(3, 1fr) }
-  .attention { grid-template-columns: 1fr; gap: 16px }
 }
 @media (max-width: 720px) {
   .card { padding: 10px 12px 0 }

@@ -3,7 +3,7 @@ export const RESOURCE = `
 .resource nav { margin-bottom: 8px; color: var(--soft) }
 .resource .back::before { content: "← "; }
 .resource > header { display: flex; align-items: baseline; gap: 14px; margin-bottom: 20px }
-.resource h2 { font-size: 24px; font-weight: 650; letter-spacing: -.02em; overflow-wrap: anywhere }
+.resource > header h2 { font-size: 24px; font-weight: 650; letter-spacing: -.02em; overflow-wrap: anywhere }
 .state { flex: none; padding: 1px 10px; border-radius: 11px; background: var(--line); color: var(--soft); font-size: 13px; font-weight: 550 }
 .state.held { background: var(--accent-soft); color: var(--accent) }
 .resource .columns { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px; align-items: start }
