@@ -26,7 +26,8 @@ export const RESOURCE = `
 .queue .place { color: var(--faint); text-align: right }
 .queue .who, .history .who { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
 .queue li:first-child .place { color: var(--accent); font-weight: 600 }
-.history li { grid-template-columns: max-content 84px max-content minmax(0, 1fr) }
+.history ol { display: grid; grid-template-columns: max-content max-content max-content minmax(0, 1fr) }
+.history li { grid-column: 1 / -1; grid-template-columns: subgrid }
 .history time, .history .token { color: var(--faint) }
 .history .what { font-weight: 550 }
 .history .renewed .what { font-weight: 400; color: var(--soft) }
