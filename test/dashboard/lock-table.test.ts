@@ -1,6 +1,6 @@
 import t from 'tap'
 import { LockTable } from '../../src/dashboard/page/model/lock-table.js'
-import { eventOf, wireLock } from './wire.js'
+import { eventOf, wireLock } from '../support/wire.js'
 
 const names = (table: LockTable): string => table.locks.map(({ name, lockId }) => `${name}#${lockId}`).join(' ')
 

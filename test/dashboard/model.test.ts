@@ -7,7 +7,7 @@ import { rowsOf } from '../../src/dashboard/page/model/rows.js'
 import { shellWord, snippetsFor } from '../../src/dashboard/page/model/snippets.js'
 import { searchFromView, viewFromSearch } from '../../src/dashboard/page/model/view.js'
 import type { WireLock } from '../../src/dashboard/page/model/wire.js'
-import { wireLock } from './wire.js'
+import { wireLock } from '../support/wire.js'
 
 const GRANTED = Date.UTC(2024, 0, 15, 10, 30)
 

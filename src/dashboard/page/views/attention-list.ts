@@ -1,4 +1,5 @@
 import type { VNode } from 'preact'
+import { useMemo } from 'preact/hooks'
 import { html } from '../html.js'
 import { attention, type Notable } from '../model/attention.js'
 import { count, counted, duration, remaining } from '../model/format.js'
@@ -16,7 +17,8 @@ const SHOWN = 4
 
 /** Where an operator should look first. */
 export function AttentionList({ locks, now, navigation }: AttentionProps): VNode {
-  const { waitedFor, long, expiring } = attention(locks, now)
+  // Once a second is enough, however many events there are: it looks at every lock.
+  const { waitedFor, long, expiring } = useMemo(() => attention(locks, now), [Math.floor(now / 1000), locks.length > 0])
   const say = (notable: Notable): VNode => sentence(notable, now)
   const panel = (title: string, none: string, all: readonly Notable[]): VNode => html`<div class="panel">
     <h3>${title}${all.length > SHOWN && html` <span class="more">${SHOWN} of ${all.length}</span>`}</h3>
