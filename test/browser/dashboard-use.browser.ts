@@ -36,12 +36,15 @@ void t.test('using the dashboard', async (t) => {
     const { page } = opened
     await rowOf(page, 'even/000').waitFor(soon)
     await page.evaluate(() => scrollTo(0, 4000))
-    await rowOf(page, 'even/200').locator('a.name').click()
-    await page.locator('h2', { hasText: 'even/200' }).waitFor(soon)
+    // To click, the browser may first have to scroll a little.
+    await rowOf(page, 'even/230').locator('a.name').hover()
+    const before = await page.evaluate(() => scrollY)
+    await rowOf(page, 'even/230').locator('a.name').click()
+    await page.locator('h2', { hasText: 'even/230' }).waitFor(soon)
     t.equal(await page.evaluate(() => scrollY), 0)
     await page.goBack()
-    await rowOf(page, 'even/200').waitFor(soon)
-    t.equal(await page.evaluate(() => Math.abs(scrollY - 4000) < 300), true)
+    await rowOf(page, 'even/230').waitFor(soon)
+    t.equal(await page.evaluate(() => scrollY), before)
   })
 
   await t.test('everything can be done from the keyboard', async (t) => {

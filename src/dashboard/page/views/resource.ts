@@ -1,5 +1,5 @@
 import type { VNode } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useLayoutEffect, useState } from 'preact/hooks'
 import { html } from '../html.js'
 import { snippetsFor } from '../model/snippets.js'
 import type { Api } from '../net/api.js'
@@ -42,7 +42,7 @@ export function ResourcePage({ name, live, api, base, withKey, navigation }: Res
       takeAway()
     }
   })
-  useEffect(() => scrollTo(0, 0), [name])
+  useLayoutEffect(() => scrollTo(0, 0), [name])
   return html`<main class="resource">
     <nav>
       <a
