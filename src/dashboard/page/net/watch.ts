@@ -4,7 +4,7 @@ import { readEvents } from './event-stream.js'
 import { pause } from './pause.js'
 
 export interface Watcher {
-  /** The stream is open, and nothing that happens from now on is missed. `resumed`: nor was anything since it broke. */
+  /** The stream is open, and nothing that happens from now on is missed. `resumed`: nor what happened since it broke. */
   readonly onOpen: (resumed: boolean) => void
   readonly onEvent: (event: WireEvent) => void
   /** The stream is closed, for `error` or for a reason that the service gave; it will be opened again. */
