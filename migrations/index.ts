@@ -6,6 +6,7 @@ import { lockWaiters } from './0004-lock-waiters.js'
 import { lockEventBuckets } from './0005-lock-event-buckets.js'
 import { sqliteRowOrder } from './0006-sqlite-row-order.js'
 import { apiKeys } from './0007-api-keys.js'
+import { renewals } from './0008-renewals.js'
 import { claimedRequests } from './0009-claimed-requests.js'
 
 export type DialectName = 'sqlite' | 'postgres'
@@ -20,6 +21,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0005-lock-event-buckets': lockEventBuckets(),
     '0006-sqlite-row-order': sqliteRowOrder(dialect),
     '0007-api-keys': apiKeys(dialect),
+    '0008-renewals': renewals(),
     '0009-claimed-requests': claimedRequests()
   }
 }

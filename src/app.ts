@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { refuseUndecodableId, registerCompatApis } from './compat/compat-apis.js'
 import { COMPAT_TAGS, type CompatApiName } from './compat/names.js'
+import { dashboard } from './dashboard/plugin.js'
 import { locksOfCallers, requireKeys, type KeyOptions } from './http/auth.js'
 import { answerClientError } from './http/client-error.js'
 import { cors } from './http/cors.js'
@@ -17,6 +18,7 @@ import { healthRoutes } from './http/routes/health.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
 import { metricsRoutes } from './http/routes/metrics.js'
+import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isNameFormat, NAME_FORMAT } from './http/schemas/common.js'
 import { isTraced, tracing } from './http/tracing.js'
@@ -126,10 +128,12 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_TAGS[api]) })
   await app.register(lockRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
+  await app.register(queueRoutes, { locksOf })
   await app.register(adminRoutes, { locksOf })
   await app.register(watchRoutes, { locksOf })
   await app.register(healthRoutes, { locks })
   await app.register(metricsRoutes, { metrics: new Metrics(locks, errors) })
+  await app.register(dashboard)
   await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds })
   return app
 }

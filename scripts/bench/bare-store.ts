@@ -1,5 +1,5 @@
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
-import type { HistoryPage, ListPage, LockStore } from '../../src/locks/lock-store.js'
+import type { HistoryPage, ListPage, LockStore, QueuePage } from '../../src/locks/lock-store.js'
 
 /** A store of the benchmark: what it is never asked for is answered as if there were nothing. */
 export abstract class BareStore implements LockStore {
@@ -10,7 +10,7 @@ export abstract class BareStore implements LockStore {
   onTurn(): void {}
 
   list(): Promise<ListPage> {
-    return Promise.resolve({ grants: [], more: false })
+    return Promise.resolve({ at: Date.now(), grants: [], more: false })
   }
 
   count(): Promise<number> {
@@ -19,6 +19,10 @@ export abstract class BareStore implements LockStore {
 
   countWaiters(): Promise<number> {
     return Promise.resolve(0)
+  }
+
+  queue(): Promise<QueuePage> {
+    return Promise.resolve({ at: Date.now(), waiters: [], total: 0 })
   }
 
   history(): Promise<HistoryPage> {

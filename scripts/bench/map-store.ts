@@ -74,7 +74,9 @@ export class MapStore extends BareStore {
   }
 
   override list(): Promise<ListPage> {
-    return Promise.resolve({ grants: [...this.#grants.values()].slice(0, 100), more: false })
+    const grants = [...this.#grants.values()].slice(0, 100)
+    const unlisted = { ttlMs: null, renewals: 0, waiters: 0 }
+    return Promise.resolve({ at: Date.now(), grants: grants.map((grant) => Object.assign({}, grant, unlisted)), more: false })
   }
 
   override count(): Promise<number> {

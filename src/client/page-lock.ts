@@ -35,7 +35,7 @@ const WAIT_SECONDS = 2
  */
 export async function lockDocument(locks: HttpLocks, docId: string, options: DocumentLockOptions): Promise<HeldLock> {
   const { userId, username, ttlSeconds = TTL_SECONDS, waitSeconds = WAIT_SECONDS, signal, onWaiting, onReturn } = options
-  const { page = globalThis as unknown as EventTarget } = options
+  const { page = globalThis } = options
   const lock = await locks.acquire(`doc-lock:${docId}`, {
     processId: userId,
     metadata: username === undefined ? undefined : { username },

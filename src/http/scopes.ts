@@ -15,6 +15,7 @@ const ACCESS: Readonly<Record<string, Access>> = {
 
   'GET /locks/status': 'read',
   'GET /locks/all-locked': 'read',
+  'GET /locks/queue': 'read',
   'GET /locks/history': 'read',
   'GET /locks/watch': 'read',
   'GET /locks/stats': 'read',

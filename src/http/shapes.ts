@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { AcquireOutcome, Conflict, NotHeldReason } from '../locks/commands.js'
 import { ttlFromSeconds, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
-import type { LockEvent } from '../locks/lock-store.js'
+import type { ListedGrant, LockEvent, Waiter } from '../locks/lock-store.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from './time.js'
 
 /** The frame of every answer 200. */
@@ -19,6 +19,20 @@ export function grantBody(grant: Grant) {
     expires_at: isoTimeOrNull(grant.expiresAt),
     metadata: grant.metadata
   }
+}
+
+export function listedBody(grant: ListedGrant) {
+  return {
+    id: grant.lockId,
+    ...grantBody(grant),
+    ttl_seconds: grant.ttlMs === null ? null : grant.ttlMs / 1000,
+    renewals: grant.renewals,
+    waiters: grant.waiters
+  }
+}
+
+export function waiterBody({ processId, queuedAt, keptUntil }: Waiter, index: number) {
+  return { position: index + 1, process_id: processId, waiting_since: isoTimeOrNull(queuedAt), kept_until: isoTimeOrNull(keptUntil) }
 }
 
 type Held = Extract<AcquireOutcome, { kind: 'held' }>

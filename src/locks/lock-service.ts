@@ -14,7 +14,7 @@ import { EventFeed, type FeedItem } from './event-feed.js'
 import { fingerprintOf, type Fingerprinted } from './fingerprint.js'
 import { LiveLocks, NO_LIMITS, type Limits } from './limits.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, StoreFigures } from './lock-store.js'
+import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './lock-store.js'
 import { Statistics } from './statistics.js'
 import { WaitingRoom, type WaitOptions, type WaitOutcome } from './waiting-room.js'
 
@@ -187,6 +187,11 @@ export class LockService {
   /** How many places in line there are on the whole database, for names with that prefix. */
   countWaiters(prefix = ''): Promise<number> {
     return this.#store.countWaiters(prefix)
+  }
+
+  /** Who waits for one resource, in order. */
+  queue(query: QueueQuery): Promise<QueuePage> {
+    return this.#store.queue(query)
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {

@@ -1,6 +1,6 @@
 import type { Command, OutcomeOf } from './commands.js'
 import type { Histogram } from './histogram.js'
-import type { EpochMs, Grant, ProcessId } from './lock.js'
+import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 /** The longest page of a list. */
 export const LIST_LIMIT = 1000
@@ -22,11 +22,45 @@ export interface CountQuery extends Pick<ListQuery, 'prefix' | 'processId'> {
   readonly key?: string | undefined
 }
 
+/** A grant as a list shows it. */
+export interface ListedGrant extends Grant {
+  /** The lease with which it was made. */
+  readonly ttlMs: TtlMs
+  readonly renewals: number
+  /** How many wait in line for its resource. */
+  readonly waiters: number
+}
+
 export interface ListPage {
+  /** The instant that the page shows. */
+  readonly at: EpochMs
   /** In bytewise order of their names. */
-  readonly grants: readonly Grant[]
+  readonly grants: readonly ListedGrant[]
   /** Whether names follow after the last one of this page. */
   readonly more: boolean
+}
+
+/** Whose line to read. */
+export interface QueueQuery {
+  readonly resourceName: ResourceName
+  /** 1 to {@link LIST_LIMIT}. */
+  readonly limit: number
+}
+
+export interface Waiter {
+  readonly processId: ProcessId
+  /** Null where an older version did not write it down. */
+  readonly queuedAt: EpochMs | null
+  /** Until when the place is kept for a request that is to come back; null while the request waits. */
+  readonly keptUntil: EpochMs | null
+}
+
+export interface QueuePage {
+  readonly at: EpochMs
+  /** The next to be served first. */
+  readonly waiters: readonly Waiter[]
+  /** How many wait in all. */
+  readonly total: number
 }
 
 export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
@@ -116,6 +150,9 @@ export interface LockStore extends AsyncDisposable {
 
   /** How many places in the lines of names with that prefix are taken, of requests that wait and of those that may come back for theirs. */
   countWaiters(prefix: string): Promise<number>
+
+  /** The first in line for one resource, in the order in which they will be served. */
+  queue(query: QueueQuery): Promise<QueuePage>
 
   /** One page of the history; empty where none is kept. */
   history(query: HistoryQuery): Promise<HistoryPage>

@@ -3,7 +3,7 @@ import { ForbiddenError, UnauthorizedError } from './errors.js'
 import type { FeedItem } from './event-feed.js'
 import type { KnownKey } from './key-ring.js'
 import type { Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery } from './lock-store.js'
+import type { HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './lock-store.js'
 import type { HeldLock, LockRequest, LockService, Reach, RequestOutcome } from './lock-service.js'
 import type { WaitOptions } from './waiting-room.js'
 
@@ -19,6 +19,7 @@ export type Locks = Pick<
   | 'forceRelease'
   | 'forceReleaseAll'
   | 'inspect'
+  | 'queue'
   | 'list'
   | 'count'
   | 'countWaiters'
@@ -106,6 +107,11 @@ export class LocksOfKey implements Locks {
   async inspect(resourceName: ResourceName) {
     this.#mustCover(resourceName)
     return this.#locks.inspect(resourceName)
+  }
+
+  async queue(query: QueueQuery): Promise<QueuePage> {
+    this.#mustCover(query.resourceName)
+    return this.#locks.queue(query)
   }
 
   async list(query: ListQuery): Promise<ListPage> {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { AcquireOutcome, NotHeldReason, ReleaseOutcome, RenewOutcome } from './commands.js'
 import { Histogram, RecentValues } from './histogram.js'
 
@@ -35,6 +36,8 @@ export class Statistics {
   /** Seconds in line, of those who were served and of those who were not. */
   readonly waits = { granted: new Histogram(WAIT_SECONDS), in_vain: new Histogram(WAIT_SECONDS) }
   readonly recentWaits: RecentValues
+  /** Tells the counters of one instance, and of one run of it, from those of another. */
+  readonly instance: string = randomUUID()
   readonly #counters = { grants: 0, conflicts: 0, releases: 0, renewals: 0, forcedReleases: 0, expiries: 0 }
   readonly #contended = new Map<string, number>()
 

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Expression, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
+import type { EpochMs } from '../locks/lock.js'
 import type { CountQuery, ListPage, ListQuery } from '../locks/lock-store.js'
 import { GRANT_COLUMNS, grantFromRow } from './rows.js'
 import type { Tables } from './tables.js'
@@ -8,18 +9,37 @@ export interface ListContext {
   readonly db: Kysely<Tables>
   /** The database's clock as an expression that is read once per statement. */
   readonly now: () => Expression<number>
+  /** Whether the row `w` of `lock_waiters` still waits. */
+  readonly live: () => Expression<SqlBool>
   /** How many rows one statement may count: bounded where the database works on this process's own event loop. */
   readonly countAtOnce: number
 }
 
 export async function listLocks(context: ListContext, query: ListQuery): Promise<ListPage> {
+  const now = context.now()
   const rows = await matching(context, query, query.after)
-    .select(GRANT_COLUMNS)
-    .where(isValid(context.now()))
+    .select([
+      ...GRANT_COLUMNS,
+      'ttl_ms',
+      'renewals',
+      sql<number>`(select count(*) from lock_waiters w where w.resource_name = resource_locks.resource_name and ${context.live()})`.as('waiters'),
+      sql<number>`${now}`.as('at')
+    ])
+    .where(isValid(now))
     .orderBy('resource_name')
     .limit(query.limit + 1)
     .execute()
-  return { grants: rows.slice(0, query.limit).map(grantFromRow), more: rows.length > query.limit }
+  return {
+    at: rows[0]?.at ?? (await readClock(context)),
+    grants: rows.slice(0, query.limit).map((row) => Object.assign(grantFromRow(row), { ttlMs: row.ttl_ms, renewals: row.renewals, waiters: row.waiters })),
+    more: rows.length > query.limit
+  }
+}
+
+/** For an answer without a row that would bear the time. */
+export async function readClock({ db, now }: ListContext): Promise<EpochMs> {
+  const { rows } = await sql<{ at: EpochMs }>`select ${now()} as at`.execute(db)
+  return rows[0]?.at ?? 0
 }
 
 /** Counts in slices of the name order, and lets requests pass between two slices. */

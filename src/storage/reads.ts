@@ -1,9 +1,10 @@
-import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from '../locks/lock-store.js'
+import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
 import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'
+import { readQueue } from './queue.js'
 
 /** What is read without a batch. */
-export type LockReads = Pick<LockStore, 'list' | 'count' | 'countWaiters' | 'history' | 'newestEvent' | 'isForgotten' | 'eventsAfter'>
+export type LockReads = Pick<LockStore, 'list' | 'count' | 'queue' | 'countWaiters' | 'history' | 'newestEvent' | 'isForgotten' | 'eventsAfter'>
 
 export interface ReadContext extends ListContext {
   readonly countWaiters: (prefix: string) => Promise<number>
@@ -27,6 +28,10 @@ export class SqlReads implements LockReads {
 
   count(query: CountQuery): Promise<number> {
     return countLocks(this.#context, query)
+  }
+
+  queue(query: QueueQuery): Promise<QueuePage> {
+    return readQueue(this.#context, query)
   }
 
   countWaiters(prefix: string): Promise<number> {

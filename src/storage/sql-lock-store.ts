@@ -1,6 +1,6 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { KeyStore } from '../locks/key-store.js'
-import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, StoreFigures } from '../locks/lock-store.js'
+import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 
@@ -44,6 +44,10 @@ export class SqlLockStore implements LockStore {
 
   countWaiters(prefix: string): Promise<number> {
     return this.#read(this.#backend.reads.countWaiters(prefix))
+  }
+
+  queue(query: QueueQuery): Promise<QueuePage> {
+    return this.#read(this.#backend.reads.queue(query))
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {

@@ -23,6 +23,8 @@ export interface ResourceLocksTable {
   end_reason: EndReason | null
   /** When the sweeper should look at the row: never later than it has to, sometimes sooner. Null: there is nothing to do. */
   sweep_at: number | null
+  /** How often the grant was renewed. */
+  renewals: Generated<number>
   /** When the history last told of the grant. */
   told_at: number | null
   /** The expired grant that the latest one was made over, where its end had not been written down: its number, holder and expiry. */
@@ -68,6 +70,8 @@ export interface LockWaitersTable {
   fingerprint: string | null
   /** Until when the place is kept for a request that is to come back; null: as long as the instance lives. */
   lease_until: number | null
+  /** When the place was taken; null: by a version that did not write it down. */
+  queued_at: number | null
 }
 
 /** PostgreSQL only: until when an instance counts as alive without a further sign. */

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { chromium, type Browser, type Page } from 'playwright-core'
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
 
 /** The compiled service as a process of its own, on a free loopback port and an empty database, unless the settings name another. */
 export async function startService(settings: Readonly<Record<string, string>> = {}): Promise<AsyncDisposable & { readonly port: number }> {
@@ -60,9 +60,19 @@ export interface Seen {
   readonly ownRequests: string[]
 }
 
+export interface PageOptions extends BrowserContextOptions {
+  /** `load` for a page whose connections stay open. */
+  readonly until?: 'networkidle' | 'load'
+  /** What to do with the page before its first request. */
+  readonly prepare?: (page: Page) => Promise<unknown>
+}
+
+export type OpenedPage = AsyncDisposable & { readonly page: Page; readonly seen: Seen }
+
 /** A new page of its own session, watched from its first request on. */
-export async function openPage(browser: Browser, origin: string, path: string): Promise<AsyncDisposable & { readonly page: Page; readonly seen: Seen }> {
-  const page = await browser.newPage()
+export async function openPage(browser: Browser, origin: string, path: string, options: PageOptions = {}): Promise<OpenedPage> {
+  const { until = 'networkidle', prepare, ...context } = options
+  const page = await browser.newPage(context)
   page.setDefaultTimeout(25_000)
   const seen: Seen = { complaints: [], strayRequests: [], ownRequests: [] }
   page.on('console', (message) => {
@@ -77,6 +87,7 @@ export async function openPage(browser: Browser, origin: string, path: string): 
     if (url.origin === origin) seen.ownRequests.push(url.pathname)
     else seen.strayRequests.push(url.href)
   })
-  await page.goto(origin + path, { waitUntil: 'networkidle' })
+  await prepare?.(page)
+  await page.goto(origin + path, { waitUntil: until })
   return { page, seen, [Symbol.asyncDispose]: () => page.close() }
 }

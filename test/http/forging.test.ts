@@ -42,8 +42,9 @@ void t.test('no name forges a line of the log, a header or an event', async (t) 
 
   const { body } = await fetch(`http://127.0.0.1:${await api.listen()}/locks/watch`, { headers: { 'last-event-id': '0' } })
   let stream = ''
-  for await (const text of (body ?? new ReadableStream<Uint8Array>()).pipeThrough(new TextDecoderStream())) {
-    stream += text
+  const decoder = new TextDecoder()
+  for await (const bytes of body ?? new ReadableStream<Uint8Array>()) {
+    stream += decoder.decode(bytes, { stream: true })
     if (eventsIn(stream).length === NAMES.length * 2) break
   }
   const events = eventsIn(stream)

@@ -55,6 +55,7 @@ onEachDatabase('the six steps of the mirrored script', async (t, api) => {
     message: 'Retrieved 1 active locks',
     data: {
       total_locks: 1,
+      as_of: '2024-01-15T10:30:00.000+00:00',
       locks: [
         {
           id: 1,
@@ -64,7 +65,10 @@ onEachDatabase('the six steps of the mirrored script', async (t, api) => {
           process_id: 'test_process_123',
           locked_at: LOCKED_AT,
           expires_at: '2024-01-15T10:31:00.000+00:00',
-          metadata: null
+          metadata: null,
+          ttl_seconds: 60,
+          renewals: 0,
+          waiters: 0
         }
       ],
       next_cursor: null

@@ -98,6 +98,8 @@ const CALLS = [
   ['GET', '/locks/status?resource_name=a', 200],
   ['GET', '/locks/status?resource_name=free', 200],
   ['GET', '/locks/status', 422],
+  ['GET', '/locks/queue?resource_name=a', 200],
+  ['GET', '/locks/queue?resource_name=a&limit=0', 422],
   ['GET', '/locks/all-locked?limit=1', 200],
   ['GET', '/locks/all-locked?limit=0', 422],
   ['DELETE', `/locks/release?${query}`, 415, 'text'],

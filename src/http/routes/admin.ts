@@ -66,6 +66,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
       expiries: ofAll(expiries),
       wait_seconds_p50: ofAll(toMilliseconds(recentWaits.percentile(0.5))),
       wait_seconds_p95: ofAll(toMilliseconds(recentWaits.percentile(0.95))),
+      instance: locks.statistics.instance,
       top_contended: locks.statistics
         .mostContended(MOST_CONTENDED, locks.prefix)
         .map(({ name, conflicts }) => ({ resource_name: name, conflicts }))

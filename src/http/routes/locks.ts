@@ -5,7 +5,7 @@ import { nameFromCursor, toCursor } from '../cursor.js'
 import type { LeaseLimits } from '../schemas/grants.js'
 import { lockSchemas } from '../schemas/locks.js'
 import { requestLocks } from '../request-locks.js'
-import { grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success } from '../shapes.js'
+import { grantBody, heldBody, listedBody, notHeldBody, REQUEST_ID_REUSED, success } from '../shapes.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from '../time.js'
 
 export interface LockRoutesOptions extends LeaseLimits {
@@ -62,13 +62,14 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     const locks = locksOf(apiKey)
     const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
     const after = cursor === undefined ? null : nameFromCursor(cursor)
-    const { grants, more } = await locks.list({ prefix, processId, after, limit })
+    const { at, grants, more } = await locks.list({ prefix, processId, after, limit })
     // One page that shows everything needs no counting, and cannot disagree with its own total.
     const total = after === null && !more ? grants.length : await locks.count({ prefix, processId })
     const last = grants.at(-1)
     return success(`Retrieved ${total} active locks`, {
       total_locks: total,
-      locks: grants.map((grant) => Object.assign({ id: grant.lockId }, grantBody(grant))),
+      as_of: isoTime(at),
+      locks: grants.map(listedBody),
       next_cursor: more && last !== undefined ? toCursor(last.resourceName) : null
     })
   })

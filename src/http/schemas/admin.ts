@@ -116,6 +116,7 @@ export const adminSchemas = {
           expiries: Counter,
           wait_seconds_p50: WaitSeconds('Half of those waited no longer.'),
           wait_seconds_p95: WaitSeconds('19 of 20 of those waited no longer.'),
+          instance: Type.String({ description: 'Which instance answered: a random name, new at each start. The counters are its own.' }),
           top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
         }),
         'Retrieved statistics',
@@ -130,6 +131,7 @@ export const adminSchemas = {
           expiries: 8,
           wait_seconds_p50: 0.012,
           wait_seconds_p95: 1.5,
+          instance: '0b8f9d3e-6c57-4d0c-8a0e-6f1f3a1c2d4b',
           top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
         }
       ),

@@ -21,6 +21,12 @@ import {
 const LockIdOrNull = orNull<number>('integer', { examples: [42] })
 const tags = ['Locks']
 
+const listedFields = {
+  ttl_seconds: orNull<number>('number', { description: 'The lease with which it was granted; null never ends.' }),
+  renewals: Type.Integer({ description: 'How often it was renewed.' }),
+  waiters: Type.Integer({ description: 'How many wait in line for it.' })
+}
+
 export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
   return {
     request: {
@@ -129,11 +135,17 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           'One page of the locks.',
           Type.Object({
             total_locks: Type.Integer(),
-            locks: Type.Array(Type.Object({ id: LockIdSchema, ...grantFields })),
+            as_of: Timestamp('The instant that the page shows, by the database’s clock.'),
+            locks: Type.Array(Type.Object({ id: LockIdSchema, ...grantFields, ...listedFields })),
             next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
           }),
           'Retrieved 1 active locks',
-          { total_locks: 1, locks: [{ id: 42, ...exampleGrant }], next_cursor: null }
+          {
+            total_locks: 1,
+            as_of: '2024-01-15T10:32:00.123+00:00',
+            locks: [{ id: 42, ...exampleGrant, ttl_seconds: 300, renewals: 0, waiters: 2 }],
+            next_cursor: null
+          }
         ),
         ...WITH_QUERY
       }

@@ -161,6 +161,7 @@ function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boo
           (locked_at, expires_at, sweep_at, told_at) =
             (select at, at + excluded.ttl_ms, at + excluded.ttl_ms, at from (select ${CLOCK} as at offset 0) as clock),
           is_active = true,
+          renewals = 0,
           ttl_ms = excluded.ttl_ms,
           metadata = excluded.metadata,
           api_key = excluded.api_key,

@@ -34,6 +34,7 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
       reads: new SqlReads({
         db,
         now: () => CLOCK_ONCE,
+        live: () => LIVE,
         countAtOnce: Number.MAX_SAFE_INTEGER,
         countWaiters: (prefix) => countWaiters(db, LIVE, prefix),
         mayHaveGaps: true

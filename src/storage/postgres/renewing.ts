@@ -53,6 +53,7 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
       update resource_locks l set
         ttl_ms = case when chosen.afresh and not chosen.own then chosen.ttl_ms else l.ttl_ms end,
         metadata = coalesce(chosen.metadata, l.metadata),
+        renewals = l.renewals + 1,
         (locked_at, expires_at, sweep_at, told_at) = (
           select case when chosen.afresh then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
             case when l.told_at + ${EVERY} <= at then at else l.told_at end

@@ -1,4 +1,4 @@
-import { sql, type Kysely, type RawBuilder } from 'kysely'
+import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { KEEP_ENDED_MS } from '../rows.js'
 import { statement, type Statement } from '../statement.js'
 import type { Tables } from '../tables.js'
@@ -20,7 +20,7 @@ export function openTo(key: RawBuilder<unknown>): RawBuilder<unknown> {
 export const KEEP = sql.lit(KEEP_ENDED_MS)
 
 /** The waiter in the row `w` still waits: its instance lives, or its place is kept. The living are looked up once per statement. */
-export const LIVE = sql`
+export const LIVE = sql<SqlBool>`
   (case
     when w.lease_until is null then w.instance in (select i.instance from lock_instances i where i.lease_until > ${CLOCK})
     else w.lease_until > ${CLOCK}

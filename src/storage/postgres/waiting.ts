@@ -52,8 +52,8 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
       ),
       drawn as materialized (select nextval('lock_tickets') as ticket where not exists (select from back)),
       placed as (
-        insert into lock_waiters (resource_name, ticket, process_id, instance, request_id, fingerprint)
-        select name, drawn.ticket, ${arg('process')}, ${sql.lit(instance)}, ${arg('id')}, ${arg('fingerprint')}
+        insert into lock_waiters (resource_name, ticket, process_id, instance, request_id, fingerprint, queued_at)
+        select name, drawn.ticket, ${arg('process')}, ${sql.lit(instance)}, ${arg('id')}, ${arg('fingerprint')}, ${CLOCK}
         from drawn, unnest(${arg('names')}::text[]) as asked(name)
         returning ticket
       )

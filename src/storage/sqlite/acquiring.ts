@@ -50,6 +50,7 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
               is_active: sql.lit(1),
               ttl_ms: eb.ref('excluded.ttl_ms'),
               metadata: eb.ref('excluded.metadata'),
+              renewals: sql.lit(0),
               ended_at: null,
               end_reason: null,
               sweep_at: eb.ref('excluded.expires_at'),

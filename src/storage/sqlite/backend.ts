@@ -43,6 +43,7 @@ function readsBy(remote: RemoteSqlite): LockReads {
   return {
     list: read('list'),
     count: read('count'),
+    queue: read('queue'),
     countWaiters: read('countWaiters'),
     history: read('history'),
     newestEvent: read('newestEvent'),

@@ -32,6 +32,7 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
         locked_at: sql`iif(${arg('afresh')}, ${arg('now')}, locked_at)`,
         ttl_ms: sql`iif(${arg('afresh')} and not ${arg('own')}, ${arg('ttlMs')}, ttl_ms)`,
         metadata: sql`coalesce(${arg('metadata')}, metadata)`,
+        renewals: sql`renewals + 1`,
         // The sweeper may come too early, never too late: a later expiry need not move the index entry.
         sweep_at: sql`min(coalesce(sweep_at, ${end}), coalesce(${end}, sweep_at))`,
         told_at: sql`iif(told_at + ${sql.lit(TELL_RENEWALS_EVERY_MS)} <= ${arg('now')}, ${arg('now')}, told_at)`

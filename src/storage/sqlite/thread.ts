@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { sql } from 'kysely'
+import { sql, type SqlBool } from 'kysely'
 import type { Command } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
@@ -39,6 +39,7 @@ function serve(opened: OpenSqlite): void {
   const reads = new SqlReads({
     db,
     now: () => sql.val(now),
+    live: () => sql<SqlBool>`(w.lease_until is null or w.lease_until > ${now})`,
     countAtOnce: COUNT_AT_ONCE,
     countWaiters: (prefix) => countWaiters(db, sql`(lease_until is null or lease_until > ${now})`, prefix),
     mayHaveGaps: false

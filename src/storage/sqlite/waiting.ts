@@ -41,7 +41,7 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         .where(isLive(arg('now')))
     )
   )
-  const insert = prepare<{ name: string; ticket: number; process: string; id: string | null; fingerprint: string | null }>(
+  const insert = prepare<{ name: string; ticket: number; process: string; id: string | null; fingerprint: string | null; now: number }>(
     database,
     statement((arg) =>
       db.insertInto('lock_waiters').values({
@@ -50,7 +50,8 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         process_id: arg('process'),
         instance: sql.lit(''),
         request_id: arg('id'),
-        fingerprint: arg('fingerprint')
+        fingerprint: arg('fingerprint'),
+        queued_at: arg('now')
       })
     )
   )
@@ -129,7 +130,7 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
       if (kept !== undefined) return { kind: 'enqueued', ticket: kept.ticket }
       const ticket = (lastTicket += 1)
       for (const name of resourceNames) {
-        insert.run({ name, ticket, process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null })
+        insert.run({ name, ticket, process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null, now })
       }
       rows += resourceNames.length
       return { kind: 'enqueued', ticket }

@@ -1,0 +1,55 @@
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+  ['s', 1000]
+] as const
+
+/** `4 s`, `12 min 30 s`, `3 h 05 min`, `2 d 4 h`: the two largest units that say something. */
+export function duration(ms: number): string {
+  const whole = Math.max(0, Math.floor(ms / 1000) * 1000)
+  const first = UNITS.findIndex(([, size]) => whole >= size)
+  const [unit, size] = UNITS[first] ?? ['s', 1000]
+  const next = UNITS[first + 1]
+  const count = Math.floor(whole / size)
+  if (first < 0 || next === undefined) return `${count} ${unit}`
+  const rest = Math.floor((whole % size) / next[1])
+  return rest === 0 ? `${count} ${unit}` : `${count} ${unit} ${rest} ${next[0]}`
+}
+
+/** As {@link duration}, for what is left: nothing only when nothing is. */
+export function remaining(ms: number): string {
+  return duration(Math.ceil(ms / 1000) * 1000)
+}
+
+/** As {@link duration}, with tenths below ten seconds: for how long something took. */
+export function shortDuration(seconds: number): string {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`
+  return seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds * 1000)
+}
+
+const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+const TENTHS = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 })
+
+/** `12,345` */
+export function count(value: number): string {
+  return WHOLE.format(value)
+}
+
+/** `0.4`, `12.3`, `1,204`: tenths where they matter. */
+export function rate(perSecond: number): string {
+  return perSecond === 0 || perSecond >= 100 ? WHOLE.format(perSecond) : TENTHS.format(perSecond)
+}
+
+/** `1 waiter`, `2 waiters` */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
+}
+
+const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit' })
+
+/** In the reader's time zone; with the day where it is another than today's. */
+export function clockTime(at: number, now: number): string {
+  return new Date(at).toDateString() === new Date(now).toDateString() ? CLOCK.format(at) : DAY.format(at)
+}

@@ -1,0 +1,32 @@
+import type { Browser, Locator, Page } from 'playwright-core'
+import type { Service } from '../support/service.js'
+import { openPage, type OpenedPage, type PageOptions } from './support.js'
+
+/** How long the page may take for what it should do at once, on a machine that is busy with something else. */
+export const PATIENCE_MS = 15_000
+
+/** Opens the dashboard and waits until it is told of everything. */
+export async function openDashboard(browser: Browser, service: Service, search = '', options: PageOptions = {}): Promise<OpenedPage> {
+  const opened = await openPage(browser, service.url, `/dashboard${search}`, { until: 'load', ...options })
+  await opened.page.locator('.connection.live').waitFor()
+  return opened
+}
+
+/** The line of a lock in the table. */
+export function rowOf(page: Page, name: string): Locator {
+  return page.locator('.row.lock', { has: page.locator(`a.name[title=${JSON.stringify(name)}]`) })
+}
+
+/** The figure on a card, or the word that stands for it. */
+export async function cardOf(page: Page, title: string): Promise<string | null> {
+  return await page.locator('.card', { has: page.getByRole('heading', { name: title, exact: true }) }).locator('p').textContent()
+}
+
+/** Locks by the hundred. */
+export async function takeMany(service: Service, count: number, nameOf: (index: number) => string): Promise<void> {
+  for (let from = 0; from < count; from += 100) {
+    const resource_names = Array.from({ length: Math.min(100, count - from) }, (_, index) => nameOf(from + index))
+    const { status } = await service.call('POST', '/locks/request-many', { resource_names, process_id: `worker-${from % 700}`, ttl_seconds: 3600 })
+    if (status !== 200) throw new Error(`answered ${status}`)
+  }
+}

@@ -1,0 +1,133 @@
+import t from 'tap'
+import { attention } from '../../src/dashboard/page/model/attention.js'
+import { Figures } from '../../src/dashboard/page/model/figures.js'
+import { duration, rate, remaining, shortDuration } from '../../src/dashboard/page/model/format.js'
+import { LockTable, type Lock } from '../../src/dashboard/page/model/lock-table.js'
+import { rowsOf } from '../../src/dashboard/page/model/rows.js'
+import { shellWord, snippetsFor } from '../../src/dashboard/page/model/snippets.js'
+import { searchFromView, viewFromSearch } from '../../src/dashboard/page/model/view.js'
+import type { WireLock } from '../../src/dashboard/page/model/wire.js'
+import { wireLock } from '../support/wire.js'
+
+const GRANTED = Date.UTC(2024, 0, 15, 10, 30)
+
+function locksOf(...wires: readonly WireLock[]): readonly Lock[] {
+  const table = new LockTable()
+  table.merge(wires)
+  return table.locks
+}
+
+const texts = (name: string, withKey = false): string =>
+  snippetsFor(name, 'http://host:8000', withKey).map(({ text }) => text).join('\n')
+
+/** A lock that was granted so many seconds before `now`, which is ten hours after GRANTED. */
+const NOW = GRANTED + 36_000_000
+const aged = (name: string, seconds: number, more: Partial<WireLock> = {}): WireLock =>
+  wireLock(name, 1, { locked_at: new Date(NOW - seconds * 1000).toISOString(), expires_at: null, ttl_seconds: null, ...more })
+
+void t.test('rows are grouped by prefix, other names last, and folded and filtered', (t) => {
+  const locks = locksOf(wireLock('solo', 1), wireLock('b/2', 2), wireLock('b/1', 3, { waiters: 2 }), wireLock('a:x', 4, { process_id: 'Worker B' }))
+  const shown = (filter: string, folded: readonly string[] = []) =>
+    rowsOf(locks, { filter, sort: 'name', folded: new Set(folded) }).map((row) => (row.kind === 'group' ? `[${row.prefix} ${row.count} ${row.waiters}]` : row.lock.name))
+  t.strictSame(shown(''), ['[a: 1 0]', 'a:x', '[b/ 2 2]', 'b/1', 'b/2', '[ 1 0]', 'solo'])
+  t.strictSame(shown('', ['b/']), ['[a: 1 0]', 'a:x', '[b/ 2 2]', '[ 1 0]', 'solo'])
+  t.strictSame(shown(' wORKER b '), ['[a: 1 0]', 'a:x'], 'by holder, in any case')
+  t.strictSame(shown('nothing'), [])
+  t.end()
+})
+
+void t.test('every sort puts what catches the eye first, inside its group', (t) => {
+  const locks = locksOf(
+    wireLock('g/1', 1, { process_id: 'z', locked_at: '2024-01-15T10:00:00+00:00', expires_at: null, renewals: 3 }),
+    wireLock('g/2', 9, { process_id: 'a', waiters: 4 }),
+    wireLock('g/3', 5, { process_id: 'm', expires_at: '2024-01-15T10:30:05+00:00', renewals: 1 })
+  )
+  const order = (sort: Parameters<typeof rowsOf>[1]['sort']) =>
+    rowsOf(locks, { filter: '', sort, folded: new Set() }).flatMap((row) => (row.kind === 'lock' ? [row.lock.name.slice(2)] : [])).join('')
+  t.strictSame((['name', 'holder', 'age', 'ends', 'renewals', 'token', 'waiters'] as const).map(order), ['123', '231', '123', '321', '132', '231', '213'])
+  t.end()
+})
+
+void t.test('look here first: waited for, held unusually long, expiring without renewal', (t) => {
+  const soon = (seconds: number): Partial<WireLock> => ({ expires_at: new Date(NOW + seconds * 1000).toISOString(), ttl_seconds: 60 })
+  const found = attention(
+    locksOf(
+      ...[1, 2, 3, 4].map((index) => aged(`g/${index}`, 30, { waiters: index === 3 ? 2 : 0 })),
+      aged('g/stuck', 300, { waiters: 5 }),
+      aged('small/hour', 3600),
+      aged('small/minutes', 600),
+      aged('dead', 50, { ...soon(8), renewals: 4 }),
+      aged('leaving', 55, soon(5)),
+      aged('healthy', 50, { ...soon(40), renewals: 4 }),
+      aged('over', 70, soon(-1))
+    ),
+    NOW
+  )
+  t.strictSame(found.waitedFor.map(({ lock }) => lock.name), ['g/stuck', 'g/3'])
+  t.strictSame(found.long.map(({ lock, measure }) => [lock.name, measure]), [
+    ['small/hour', undefined],
+    ['g/stuck', 10]
+  ])
+  t.strictSame(found.expiring.map(({ lock }) => lock.name), ['dead', 'leaving'], 'first who renewed and then no more')
+  t.end()
+})
+
+void t.test('figures that cannot be read are unknown, not 0', (t) => {
+  const figures = new Figures()
+  t.match(figures.latest, { held: undefined, grantsPerSecond: undefined, waitP95Seconds: undefined })
+  figures.add({ held: 3, waiters: 0, grants: 10, conflicts: 5, expiries: 1, instance: 'i' }, 0)
+  t.match(figures.latest, { held: 3, waiting: 0, grantsPerSecond: undefined, expired: 1 }, 'a rate takes two readings')
+  figures.add({ held: 3, waiters: 0, grants: 30, conflicts: 5, expiries: 1, instance: 'i', wait_seconds_p95: null }, 2000)
+  t.match(figures.latest, { grantsPerSecond: 10, conflictsPerSecond: 0, waitP95Seconds: null })
+  figures.add(undefined, 4000)
+  t.match(figures.latest, { held: undefined, grantsPerSecond: undefined, expired: undefined })
+  figures.add({ held: 3, grants: 4, conflicts: 5, instance: 'i' }, 6000)
+  t.match(figures.latest, { waiting: undefined, grantsPerSecond: undefined }, 'nor does a counter that went back say anything')
+  t.equal(figures.samples.length, 4)
+  t.end()
+})
+
+void t.test('counters of several instances behind one address are not mixed up', (t) => {
+  const figures = new Figures()
+  const read = (instance: string, grants: number, at: number) => figures.add({ held: 1, grants, conflicts: 0, expiries: 2, instance }, at)
+  read('a', 1000, 0)
+  read('b', 5, 1000)
+  t.equal(figures.latest.grantsPerSecond, undefined)
+  read('a', 1020, 2000)
+  read('b', 15, 3000)
+  t.match(figures.latest, { grantsPerSecond: 15, expired: 4 }, 'ten a second on the one, five on the other')
+  read('b', 25, 20_000)
+  t.match(figures.latest.grantsPerSecond, 10 / 17, 'one that has gone no longer counts')
+  t.end()
+})
+
+void t.test('times and rates are short and say no more than is known', (t) => {
+  t.strictSame(
+    [0, 999, 59_999, 60_000, 61_000, 3_599_000, 3_600_000, 3_660_000, 90_000_000, -5].map(duration),
+    ['0 s', '0 s', '59 s', '1 min', '1 min 1 s', '59 min 59 s', '1 h', '1 h 1 min', '1 d 1 h', '0 s']
+  )
+  t.strictSame([1, 1000, 1001].map(remaining), ['1 s', '1 s', '2 s'])
+  t.strictSame([0, 0.0421, 1.25, 75].map(shortDuration), ['0 ms', '42 ms', '1.3 s', '1 min 15 s'])
+  t.strictSame([0, 0.4, 12.34, 1234.5].map(rate), ['0', '0.4', '12.3', '1,235'])
+  t.end()
+})
+
+void t.test('snippets are safe to paste into a shell', (t) => {
+  t.equal(shellWord('deploy/production'), 'deploy/production')
+  t.equal(shellWord("$(rm -rf ~); it's"), String.raw`'$(rm -rf ~); it'\''s'`)
+  t.equal(shellWord('-n'), "'-n'")
+  t.match(texts('a b'), "rlm run 'a b' -- CMD")
+  t.match(texts('a&b=c'), "curl 'http://host:8000/locks/status?resource_name=a%26b%3Dc'")
+  t.notMatch(texts('-rf'), 'rlm', 'what would be read as an option is left out')
+  t.notMatch(texts('a'), 'RLM_API_KEY')
+  t.match(texts('a', true), '-H "Authorization: Bearer $RLM_API_KEY"')
+  t.end()
+})
+
+void t.test('the view is kept in the address, and comes back from it', (t) => {
+  const view = { filter: 'a b&c=<', sort: 'age', resource: 'x/ü?q=1' } as const
+  t.strictSame(viewFromSearch(searchFromView(view)), view)
+  t.equal(searchFromView(viewFromSearch('')), '')
+  t.match(viewFromSearch('?sort=nonsense'), { sort: 'name', filter: '', resource: null })
+  t.end()
+})
