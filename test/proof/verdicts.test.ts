@@ -124,9 +124,12 @@ void t.test('a search that is given up is undecided', async (t) => {
   t.equal(judge([...open, operation([100, 101], look, heldBy('nobody', 99))], EXACT, 50).kind, 'undecided')
 })
 
+function told(kind: Recorded['kind'], index: number, process: string): Recorded {
+  return { eventId: index, kind, at: 20 + 2 * index, resource: 'a', lockId: index + 1, process }
+}
+
 void t.test('what the search alone does not decide is decided by the history', async (t) => {
   const requests = Array.from({ length: 14 }, (_, index) => operation([index, NEVER], request(`p${index}`, { ttlMs: 1 }), { kind: 'unknown' }))
-  const told = (kind: Recorded['kind'], index: number, process: string): Recorded => ({ eventId: index, kind, at: 20 + 2 * index, resource: 'a', lockId: index + 1, process })
   const last = operation([100, 101], request('q'), granted('q', 15, 100))
   const decided = decide([...requests, last], requests.map((_, index) => told('granted', index, `p${index}`)), EXACT)
   t.equal(decided.filter(({ answer }) => answer.kind === 'granted').length, 15)
