@@ -3,7 +3,8 @@ import { check, prepared } from './check.js'
 import { decide } from './decided.js'
 import { groupBy } from './group-by.js'
 import { judge } from './linearizability.js'
-import { Simulation, type Flaw } from './simulation.js'
+import type { Flaw } from './simulated.js'
+import { Simulation } from './simulation.js'
 
 const EXACT = { clocksMs: 0 }
 const STEPS = 400
