@@ -93,7 +93,7 @@ export class Client {
     const requestId = random.chance(waits ? 0.2 : 0.7) ? `${process}#` : null
     const ask: Request = { kind: 'request', process, ttlMs: random.weighted(LEASES).ttlMs, waits, requestId }
     const waitMs = waits ? random.whole(50, random.chance(0.15) ? 4000 : 1200) : 0
-    const answers = await this.#acquire(names, ask, waitMs)
+    const answers = await this.#acquire(names, ask, Math.min(waitMs, Math.max(50, this.#until - Date.now())))
     const granted = answers.flatMap((answer) => (answer?.kind === 'granted' ? [answer.grant] : []))
     if (granted.length === names.length) await this.#hold(names, ask, granted)
     else await this.#refused(names, process, answers)
@@ -104,10 +104,15 @@ export class Client {
     for (let tries = 1; ; tries += 1) {
       const answers = await this.#request(names, ask, waitMs)
       const unknown = answers.length === 0 || answers.some((answer) => answer?.kind === 'unknown')
-      const inVain = ask.waits && Date.now() < this.#until && answers.some((answer) => answer?.kind === 'held')
-      if (!(unknown || inVain) || ask.requestId === null || tries === MOST_REPEATS || this.#random.chance(0.1)) return answers
+      const inVain = ask.waits && answers.some((answer) => answer?.kind === 'held')
+      if (!(unknown || inVain) || ask.requestId === null || this.#isTired(tries) || this.#random.chance(0.1)) return answers
       await sleep(this.#random.whole(0, 200))
     }
+  }
+
+  /** It has tried often enough, or its time is up; what nobody was told of stays open. */
+  #isTired(tries: number): boolean {
+    return tries === MOST_REPEATS || Date.now() >= this.#until
   }
 
   #request(names: readonly string[], ask: Request, waitMs: number): Promise<Reading> {
@@ -163,7 +168,7 @@ export class Client {
 
   /** Repeats what was not answered; a release that is repeated is told so. */
   async #letGo(names: readonly string[], process: string, lockId: number | null): Promise<void> {
-    for (let tries = 1; tries <= MOST_REPEATS; tries += 1) {
+    for (let tries = 1; ; tries += 1) {
       const [name = ''] = names
       const asks = names.map((resource): Asks[number] => [resource, { kind: 'release', process, lockId: null }])
       const answers =
@@ -172,7 +177,8 @@ export class Client {
           : this.#random.chance(0.5)
             ? await this.#ask(asks, 'POST', '/locks/release-many', { resource_names: names, process_id: process })
             : await this.#ask(asks, 'DELETE', `/locks/release-all?${query({ process_id: process })}`)
-      if (answers.length > 0 && answers.every((answer) => answer?.kind !== 'unknown')) return
+      const told = answers.length > 0 && answers.every((answer) => answer?.kind !== 'unknown')
+      if (told || this.#isTired(tries)) return
       await sleep(this.#random.whole(0, 200))
     }
   }

@@ -1,6 +1,10 @@
 import t from 'tap'
-import { check } from './check.js'
-import { Simulation, type Flaw } from './simulation.js'
+import { check, prepared } from './check.js'
+import { decide } from './decided.js'
+import { groupBy } from './group-by.js'
+import { judge } from './linearizability.js'
+import type { Flaw } from './simulated.js'
+import { Simulation } from './simulation.js'
 
 const EXACT = { clocksMs: 0 }
 const STEPS = 400
@@ -16,6 +20,18 @@ void t.test('histories of a service that keeps its promises are accepted', (t) =
     unknown += history.operations.filter(({ answer }) => answer.kind === 'unknown').length
   }
   t.ok(unknown > operations / 20, `${operations} operations, ${unknown} of them without an answer`)
+  t.end()
+})
+
+void t.test("the service's own history decides as the search does", (t) => {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    const { operations, events } = new Simulation(seed).run(STEPS)
+    for (const [resource, some] of groupBy(prepared(operations), ({ resource }) => resource)) {
+      const decided = decide(some, events.filter((event) => event.resource === resource), EXACT)
+      const verdict = judge(decided, EXACT)
+      if (verdict.kind !== 'linearizable') t.fail(`seed ${seed}, ${resource}: ${JSON.stringify(verdict)}`)
+    }
+  }
   t.end()
 })
 

@@ -1,5 +1,6 @@
+import { decide } from './decided.js'
 import { groupBy } from './group-by.js'
-import { judge } from './linearizability.js'
+import { judge, type Verdict } from './linearizability.js'
 import { describe, type Operation, type Tolerance } from './operation.js'
 import { overtaken, type Sighting } from './queue-order.js'
 import { compare, type Recorded } from './recorded.js'
@@ -24,7 +25,8 @@ export interface Findings {
 /** Everything that is promised, checked on one history. */
 export function check({ operations, events, sightings }: History, tolerance: Tolerance): Findings {
   const resources = [...groupBy(operations, ({ resource }) => resource)]
-  const verdicts = resources.map(([resource, some]) => ({ resource, verdict: judge(prepared(some), tolerance) }))
+  const told = groupBy(events, ({ resource }) => resource)
+  const verdicts = resources.map(([resource, some]) => ({ resource, verdict: judgeAll(prepared(some), told.get(resource) ?? [], tolerance) }))
   const disordered = verdicts.flatMap(({ resource, verdict }) =>
     verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}${surroundings(resource, [...verdict.stuck.flatMap(processesOf), verdict.holder ?? ''], operations, events)}`] : []
   )
@@ -42,6 +44,12 @@ export function check({ operations, events, sightings }: History, tolerance: Tol
   }
 }
 
+/** What the answers alone do not decide in reasonable time is decided with the help of the service's history. */
+function judgeAll(operations: readonly Operation[], events: readonly Recorded[], tolerance: Tolerance): Verdict {
+  const verdict = judge(operations, tolerance)
+  return verdict.kind === 'undecided' ? judge(decide(operations, events, tolerance), tolerance) : verdict
+}
+
 /**
  * What the service may still do for a waiter whose connection is gone becomes an operation of its own; ids of requests that
  * nobody repeated say nothing and are left out, which spares the search.
@@ -54,7 +62,7 @@ export function prepared(operations: readonly Operation[]): Operation[] {
     if (ask.kind !== 'request') return [operation]
     const repeated = ask.requestId !== null && uses.get(ask.requestId) !== 1
     const request = { ...operation, ask: { ...ask, requestId: repeated ? ask.requestId : null } }
-    return ask.waits && answer.kind === 'unknown' ? [request, { ...operation, id: -1 - id, ask: { kind: 'give-back', of: id } }] : [request]
+    return ask.waits && answer.kind === 'unknown' ? [request, { ...operation, id: -1 - id, ask: { kind: 'give-back', of: id, process: ask.process } }] : [request]
   })
 }
 

@@ -8,8 +8,8 @@ export type Verdict =
   /** The search was given up. */
   | { readonly kind: 'undecided' }
 
-/** States that are looked at before the search is given up: seconds. */
-const MOST_STATES = 400_000
+/** States that are looked at before the search is given up: a second or two. */
+const MOST_STATES = 40_000
 
 /**
  * Whether the operations on one resource could have happened one after another, each at some instant between its call and
@@ -92,11 +92,12 @@ class Search {
     return minimal.filter(({ called }) => called < firstAnswer)
   }
 
-  /** The likeliest first: by the database's time where the answer tells it; what nobody was told only where nothing else helps. */
+  /** The likeliest first: by the database's time where it is known; what nobody was told only where nothing else helps. */
   #candidates(front: number): Operation[] {
-    const minimal = this.#minimal(front).toSorted((a, b) => timeOf(a) - timeOf(b))
+    const minimal = this.#minimal(front)
     const firstAnswer = Math.min(...minimal.map(({ answered }) => answered))
-    return [...minimal, ...this.#open.filter((operation) => operation.called < firstAnswer && !this.#placed.has(operation))]
+    const open = this.#open.filter((operation) => operation.called < firstAnswer && !this.#placed.has(operation))
+    return [...minimal, ...open].toSorted((a, b) => timeOf(a) - timeOf(b))
   }
 
   #isNew(state: State, front: number): boolean {
@@ -133,7 +134,8 @@ function timeOf({ answer }: Operation): number {
     case 'not-held':
     case 'changed':
     case 'free':
-    case 'unknown':
       return 0
+    case 'unknown':
+      return Number.MAX_SAFE_INTEGER
   }
 }

@@ -24,7 +24,7 @@ export type Ask =
   | { readonly kind: 'release'; readonly process: string | null; readonly lockId: number | null }
   | { readonly kind: 'look' }
   /** Not a client's: the service gives back what a waiter was granted whose connection is gone. */
-  | { readonly kind: 'give-back'; readonly of: number }
+  | { readonly kind: 'give-back'; readonly of: number; readonly process: string }
 
 /** A grant as an answer describes it; times are the database's. */
 export interface Told {

@@ -1,41 +1,9 @@
 import { Random } from '../support/random.js'
 import type { History } from './check.js'
 import type { Answer, Ask, Operation } from './operation.js'
-import type { Recorded } from './recorded.js'
 import type { Sighting } from './queue-order.js'
-
-/** A way in which the simulated service is wrong. */
-export type Flaw =
-  | 'grants over a valid lock'
-  | 'draws numbers that do not grow'
-  | 'forgets an acknowledged grant'
-  | 'forgets an acknowledged release'
-  | 'releases for anybody'
-  | 'renews after the end'
-  | 'grants a repetition once more'
-  | 'counts a lease from the call'
-  | 'reports an ended lock'
-  | 'grants a part'
-  | 'serves the last in line first'
-  | 'leaves no trace'
-
-interface Lock {
-  readonly process: string
-  readonly requestId: string | null
-  readonly lockId: number
-  readonly lockedAt: number
-  readonly ttlMs: number | null
-  expiresAt: number | null
-  ended: boolean
-}
-
-interface Pending {
-  readonly asks: readonly (readonly [resource: string, ask: Ask])[]
-  readonly called: number
-  readonly calledAt: number
-  readonly ticket: number
-  answers: Answer[] | undefined
-}
+import type { Recorded } from './recorded.js'
+import { waitsFor, type Flaw, type Lock, type Pending } from './simulated.js'
 
 const RESOURCES = ['a', 'b', 'c']
 const CLIENTS = 5
@@ -249,8 +217,4 @@ export class Simulation {
   #tick(): number {
     return (this.#stamp += 1)
   }
-}
-
-function waitsFor({ asks }: Pending, resource: string): boolean {
-  return asks.some(([name, ask]) => name === resource && ask.kind === 'request' && ask.waits)
 }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { check } from './check.js'
+import { decide } from './decided.js'
 import { judge } from './linearizability.js'
 import type { Answer, Ask, Operation } from './operation.js'
 import { overtaken, type Sighting } from './queue-order.js'
@@ -121,6 +122,22 @@ void t.test('a waiter whose connection is gone', async (t) => {
 void t.test('a search that is given up is undecided', async (t) => {
   const open = Array.from({ length: 12 }, (_, index) => operation([1, NEVER], request(`p${index}`, { ttlMs: 1 }), { kind: 'unknown' }))
   t.equal(judge([...open, operation([100, 101], look, heldBy('nobody', 99))], EXACT, 50).kind, 'undecided')
+})
+
+function told(kind: Recorded['kind'], index: number, process: string): Recorded {
+  return { eventId: index, kind, at: 20 + 2 * index, resource: 'a', lockId: index + 1, process }
+}
+
+void t.test('what the search alone does not decide is decided by the history', async (t) => {
+  const requests = Array.from({ length: 14 }, (_, index) => operation([index, NEVER], request(`p${index}`, { ttlMs: 1 }), { kind: 'unknown' }))
+  const last = operation([100, 101], request('q'), granted('q', 15, 100))
+  const decided = decide([...requests, last], requests.map((_, index) => told('granted', index, `p${index}`)), EXACT)
+  t.equal(decided.filter(({ answer }) => answer.kind === 'granted').length, 15)
+  t.equal(judge(decided, EXACT, 100).kind, 'linearizable')
+  t.same(decide([...requests, last], [], EXACT), [last], 'what it does not tell of did not happen')
+  const taken = operation([10, NEVER], release(null), { kind: 'unknown' })
+  t.match(decide([first, taken], [told('force_released', 0, 'p')], EXACT)[1], { answer: { kind: 'released', at: 20 } })
+  t.same(decide([first, { ...taken, calledAt: 50 }], [told('force_released', 0, 'p')], EXACT), [first], 'it was asked for later')
 })
 
 void t.test('the history of the service', async (t) => {
