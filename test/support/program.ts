@@ -13,6 +13,8 @@ const ROOT = new URL(import.meta.url.includes('/dist/test/') ? '../../../' : '..
 export const inProject = (path: string): string => fileURLToPath(new URL(path, ROOT))
 
 export interface ProgramOptions {
+  /** Its arguments; none if left out. */
+  readonly args?: readonly string[]
   /** The environment, beside what a process needs to run at all; nothing else is inherited. */
   readonly settings?: Readonly<Record<string, string>>
   /** The working directory; by default a fresh one that is removed in the end. */
@@ -42,8 +44,8 @@ export async function runProgram(path: string, options: ProgramOptions = {}): Pr
 }
 
 /** Starts a compiled program of the project. */
-export function startProgram(path: string, { settings = {}, cwd = '.', under = [] }: ProgramOptions): Program {
-  return new Program([...under, process.execPath, inProject(`dist/${path}`)], settings, cwd)
+export function startProgram(path: string, { args = [], settings = {}, cwd = '.', under = [] }: ProgramOptions): Program {
+  return new Program([...under, process.execPath, inProject(`dist/${path}`), ...args], settings, cwd)
 }
 
 /** A child process and what it said so far. It never outlives this process. */
