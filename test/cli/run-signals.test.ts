@@ -1,4 +1,6 @@
 import t from 'tap'
+import { ProcessGroup } from '../../src/cli/process-group.js'
+import { Signals } from '../../src/cli/signals.js'
 import { eventually } from '../support/eventually.js'
 import { temporaryFolder } from '../support/program.js'
 import { startRlm } from '../support/rlm.js'
@@ -100,4 +102,16 @@ void t.test('what the command had started has some time after a signal, and the 
   const { events } = (await service.call('GET', '/locks/history?resource_name=slower&limit=1')).body.data as { events: { event: string; at: string }[] }
   t.equal(events[0]?.event, 'released')
   t.ok(worker.lastAt <= Date.parse(events[0]?.at ?? ''))
+})
+
+void t.test('what has to be done before a stopped command goes on is done before', async (t) => {
+  await using folder = await temporaryFolder()
+  const worker = new Worker(folder.path, 'worker')
+  const group = await ProcessGroup.start(['sh', '-c', `exec ${worker.shellCommand}`], process.env)
+  await worker.untilAtWork()
+  group.signal('SIGSTOP')
+  using signals = new Signals()
+  signals.relayTo(group, () => group.signal('SIGKILL'))
+  process.kill(process.pid, 'SIGCONT')
+  t.equal(await group.ended, 137)
 })

@@ -5,13 +5,18 @@ import { shellWord } from './shell.js'
 
 const PATIENCE_MS = 30_000
 
+/** Ends as a shell would: with 128+n after signal n. */
+const IN_PYTHON = `import os, pty, sys
+code = os.waitstatus_to_exitcode(pty.spawn(["/bin/sh", "-c", sys.argv[1]]))
+sys.exit(code if code >= 0 else 128 - code)`
+
 /** Ways to run a command in a pseudo terminal, of which some are everywhere: util-linux has the first, whatever compiles for Node the second. */
 const WAYS = [
   { probe: ['script', '--version'], finds: /util-linux/, start: (command: string) => ['script', '-qefc', command, '/dev/null'] },
   {
     probe: ['python3', '-c', 'import pty; print("pty")'],
     finds: /pty/,
-    start: (command: string) => ['python3', '-c', 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(["/bin/sh", "-c", sys.argv[1]])))', command]
+    start: (command: string) => ['python3', '-c', IN_PYTHON, command]
   }
 ]
 
