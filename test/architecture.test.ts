@@ -23,7 +23,7 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/http': { may: ['src/locks', 'src/version.ts'] },
   'src/compat': { may: ['src/locks', ...HTTP_HELPERS] },
   'src/client': { may: [], types: ['src/locking/lock-api.ts'], packages: [] },
-  'src/cli': { may: ['src/client', 'src/version.ts'] },
+  'src/cli': { may: ['src/client', 'src/version.ts'], packages: [] },
   'src/locking': { may: ['src/locks', 'src/storage', 'src/client', 'src/compat/document-locks.ts'] },
   'src/middleware': { may: ['src/locking', 'src/client', 'src/locks/errors.ts'], types: ['src/compat/document-locks.ts'], packages: [] },
   'src/dashboard': { may: [] },
@@ -37,17 +37,21 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/migrate.ts': { may: ['src/config.ts', 'src/locks', 'src/storage'] },
   'src/raise-numbers.ts': { may: ['src/config.ts', 'src/locks', 'src/storage'] },
   'src/health-check.ts': { may: ['src/config.ts'] },
+  'src/rlm.ts': { may: ['src/cli'], packages: [] },
   'src/server.ts': { may: ['src'] }
 }
 
-const ENTRIES = new Set(['src/server.ts', 'src/migrate.ts', 'src/raise-numbers.ts', 'src/health-check.ts'])
+const ENTRIES = new Set(['src/server.ts', 'src/migrate.ts', 'src/keys.ts', 'src/raise-numbers.ts', 'src/health-check.ts', 'src/rlm.ts'])
 
 interface Import {
   readonly from: string
-  /** A path in the repository, or the name of a package. */
+  /** A path in the repository, the name of a package, or COMPUTED. */
   readonly to: string
   readonly typeOnly: boolean
 }
+
+/** What is imported shows only at run time. */
+const COMPUTED = 'node:computed'
 
 const ROOT = inProject('.')
 const FILES = ['src', 'migrations'].flatMap((folder) =>
@@ -85,6 +89,12 @@ void t.test('nothing imports an entry', (t) => {
   t.end()
 })
 
+void t.test('only rlm starts what it does not import: a program that is an entry', (t) => {
+  const computed = FILES.filter((file) => importsOf(file, readFileSync(join(ROOT, file), 'utf8')).some(({ to }) => to === COMPUTED))
+  t.strictSame(computed, ['src/rlm.ts'])
+  t.end()
+})
+
 void t.test('only the place that opens the store knows both databases', (t) => {
   const both = FILES.filter((file) => ['src/storage/sqlite', 'src/storage/postgres'].every((place) => OWN.some(({ from, to }) => from === file && isIn(to, place))))
   t.strictSame(both, ['src/storage/open-store.ts'])
@@ -108,7 +118,8 @@ void t.test('no import goes round in a circle', (t) => {
 void t.test('the reader of imports sees every kind', (t) => {
   const text = `import a from './a.js'; import type { B } from './b.js'; import { type C, type D } from './c.js'; import './d.js'
     export { e } from './e.js'; export type * from './f.js'; const g = await import('./g.js'); let h: import('./h.js').H
-    import 'node:fs'; import i, { type J } from '../i.js'; import x from '@scope/name/deep/file.js'`
+    import 'node:fs'; import i, { type J } from '../i.js'; import x from '@scope/name/deep/file.js'
+    await import(k)`
   const seen = importsOf('src/http/x.ts', text).map(({ to, typeOnly }) => `${to}${typeOnly ? ' types' : ''}`)
   t.strictSame(seen, [
     'src/http/a.ts',
@@ -121,7 +132,8 @@ void t.test('the reader of imports sees every kind', (t) => {
     'src/http/h.ts types',
     'node:fs',
     'src/i.ts',
-    '@scope/name'
+    '@scope/name',
+    COMPUTED
   ])
   t.end()
 })
@@ -129,13 +141,17 @@ void t.test('the reader of imports sees every kind', (t) => {
 function importsOf(file: string, text: string): Import[] {
   const found: Import[] = []
   const add = (specifier: ts.Node | undefined, typeOnly: boolean): void => {
-    if (specifier !== undefined && ts.isStringLiteral(specifier)) found.push({ from: file, to: resolve(file, specifier.text), typeOnly })
+    if (specifier !== undefined && ts.isStringLiteralLike(specifier)) found.push({ from: file, to: resolve(file, specifier.text), typeOnly })
+  }
+  const addCall = (specifier: ts.Node | undefined): void => {
+    if (specifier !== undefined && ts.isStringLiteralLike(specifier)) add(specifier, false)
+    else found.push({ from: file, to: COMPUTED, typeOnly: false })
   }
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, isTypeOnly(node.importClause))
     else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly)
     else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true)
-    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node.arguments[0], false)
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) addCall(node.arguments[0])
     ts.forEachChild(node, visit)
   }
   visit(ts.createSourceFile(file, text, ts.ScriptTarget.Latest))
