@@ -22,6 +22,12 @@ export interface Claim {
   readonly key: string | null
 }
 
+/** Whether the grant that a release or a renewal means is valid at that instant. */
+export function isMeant(latest: LatestGrant | undefined, { processId, key, lockId }: Claim & { readonly lockId: number | null }, at: EpochMs): boolean {
+  if (!isValid(latest, at)) return false
+  return (processId ?? latest.processId) === latest.processId && (lockId ?? latest.lockId) === latest.lockId && (key ?? latest.key) === (latest.key ?? key)
+}
+
 /**
  * Why that process does not hold that resource at that instant; the same whether or not the sweeper has seen the expiry.
  * A grant that was taken away counts as released. Without a process: why nobody does. How the grant of another key ended is

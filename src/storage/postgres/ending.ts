@@ -1,6 +1,6 @@
 import { sql, type Kysely } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
-import { whyNotHeld } from '../../locks/ended-grant.js'
+import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, grantFromRow, type GrantRow } from '../rows.js'
@@ -9,6 +9,9 @@ import type { Look } from './looking.js'
 import type { Session } from './session.js'
 import { CLOCK, columns, compiled, KEEP, openTo, VALID } from './sql.js'
 import type { Line } from './waiting.js'
+
+/** How often a grant that came in between is looked for anew. */
+const MOST_TRIES = 3
 
 interface EndArgs {
   readonly names: string[]
@@ -80,7 +83,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
       select * from ended`
   )
 
-  return async function release(session: Session, commands: readonly ReleaseCommand[]): Promise<ReleaseOutcome[]> {
+  async function release(session: Session, commands: readonly ReleaseCommand[], tries = 1): Promise<ReleaseOutcome[]> {
     const rows = await session.run(end, {
       names: commands.map(({ resourceName }) => resourceName),
       processes: commands.map(({ processId }) => processId),
@@ -99,20 +102,37 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
     // What came before the command that ended the grant must not be told of an end that was still to come.
     const tooEarly = new Set(commands.filter(({ resourceName }, index) => index + 1 < (endedAs.get(resourceName) ?? 0)))
     const refused = commands.filter((command) => !ended.has(command) && !tooEarly.has(command))
-    const names = refused.map(({ resourceName }) => resourceName)
-    const glances =
-      refused.length === 0
-        ? undefined
-        : await look(session, names).catch((cause: unknown) => {
-            // What was ended is committed: carrying out the commands once more would answer that nothing was held.
-            throw rows.length === 0 ? cause : new LockError('OUTCOME_UNKNOWN', { cause })
-          })
+    const answers = await refuse(session, refused, tries).catch((cause: unknown) => {
+      // What was ended is committed: carrying out the commands once more would answer that nothing was held.
+      throw rows.length === 0 ? cause : new LockError('OUTCOME_UNKNOWN', { cause })
+    })
     return commands.map((command): ReleaseOutcome => {
       const row = ended.get(command)
       if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }
-      if (tooEarly.has(command)) return { kind: 'not-held', reason: 'held_by_other' }
-      const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
-      return { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
+      return answers.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }
     })
   }
+
+  /** Says why; but what was granted only after the statement had looked is the very grant that was meant, and is ended now. */
+  async function refuse(session: Session, commands: readonly ReleaseCommand[], tries: number): Promise<Map<ReleaseCommand, ReleaseOutcome>> {
+    if (commands.length === 0) return new Map()
+    const glances = await look(
+      session,
+      commands.map(({ resourceName }) => resourceName)
+    )
+    const late = commands.filter((command) => {
+      const { latest, at = 0 } = glances.get(command.resourceName) ?? {}
+      return tries < MOST_TRIES && command.unlessClaimed === undefined && isMeant(latest, command, at)
+    })
+    const outcomes = late.length === 0 ? [] : await release(session, late, tries + 1)
+    return new Map([
+      ...commands.map((command): [ReleaseCommand, ReleaseOutcome] => {
+        const { latest, at = 0 } = glances.get(command.resourceName) ?? {}
+        return [command, { kind: 'not-held', reason: whyNotHeld(latest, command, at) }]
+      }),
+      ...outcomes.map((outcome, index): [ReleaseCommand, ReleaseOutcome] => [late[index] as ReleaseCommand, outcome])
+    ])
+  }
+
+  return release
 }

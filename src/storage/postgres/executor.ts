@@ -80,7 +80,7 @@ export class PostgresExecutor implements BatchExecutor {
 
     await Promise.all([
       settle(ofKind(commands, 'release'), async (some) => done(await this.#release(session, some))),
-      settle(ofKind(commands, 'renew'), async (some) => done(await this.#renewing.renew(session, some))),
+      settle(ofKind(commands, 'renew'), (some) => this.#renewing.renew(session, some)),
       settle(ofKind(commands, 'acquire').filter(isForOne), (some) => this.#acquiring.acquire(session, some)),
       settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
       settle(ofKind(commands, 'leave'), async (some) => done(await this.#line.leave(session, some))),

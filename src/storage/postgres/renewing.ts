@@ -1,7 +1,8 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
-import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
-import { whyNotHeld } from '../../locks/ended-grant.js'
+import type { RenewAllCommand, RenewAllOutcome, RenewCommand } from '../../locks/commands.js'
+import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
+import { AGAIN, type Settlement } from '../batcher.js'
 import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
@@ -103,8 +104,8 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
   )
 
   return {
-    /** Commands for different names. */
-    async renew(session: Session, commands: readonly RenewCommand[]): Promise<RenewOutcome[]> {
+    /** Commands for different names. One for a grant that was made only after the statement had looked goes again. */
+    async renew(session: Session, commands: readonly RenewCommand[]): Promise<Settlement[]> {
       const rows = await session.run(renewOnes, {
         names: commands.map(({ resourceName }) => resourceName),
         processes: commands.map(({ processId }) => processId),
@@ -119,11 +120,12 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
       const refused = commands.filter((command) => !renewed.has(command))
       const names = refused.map(({ resourceName }) => resourceName)
       const glances = refused.length === 0 ? undefined : await look(session, names)
-      return commands.map((command): RenewOutcome => {
+      return commands.map((command): Settlement => {
         const row = renewed.get(command)
-        if (row !== undefined) return { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at }
+        if (row !== undefined) return { kind: 'done', outcome: { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at } }
         const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
-        return { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
+        if (isMeant(latest, command, at)) return AGAIN
+        return { kind: 'done', outcome: { kind: 'not-held', reason: whyNotHeld(latest, command, at) } }
       })
     },
 

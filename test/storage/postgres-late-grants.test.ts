@@ -1,0 +1,58 @@
+import t from 'tap'
+import { openPostgres } from '../../src/storage/postgres/open-postgres.js'
+import { ending } from '../../src/storage/postgres/ending.js'
+import { looking, type Look } from '../../src/storage/postgres/looking.js'
+import { renewing } from '../../src/storage/postgres/renewing.js'
+import { Session } from '../../src/storage/postgres/session.js'
+import { waiting } from '../../src/storage/postgres/waiting.js'
+import { acquire, release, renew } from '../support/commands.js'
+import { freshDatabase } from '../support/databases.js'
+import { openOn } from '../support/store.js'
+
+/** Another instance grants the resource between the statement that found nothing and the look that asks why. */
+async function grantedInBetween() {
+  const database = await freshDatabase('postgres')
+  const store = await openOn(database)
+  const opened = await openPostgres(database.url, 1, () => undefined)
+  const client = await opened.batches.connect()
+  const { look } = looking(opened.db)
+  let granted = false
+  const late: Look = async (session, names) => {
+    if (!granted) await store.submit(acquire('a', 'p', 60_000))
+    granted = true
+    return look(session, names)
+  }
+  return {
+    session: new Session(client),
+    release: ending(opened.db, true, late, waiting(opened.db, 'x', () => undefined)),
+    renewing: renewing(opened.db, true, late),
+    async [Symbol.asyncDispose]() {
+      client.release()
+      await opened[Symbol.asyncDispose]()
+      await store[Symbol.asyncDispose]()
+      await database[Symbol.asyncDispose]()
+    }
+  }
+}
+
+void t.test('a release that the grant came in between ends it, and does not say that somebody else has it', async (t) => {
+  await using race = await grantedInBetween()
+  t.match(await race.release(race.session, [release('a', 'p'), release('b', 'p')]), [
+    { kind: 'released', grant: { lockId: 1 } },
+    { kind: 'not-held', reason: 'not_locked' }
+  ])
+})
+
+void t.test('a release by another process, or of another grant, is refused all the same', async (t) => {
+  await using race = await grantedInBetween()
+  t.match(await race.release(race.session, [release('a', 'q'), release('a', 'p', 7)]), [{ reason: 'held_by_other' }, { reason: 'held_by_other' }])
+})
+
+void t.test('a renewal that the grant came in between goes again', async (t) => {
+  await using race = await grantedInBetween()
+  t.match(await race.renewing.renew(race.session, [renew('a', 'p'), renew('b', 'p')]), [
+    { kind: 'again' },
+    { kind: 'done', outcome: { kind: 'not-held', reason: 'not_locked' } }
+  ])
+  t.match(await race.renewing.renew(race.session, [renew('a', 'p')]), [{ kind: 'done', outcome: { kind: 'renewed' } }])
+})
