@@ -53,6 +53,7 @@ export class WaitingRoom {
   #tidying: Promise<void> | undefined
   #ticking: NodeJS.Timeout | undefined
   #draining = false
+  #drained = false
 
   constructor(store: LockStore, limits: Limits = NO_LIMITS) {
     this.#store = store
@@ -136,6 +137,7 @@ export class WaitingRoom {
     for (const waiter of this.#waiters.values()) waiter.wake()
     while (this.#waiters.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
     if (this.#givingUp.owes) await this.#tidy()
+    this.#drained = true
     this.#stopTicking()
   }
 
@@ -192,6 +194,8 @@ export class WaitingRoom {
   }
 
   #keepTicking(): void {
+    // Whoever is let go of later than that would start a timer that nobody stops.
+    if (this.#drained) return
     this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
   }
 

@@ -1,0 +1,15 @@
+import t from 'tap'
+import { freshDatabase } from '../support/databases.js'
+import { Instance } from '../support/instance.js'
+
+const timers = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
+
+void t.test('a lock that is given back when all is closed starts no timer that nobody would stop', async (t) => {
+  await using database = await freshDatabase('sqlite')
+  const instance = await Instance.start(database)
+  const granted = await instance.now('a', 'p')
+  await instance[Symbol.asyncDispose]()
+  const before = timers()
+  await instance.service.giveBack(granted.kind === 'granted' ? granted.grants : [])
+  t.equal(timers(), before)
+})
