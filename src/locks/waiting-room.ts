@@ -176,6 +176,8 @@ export class WaitingRoom {
 
   #keepTicking(): void {
     this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
+    // What is owed from now on is tried as long as the process lives, and does not keep it alive.
+    if (this.#draining) this.#ticking.unref()
   }
 
   #call(ticket: number): void {
