@@ -115,9 +115,9 @@ export class HeldLock implements Lock, AsyncDisposable {
    */
   async renew(ttlSeconds: number | null | undefined = this.#ttlSeconds): Promise<void> {
     requireLease(ttlSeconds)
-    // One at a time: of two under way, nobody could tell which one decides.
-    while (this.#renewing !== undefined) await this.#renewing.catch(() => undefined)
     for (const patience = new Patience(this.#options.retrying); ; ) {
+      // One at a time: of two under way, nobody could tell which one decides.
+      while (this.#renewing !== undefined) await this.#renewing.catch(() => undefined)
       if (!this.held) throw this.#loss ?? new LockLostError(this.resourceName, this.lockId, 'released')
       try {
         this.#renewing = this.#renewOnce(ttlSeconds)

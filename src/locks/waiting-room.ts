@@ -197,6 +197,8 @@ export class WaitingRoom {
     // Whoever is let go of later than that would start a timer that nobody stops.
     if (this.#drained) return
     this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
+    // What is owed from now on is tried as long as the process lives, and does not keep it alive.
+    if (this.#draining) this.#ticking.unref()
   }
 
   #call(ticket: number): void {

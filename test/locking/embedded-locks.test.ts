@@ -1,7 +1,11 @@
 import t from 'tap'
 import { createLocks, InMemoryLock } from '../../src/locking/index.js'
+import { processId, resourceName } from '../../src/locks/lock.js'
 import { cuttableLocks } from '../support/cuttable-locks.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
+
+/** Those that keep this process alive. */
+const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
 
 for (const kind of DATABASES) {
   void t.test(`locks of this process on ${kind} keep their numbers, their holder and what was put beside them`, async (t) => {
@@ -27,6 +31,15 @@ void t.test('a database that is away is said to be away', async (t) => {
   await t.rejects(locks.tryAcquire('b', 30), { name: 'LockServiceUnavailableError' })
   if (lock === undefined) throw new Error('not granted')
   await t.rejects(lock.release(), { name: 'LockServiceUnavailableError' })
+})
+
+void t.test('what is given back after the end keeps no process alive', async (t) => {
+  const locks = await createLocks({ databaseUrl: 'sqlite::memory:' })
+  const outcome = await locks.service.request({ resourceNames: [resourceName('a')], processId: processId('p') })
+  await locks[Symbol.asyncDispose]()
+  const before = timers()
+  if (outcome.kind === 'granted') await locks.service.giveBack(outcome.grants)
+  t.equal(timers(), before)
 })
 
 void t.test('what cannot be opened is refused with one sentence', async (t) => {

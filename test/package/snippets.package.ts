@@ -73,7 +73,7 @@ void t.test('the package in an empty project', async (t) => {
         t.ok(outputFiles[0]?.text, 'as a bundle for a page')
         return
       }
-      const { code, stdout, stderr } = await run(process.execPath, [join('out', `${name}.js`)], project)
+      const { code, stdout, stderr } = await run(process.execPath, [join('out', `${name}.js`)], project, { ...process.env, NODE_NO_WARNINGS: '1' })
       t.equal(code, 0, stdout)
       t.equal(stderr, '')
     })
