@@ -1,6 +1,6 @@
-import type { AcquireCommand, Command, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome, RequestMark } from './commands.js'
+import type { AcquireCommand, Command, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewAllOutcome, RenewOutcome } from './commands.js'
 import { EventFeed, type FeedItem } from './event-feed.js'
-import { fingerprintOf, type Fingerprinted } from './fingerprint.js'
+import { markOf } from './fingerprint.js'
 import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore } from './lock-store.js'
 import { Statistics } from './statistics.js'
@@ -236,12 +236,6 @@ function releaseOf(
   key: string | null = null
 ): ReleaseCommand {
   return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason, key }
-}
-
-/** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
-function markOf(requestId: string, { key, ...content }: Fingerprinted & { readonly key: string | null }): RequestMark {
-  const id = key === null ? requestId : JSON.stringify([key, requestId])
-  return { id, fingerprint: fingerprintOf({ ...content, key }) }
 }
 
 function releasedAmong(outcomes: readonly ReleaseOutcome[]): Released[] {
