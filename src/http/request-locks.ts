@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
-import type { RequestOutcome } from '../locks/lock-service.js'
+import type { RequestOutcome } from '../locks/requests.js'
 import type { Locks } from '../locks/locks-of-key.js'
 import { callerOf } from './caller.js'
 import { InvalidRequestError } from './errors.js'

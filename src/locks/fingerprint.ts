@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { RequestMark } from './commands.js'
 import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 export interface Fingerprinted {
@@ -14,4 +15,10 @@ export interface Fingerprinted {
 export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null }: Fingerprinted): string {
   const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key])])
   return createHash('sha256').update(content).digest('base64url')
+}
+
+/** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
+export function markOf(requestId: string, content: Fingerprinted): RequestMark {
+  const { key = null } = content
+  return { id: key === null ? requestId : JSON.stringify([key, requestId]), fingerprint: fingerprintOf(content) }
 }

@@ -6,17 +6,16 @@ import type {
   OutcomeOf,
   ReleaseCommand,
   ReleaseOutcome,
-  RenewAllOutcome,
-  RenewOutcome,
-  RequestMark
+  RenewOutcome
 } from './commands.js'
 import { EventFeed, type FeedItem } from './event-feed.js'
-import { fingerprintOf, type Fingerprinted } from './fingerprint.js'
+import { markOf } from './fingerprint.js'
 import { LiveLocks, NO_LIMITS, type Limits } from './limits.js'
-import type { Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './lock-store.js'
+import type { ForceReleaseOutcome, HeldLock, LockRequest, Reach, Released, Renewals, RequestOutcome } from './requests.js'
 import { Statistics } from './statistics.js'
-import { WaitingRoom, type WaitOptions, type WaitOutcome } from './waiting-room.js'
+import { WaitingRoom, type WaitOptions } from './waiting-room.js'
 
 /** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */
 const BITE = 500
@@ -28,43 +27,7 @@ export interface LockServiceOptions {
   readonly limits?: Limits
 }
 
-export interface LockRequest {
-  /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
-  readonly resourceNames: readonly ResourceName[]
-  readonly processId: ProcessId
-  /** Undefined takes the default. */
-  readonly ttlMs?: TtlMs | undefined
-  readonly metadata?: Metadata | null | undefined
-  /** Chosen by the caller; a repetition with the same id and the same key is answered with the same grants. */
-  readonly requestId?: string | undefined
-  /** The name of the key to which the grants will belong; nobody's if left out. */
-  readonly key?: string | null | undefined
-}
-
-/** One grant of a process; with a lock id, exactly that one and no later one. */
-export interface HeldLock {
-  readonly resourceName: ResourceName
-  readonly processId: ProcessId
-  readonly lockId?: number | undefined
-  /** Only a grant that belongs to the key of this name, or to nobody; whoever's if left out. */
-  readonly key?: string | null | undefined
-}
-
-/** What of a process's grants a call for all of them may touch. */
-export interface Reach {
-  /** Only names that begin with this text; empty takes all. */
-  readonly prefix: string
-  /** As in {@link HeldLock}. */
-  readonly key: string | null
-}
-
 const EVERYTHING: Reach = { prefix: '', key: null }
-
-export type RequestOutcome = WaitOutcome
-
-export type ForceReleaseOutcome = ReleaseOutcome | { readonly kind: 'changed' }
-export type Released = Extract<ReleaseOutcome, { kind: 'released' }>
-export type Renewals = RenewAllOutcome['renewals']
 
 /** The commands of the engine as callers give them. What each promises stands at {@link LockStore}. */
 export class LockService {
@@ -266,12 +229,6 @@ function releaseOf(
   key: string | null = null
 ): ReleaseCommand {
   return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason, key }
-}
-
-/** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
-function markOf(requestId: string, { key, ...content }: Fingerprinted & { readonly key: string | null }): RequestMark {
-  const id = key === null ? requestId : JSON.stringify([key, requestId])
-  return { id, fingerprint: fingerprintOf({ ...content, key }) }
 }
 
 function releasedAmong(outcomes: readonly ReleaseOutcome[]): Released[] {

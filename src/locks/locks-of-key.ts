@@ -4,7 +4,8 @@ import type { FeedItem } from './event-feed.js'
 import type { KnownKey } from './key-ring.js'
 import type { Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './lock-store.js'
-import type { HeldLock, LockRequest, LockService, Reach, RequestOutcome } from './lock-service.js'
+import type { LockService } from './lock-service.js'
+import type { HeldLock, LockRequest, Reach, RequestOutcome } from './requests.js'
 import type { WaitOptions } from './waiting-room.js'
 
 /** What one caller may do with locks: anything, which the service itself is, or what its key allows. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { LockService, type RequestOutcome } from '../../src/locks/lock-service.js'
+import { LockService } from '../../src/locks/lock-service.js'
+import type { RequestOutcome } from '../../src/locks/requests.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
 import { allEvents, everything } from '../support/commands.js'

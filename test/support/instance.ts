@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockService, type RequestOutcome } from '../../src/locks/lock-service.js'
+import { LockService } from '../../src/locks/lock-service.js'
+import type { RequestOutcome } from '../../src/locks/requests.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { openStore } from '../../src/storage/open-store.js'
 import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'

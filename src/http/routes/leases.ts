@@ -1,5 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { Released, Renewals } from '../../locks/lock-service.js'
+import type { Released, Renewals } from '../../locks/requests.js'
 import { leaseSchemas } from '../schemas/leases.js'
 import { requestLocks } from '../request-locks.js'
 import { conflictBody, grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
