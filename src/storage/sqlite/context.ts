@@ -13,6 +13,10 @@ export interface SqliteContext {
   readonly look: (name: string, now: EpochMs) => Glance
   /** Writes one line of the history, where one is kept. */
   readonly tell: (event: EventRow) => void
+  /** Whether the history has told of that resource at this very instant. */
+  readonly isTold: (name: string, now: EpochMs) => boolean
+  /** To be called after a transaction that was rolled back, with all that it told. */
+  readonly rollBack: () => void
 }
 
 export function sqliteContext(database: Database.Database, db: Kysely<Tables>, keepsHistory: boolean): SqliteContext {
@@ -33,11 +37,25 @@ export function sqliteContext(database: Database.Database, db: Kysely<Tables>, k
       })
     )
   )
+  // In memory: the history has no index that would find the newest event of a name at once.
+  const told = { at: 0, names: new Set<string>() }
+  function tell(event: EventRow): void {
+    addEvent.run(event)
+    // Told late, of an earlier instant.
+    if (event.kind === 'expired') return
+    if (event.at !== told.at) {
+      told.at = event.at
+      told.names.clear()
+    }
+    told.names.add(event.resource_name)
+  }
   return {
     database,
     db,
     look: (name, now) => ({ at: now, latest: latestFromRow(byName.get({ name })) }),
-    tell: keepsHistory ? (event) => void addEvent.run(event) : () => undefined
+    tell: keepsHistory ? tell : () => undefined,
+    isTold: (name, now) => told.at === now && told.names.has(name),
+    rollBack: () => told.names.clear()
   }
 }
 

@@ -72,6 +72,7 @@ export class SqliteExecutor implements BatchExecutor {
     } catch (error) {
       if (this.#database.inTransaction) this.#database.exec('rollback')
       this.#numbers.rollBack()
+      this.#context.rollBack()
       this.#line.distrust()
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))

@@ -2,7 +2,7 @@ import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { Afresh, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs, TtlMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, type EventRow, type GrantRow } from '../rows.js'
+import { GRANT_COLUMNS, grantFromRow, metadataToText, TELL_RENEWALS_EVERY_MS, type GrantRow } from '../rows.js'
 import { statement } from '../statement.js'
 import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
@@ -22,7 +22,7 @@ type RenewedRow = GrantRow & { told: 0 | 1 }
 type Arg = <Name extends keyof Lease>(name: Name) => RawBuilder<Lease[Name]>
 
 /** Renewing on SQLite. */
-export function renewing({ database, db, look, tell }: SqliteContext) {
+export function renewing({ database, db, look, tell, isTold }: SqliteContext) {
   const renewal = (arg: Arg) => {
     const end = sql<number | null>`${arg('now')} + iif(${arg('own')}, ttl_ms, ${arg('ttlMs')})`
     return db
@@ -69,29 +69,10 @@ export function renewing({ database, db, look, tell }: SqliteContext) {
     )
   )
 
-  const newestEvent = prepare<{ name: string }, Pick<EventRow, 'at'>>(
-    database,
-    statement((arg) =>
-      db
-        .selectFrom('lock_events')
-        .select('at')
-        .where('resource_name', '=', arg('name'))
-        .orderBy('id', 'desc')
-        .limit(sql.lit(1))
-    )
-  )
-
-  /**
-   * An update answers with new values only, so that a renewal in the millisecond of the grant, or of the last one that was
-   * told, looks as if it were due as well.
-   */
-  function isToldAlready(name: string, now: EpochMs): boolean {
-    return newestEvent.get({ name })?.at === now
-  }
-
   function renewed(row: RenewedRow, now: EpochMs) {
     const { resource_name, id: lock_id, process_id } = row
-    if (row.told && !isToldAlready(resource_name, now)) tell({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
+    // An update answers with new values only: a renewal in the millisecond in which the grant was last told of looks due as well.
+    if (row.told && !isTold(resource_name, now)) tell({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
     return { grant: grantFromRow(row), renewedAt: now }
   }
 
