@@ -7,7 +7,7 @@ import { HOST_NAME, launchBrowser, openPage } from './support.js'
 const soon = { timeout: PATIENCE_MS }
 
 void t.test('the dashboard in a browser', async (t) => {
-  await using service = await Service.start()
+  await using service = await Service.start({ settings: { ALLOWED_HOSTS: HOST_NAME } })
   await using browser = await launchBrowser()
 
   await t.test('a lock that is taken over HTTP appears in two tabs, and goes when it is released', async (t) => {
