@@ -6,6 +6,9 @@ import { statement } from '../statement.js'
 import type { Tables } from '../tables.js'
 import { prepare } from './prepared.js'
 
+/** More events than one instant can have, read back when the file is opened: an instant may go on over a restart. */
+const MOST_AT_ONCE = 1000
+
 /** What the families of commands share on SQLite. */
 export interface SqliteContext {
   readonly database: Database.Database
@@ -38,7 +41,12 @@ export function sqliteContext(database: Database.Database, db: Kysely<Tables>, k
     )
   )
   // In memory: the history has no index that would find the newest event of a name at once.
-  const told = { at: 0, names: new Set<string>() }
+  const lastOnes = prepare<object, Pick<EventRow, 'at' | 'resource_name'>>(
+    database,
+    statement(() => db.selectFrom('lock_events').select(['at', 'resource_name']).where('kind', '<>', 'expired').orderBy('id', 'desc').limit(sql.lit(MOST_AT_ONCE)))
+  ).all({})
+  const lastAt = lastOnes[0]?.at ?? 0
+  const told = { at: lastAt, names: new Set(lastOnes.filter(({ at }) => at === lastAt).map(({ resource_name }) => resource_name)) }
   function tell(event: EventRow): void {
     addEvent.run(event)
     // Told late, of an earlier instant.
