@@ -27,7 +27,7 @@ interface Waiting {
 }
 
 export interface BatcherLimits {
-  /** Commands in one batch; bounds how long a batch holds its row locks and, on SQLite, the event loop. */
+  /** Commands in one batch; bounds how long a batch holds its row locks and, on SQLite, its thread. */
   readonly maxBatch: number
   /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases and renewals too. */
   readonly maxWaiting: number

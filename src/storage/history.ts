@@ -7,7 +7,7 @@ import type { LockEventsTable, Tables } from './tables.js'
 
 type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
 
-/** Buckets that are looked into at once, at most: some milliseconds where the database works on this process's own event loop. */
+/** Buckets that are looked into at once, at most: some milliseconds in which batches wait on SQLite. */
 const MOST_BUCKETS = 64
 
 /** One page of the history, newest first. */

@@ -11,7 +11,7 @@ export interface ListContext {
   readonly now: () => Expression<number>
   /** Whether the row `w` of `lock_waiters` still waits. */
   readonly live: () => Expression<SqlBool>
-  /** How many rows one statement may count: bounded where the database works on this process's own event loop. */
+  /** How many rows one statement may count: bounded where batches wait meanwhile. */
   readonly countAtOnce: number
 }
 
