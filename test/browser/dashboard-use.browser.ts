@@ -45,6 +45,14 @@ void t.test('using the dashboard', async (t) => {
     await page.goBack()
     await rowOf(page, 'even/230').waitFor(soon)
     t.equal(await page.evaluate(() => scrollY), before)
+    await page.evaluate(() => {
+      scrollBy(0, 120)
+      document.querySelector<HTMLElement>('a.name[title="even/230"]')?.click()
+    })
+    await page.locator('h2', { hasText: 'even/230' }).waitFor(soon)
+    await page.goBack()
+    await rowOf(page, 'even/230').waitFor(soon)
+    t.equal(await page.evaluate(() => scrollY), before + 120, 'also where one leaves in the frame of the scroll')
   })
 
   await t.test('everything can be done from the keyboard', async (t) => {

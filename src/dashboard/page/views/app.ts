@@ -79,15 +79,10 @@ export function App({ live, api, base }: AppProps): VNode {
 /** Going back to the table leads to where one was in it. */
 function useScrollMemory(resource: string | null): void {
   const table = useRef(0)
-  // Not after the next paint: where a shorter page leads by itself is not where one was.
-  useLayoutEffect(() => {
-    if (resource !== null) return
-    const remember = (): void => {
-      table.current = scrollY
-    }
-    addEventListener('scroll', remember, { passive: true })
-    return () => removeEventListener('scroll', remember)
-  }, [resource])
+  const shown = useRef(resource)
+  // Read while the table is still on the page: a shorter one moves by itself, and the event of a scroll comes only with the next frame.
+  if (shown.current === null && resource !== null) table.current = scrollY
+  shown.current = resource
   useLayoutEffect(() => {
     history.scrollRestoration = 'manual'
     if (resource === null) scrollTo(0, table.current)

@@ -1,4 +1,4 @@
-import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
 import { searchFromView, viewFromSearch, type View } from '../model/view.js'
 import type { Live } from '../net/live.js'
 
@@ -49,7 +49,8 @@ export function isForPage(event: KeyboardEvent): boolean {
 export function useKeys(listener: (event: KeyboardEvent) => void): void {
   const latest = useRef(listener)
   latest.current = listener
-  useEffect(() => {
+  // At once, not after the next frame: what is on the page can be used.
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent): void => latest.current(event)
     addEventListener('keydown', pressed)
     return () => removeEventListener('keydown', pressed)
