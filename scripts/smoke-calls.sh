@@ -1,11 +1,16 @@
 # What the walks with curl share; they source it after they have set $base.
 steps=0
 
+# For curl's --config: what stands on its command line, everybody on the machine can read.
+authorization() {
+  if [ -n "${RLM_API_KEY:-}" ]; then printf 'header = "Authorization: Bearer %s"\n' "$RLM_API_KEY"; fi
+}
+
 # call STATUS PATTERN CURL-ARGS…: the answer must have that status, and a body that matches the extended regular expression.
 call() {
   local status="$1" pattern="$2" answer code
   shift 2
-  if ! answer="$(curl --silent --show-error --max-time 20 --write-out '\n%{http_code}' ${RLM_API_KEY:+--header "Authorization: Bearer $RLM_API_KEY"} "$@")"; then
+  if ! answer="$(curl --silent --show-error --max-time 20 --write-out '\n%{http_code}' --config <(authorization) "$@")"; then
     echo "FAILED: no answer from $base" >&2
     exit 1
   fi

@@ -29,7 +29,7 @@ post 200 '"lock_id"' /locks/request "{\"resource_name\":\"$resource\",\"process_
 (post 200 '"process_id":"smoke-2"' /locks/request "{\"resource_name\":\"$resource\",\"process_id\":\"smoke-2\",\"ttl_seconds\":60,\"wait_seconds\":10}") &
 waiting=$!
 for _ in $(seq 50); do
-  if curl --silent --max-time 5 ${RLM_API_KEY:+--header "Authorization: Bearer $RLM_API_KEY"} --get "$base/locks/status" "${name[@]}" | grep -q '"waiters":1'; then break; fi
+  if curl --silent --max-time 5 --config <(authorization) --get "$base/locks/status" "${name[@]}" | grep -q '"waiters":1'; then break; fi
   sleep 0.1
 done
 delete 200 'Lock released' /locks/release "${name[@]}" --data-urlencode process_id=smoke-1
