@@ -14,8 +14,13 @@ export const AGAIN: Settlement = { kind: 'again' }
 export interface BatchExecutor {
   /** How many batches may be under way at once. */
   readonly lanes: number
-  /** True when a batch takes effect one command after another, so that commands for one name may share it. */
+  /**
+   * True when a batch takes effect one command after another, and the batches in the order in which they were handed over,
+   * so that commands for one name may share a batch and be under way in several.
+   */
   readonly sequential: boolean
+  /** So many commands make a batch that is worth its while before the turn is over; Infinity keeps a turn together. */
+  readonly enough: number
   /** Settles each command, in their order, after the commit. Never rejects. */
   execute(commands: readonly Command[]): Settlement[] | Promise<Settlement[]>
 }
@@ -31,10 +36,16 @@ export interface BatcherLimits {
   readonly maxBatch: number
   /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases and renewals too. */
   readonly maxWaiting: number
+  /** How long commands may wait for a smaller number under way before they go beside it, in milliseconds: longer than a commit takes. */
+  readonly patienceMs: number
 }
 
 const BATCH_COMMANDS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 const BATCH_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Which part of all commands in hand is enough to begin a batch before the turn is over. */
+const PART = 1 / 4
+
 
 const MOST_TRIES = 100
 const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
@@ -51,7 +62,8 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
  * Group commit: commands that arrive while earlier ones commit are collected and committed together.
  *
  * No timer is involved. The first command of a quiet moment starts a batch at the end of the same turn of the event loop,
- * alone or with whatever else came in that turn; the next batch is whatever gathered meanwhile.
+ * alone or with whatever else came in that turn; the next batch is whatever gathered meanwhile. Of a long turn, a part goes
+ * ahead.
  */
 export class Batcher {
   readonly figures = { batchCommands: new Histogram(BATCH_COMMANDS), batchSeconds: new Histogram(BATCH_SECONDS) }
@@ -62,6 +74,11 @@ export class Batcher {
   readonly #busy = new Set<string>()
   #underWay = 0
   #scheduled = false
+  /** Commands that came since a batch was last taken. */
+  #fresh = 0
+  /** Commands in batches under way. */
+  #carried = 0
+  #patience: NodeJS.Timeout | undefined
   readonly #onIdle: (() => void)[] = []
 
   constructor(executor: BatchExecutor, limits: BatcherLimits) {
@@ -82,7 +99,9 @@ export class Batcher {
           else if (settlement.kind === 'failed') reject(settlement.error)
         }
       })
-      this.#schedule()
+      this.#fresh += 1
+      if (this.#isPart()) this.#start('now')
+      else this.#schedule()
     })
   }
 
@@ -94,6 +113,16 @@ export class Batcher {
     })
   }
 
+  /**
+   * A part of a long turn goes ahead, so that the database works while the rest is being read: with everything in one batch the
+   * two would wait for each other in turns. Not too small a part, or what every batch costs is paid too often; and a lane is
+   * left for the end of the turn.
+   */
+  #isPart(): boolean {
+    const enough = Math.max(this.#executor.enough, (this.#waiting.length + this.#carried) * PART)
+    return this.#fresh >= enough && this.#underWay < this.#executor.lanes - 1
+  }
+
   #schedule(): void {
     if (this.#scheduled || this.#waiting.length === 0 || this.#underWay >= this.#executor.lanes) return
     this.#scheduled = true
@@ -103,16 +132,29 @@ export class Batcher {
     })
   }
 
-  #start(): void {
-    while (this.#underWay < this.#executor.lanes) {
+  /** @param when `worth-it`: a batch beside others is not begun for less than they carry. */
+  #start(when: 'now' | 'worth-it' = 'worth-it'): void {
+    while (this.#waiting.length > 0 && this.#underWay < this.#executor.lanes) {
+      if (when === 'worth-it' && this.#waiting.length < this.#carried) {
+        // What is under way may wait for a row or a slow disk: that must not hold up the others.
+        this.#patience ??= setTimeout(() => {
+          this.#patience = undefined
+          this.#start('now')
+        }, this.#limits.patienceMs)
+        break
+      }
       const batch = this.#take()
-      if (batch.length === 0) return
+      if (batch.length === 0) break
       void this.#run(batch)
     }
+    if (this.#waiting.length > 0) return
+    clearTimeout(this.#patience)
+    this.#patience = undefined
   }
 
   /** Takes the next batch: in order of arrival, leaving what has to wait for an earlier command of the same name. */
   #take(): Waiting[] {
+    this.#fresh = 0
     if (this.#executor.sequential) return this.#waiting.splice(0, this.#limits.maxBatch)
     const batch: Waiting[] = []
     const left: Waiting[] = []
@@ -139,9 +181,11 @@ export class Batcher {
 
   async #run(batch: Waiting[]): Promise<void> {
     this.#underWay += 1
+    this.#carried += batch.length
     const began = performance.now()
     const settlements = await this.#execute(batch.map((entry) => entry.command))
     this.#underWay -= 1
+    this.#carried -= batch.length
     this.figures.batchCommands.observe(batch.length)
     this.figures.batchSeconds.observe((performance.now() - began) / 1000)
     for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)

@@ -14,6 +14,7 @@ export type { StoreOptions } from './backend.js'
 
 const MAX_BATCH = 256
 const MAX_WAITING = 10_000
+const PATIENCE_MS = 5
 
 /**
  * Opens the database, brings it to the newest version and hands out its locks. Together with the next functions the only
@@ -25,7 +26,7 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
   const location = parseDatabaseUrl(options.databaseUrl)
   refuseListenUrl(location.kind, options.listenUrl)
   const backend = await (location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options))
-  return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING })
+  return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING, patienceMs: PATIENCE_MS })
 }
 
 /**

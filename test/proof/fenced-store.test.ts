@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import Database from 'better-sqlite3'
-import { besideService, DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from '../support/databases.js'
+import { besideService, DATABASES, fileOf, freshDatabase, type DatabaseName, type TestDatabase } from '../support/databases.js'
 import { inProject, startProgram, type Program } from '../support/program.js'
 import { Service } from '../support/service.js'
 import { Session } from '../support/session.js'
@@ -71,5 +71,3 @@ async function bodyIn({ url }: TestDatabase): Promise<number> {
   database.close()
   return Number(body)
 }
-
-const fileOf = (url: string): string => url.slice('sqlite:'.length)

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
 import { AGAIN, Batcher, type BatchExecutor, type Settlement } from '../../src/storage/batcher.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
+import { eventually } from '../support/eventually.js'
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
@@ -9,12 +10,14 @@ const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 class Database implements BatchExecutor {
   readonly lanes: number
   readonly sequential: boolean
+  readonly enough: number
   readonly batches: string[] = []
   readonly #commits: ((settlements?: (commands: readonly Command[]) => Settlement[]) => void)[] = []
 
-  constructor({ lanes = 1, sequential = false } = {}) {
+  constructor({ lanes = 1, sequential = false, enough = Infinity } = {}) {
     this.lanes = lanes
     this.sequential = sequential
+    this.enough = enough
   }
 
   execute(commands: readonly Command[]): Promise<Settlement[]> {
@@ -37,7 +40,7 @@ function nameOf(command: Command): string {
   return `${{ release: '-', inspect: '?', renew: '~' }[command.kind as string] ?? '!'}${'resourceName' in command ? command.resourceName : ''}`
 }
 
-const start = (database: BatchExecutor, limits = {}) => new Batcher(database, { maxBatch: 100, maxWaiting: 1000, ...limits })
+const start = (database: BatchExecutor, limits = {}) => new Batcher(database, { maxBatch: 100, maxWaiting: 1000, patienceMs: 60_000, ...limits })
 
 void t.test('what comes in one turn is committed together, and what comes meanwhile together after it', async (t) => {
   const database = new Database()
@@ -103,6 +106,64 @@ void t.test('where commands take effect one after another, a batch takes them as
   await turn()
   await database.commit()
   t.strictSame(database.batches, ['+a -a +a', '-a'])
+})
+
+void t.test('of a long turn a part goes ahead, so that the database need not wait for the rest', async (t) => {
+  const database = new Database({ lanes: 3, sequential: true, enough: 2 })
+  const batcher = start(database)
+  for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) void batcher.submit(acquire(name, 'p'))
+  t.strictSame(database.batches, ['+a +b', '+c +d'], 'two are enough; the last lane is kept')
+  await turn()
+  t.strictSame(database.batches, ['+a +b', '+c +d', '+e +f +g +h'], 'for the end of the turn')
+})
+
+void t.test('fewer than are under way wait for those', async (t) => {
+  const database = new Database({ lanes: 2 })
+  const batcher = start(database)
+  for (const name of ['a', 'b']) void batcher.submit(acquire(name, 'p'))
+  await turn()
+  void batcher.submit(acquire('c', 'p'))
+  await turn()
+  t.strictSame(database.batches, ['+a +b'])
+  void batcher.submit(acquire('d', 'p'))
+  await turn()
+  t.strictSame(database.batches, ['+a +b', '+c +d'], 'as many are worth a batch beside the other')
+  await database.commit()
+  void batcher.submit(acquire('e', 'p'))
+  await turn()
+  t.equal(database.batches.length, 2)
+  await database.commit()
+  t.strictSame(database.batches, ['+a +b', '+c +d', '+e'])
+})
+
+void t.test('a batch that is stuck does not hold up the others', async (t) => {
+  const database = new Database({ lanes: 2 })
+  const batcher = start(database, { patienceMs: 1 })
+  for (const name of ['a', 'b']) void batcher.submit(acquire(name, 'p'))
+  await turn()
+  void batcher.submit(acquire('c', 'p'))
+  await eventually('the second lane', () => Promise.resolve(database.batches[1]))
+  t.strictSame(database.batches, ['+a +b', '+c'])
+})
+
+void t.test('the more is in hand, the larger the part', async (t) => {
+  const database = new Database({ lanes: 100, sequential: true, enough: 2 })
+  const batcher = start(database, { patienceMs: 1 })
+  for (let index = 0; index < 40; index += 1) void batcher.submit(acquire(String(index), 'p'))
+  const sizes = database.batches.map((batch) => batch.split(' ').length)
+  t.strictSame(sizes, [2, 2, 2, 2, 3, 4, 5, 7, 9], 'a quarter; the last four are too few')
+})
+
+void t.test('what has to wait for its name does not count as a new part', async (t) => {
+  const database = new Database({ lanes: 2, enough: 2 })
+  const batcher = start(database)
+  void batcher.submit(acquire('a', 'p'))
+  await turn()
+  for (let index = 0; index < 8; index += 1) void batcher.submit(renew('a', 'p'))
+  t.strictSame(database.batches, ['+a'])
+  void batcher.submit(acquire('b', 'p'))
+  await turn()
+  t.strictSame(database.batches, ['+a', '+b'])
 })
 
 void t.test('a fault fails whom it concerns; what lost a race goes again, before what came later', async (t) => {

@@ -1,8 +1,8 @@
 import t from 'tap'
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
-import { fromBrief, toBrief } from '../../src/storage/sqlite/brief.js'
-import { acquire, inspect, release } from '../support/commands.js'
+import { commandFromBrief, commandToBrief, fromBrief, toBrief } from '../../src/storage/sqlite/brief.js'
+import { acquire, inspect, release, renew } from '../support/commands.js'
 import { START } from '../support/databases.js'
 
 const grant = { lockId: 7, resourceName: resourceName('a'), processId: processId('p'), lockedAt: START, expiresAt: START + 500, metadata: null }
@@ -27,6 +27,29 @@ void t.test('what goes from thread to thread in brief comes out whole', (t) => {
     const sent = JSON.parse(JSON.stringify(toBrief(command, outcome, START))) as ReturnType<typeof toBrief>
     t.equal(typeof sent === 'number' ? 'number' : Array.isArray(sent) ? 'list' : 'whole', form, name)
     t.strictSame(fromBrief(command, sent, START), outcome, name)
+  }
+  t.end()
+})
+
+const COMMANDS: readonly (readonly [name: string, form: 'list' | 'whole', command: Command])[] = [
+  ['a request', 'list', acquire('a', 'p', 500)],
+  ['a request with all that it may have', 'list', { ...acquire('a', 'p'), metadata: { host: 'x' }, key: 'k' }],
+  ['a request for several', 'whole', acquire(['a', 'b'], 'p', 500)],
+  ['a request with an id', 'whole', { ...acquire('a', 'p'), mark: { id: 'i', fingerprint: 'f' } }],
+  ['a request from a place in line', 'whole', { ...acquire('a', 'p'), ticket: 7 }],
+  ['a release', 'list', release('a', 'p')],
+  ['a release of one grant with a key', 'list', { ...release('a', 'p'), lockId: 7, key: 'k' }],
+  ['a lock taken away', 'whole', { ...release('a', 'p'), processId: null, reason: 'stuck' }],
+  ['a release unless it was told', 'whole', { ...release('a', 'p'), unlessClaimed: 'i' }],
+  ['a renewal', 'whole', renew('a', 'p')],
+  ['a look', 'whole', inspect('a')]
+]
+
+void t.test('so do the commands', (t) => {
+  for (const [name, form, command] of COMMANDS) {
+    const text = JSON.stringify(commandToBrief(command))
+    t.equal(text.startsWith('[') ? 'list' : 'whole', form, name)
+    t.strictSame(commandFromBrief(JSON.parse(text) as ReturnType<typeof commandToBrief>), JSON.parse(JSON.stringify(command)), name)
   }
   t.end()
 })

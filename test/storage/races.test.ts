@@ -58,13 +58,14 @@ void t.test('an executor that throws fails its batch and nothing else', async (t
   const batcher = new Batcher(
     {
       lanes: 1,
+      enough: Infinity,
       sequential: true,
       execute(commands) {
         if (broken) throw new Error('broken')
         return commands.map(() => ({ kind: 'done', outcome: { kind: 'beaten' } }))
       }
     },
-    { maxBatch: 10, maxWaiting: 10 }
+    { maxBatch: 10, maxWaiting: 10, patienceMs: 5 }
   )
   await t.rejects(batcher.submit({ kind: 'beat' }), { message: 'broken' })
   broken = false

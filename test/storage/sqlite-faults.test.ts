@@ -5,11 +5,9 @@ import { openStore } from '../../src/storage/open-store.js'
 import { SqliteExecutor } from '../../src/storage/sqlite/executor.js'
 import { openSqlite } from '../../src/storage/sqlite/open-sqlite.js'
 import { acquire, inspect, kindOrCode, release } from '../support/commands.js'
-import { freshDatabase } from '../support/databases.js'
+import { fileOf, freshDatabase } from '../support/databases.js'
 import { Service, type Answer } from '../support/service.js'
 import { TinyDisk } from '../support/tiny-disk.js'
-
-const fileOf = (url: string): string => url.slice('sqlite:'.length)
 
 void t.test('a full disk: 507 for requests, releases go on, and nothing is lost, not even by kill -9', async (t) => {
   await using disk = await TinyDisk.make()
@@ -48,9 +46,10 @@ void t.test('a database that may not grow: a batch fails where it must, and numb
   await using database = await freshDatabase('sqlite')
   await (await openStore({ databaseUrl: database.url }))[Symbol.asyncDispose]()
   using opened = openSqlite(fileOf(database.url))
+  const executor = new SqliteExecutor(opened.database, opened.db, { keepHistoryMs: 0, reserve: undefined, onTurn: () => undefined })
   const batcher = new Batcher(
-    new SqliteExecutor(opened.database, opened.db, { clock: database.now, keepHistoryMs: 0, reserve: undefined, onTurn: () => undefined }),
-    { maxBatch: 256, maxWaiting: 10_000 }
+    { lanes: 1, sequential: true, enough: Infinity, execute: (commands) => executor.execute(commands.map((command) => ({ command, now: database.now() }))) },
+    { maxBatch: 256, maxWaiting: 10_000, patienceMs: 5 }
   )
   await batcher.submit(acquire('held', 'p'))
   opened.database.pragma(`max_page_count = ${String(opened.database.pragma('page_count', { simple: true }))}`)

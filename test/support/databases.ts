@@ -93,3 +93,8 @@ export async function onServer(url: string, statement: string): Promise<void> {
     await client.end()
   }
 }
+
+/** The path in the URL of a SQLite database. */
+export function fileOf(url: string): string {
+  return url.slice('sqlite:'.length)
+}

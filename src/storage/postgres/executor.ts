@@ -29,6 +29,8 @@ export interface PostgresExecutorOptions {
 
 type OfKind<Kind extends Command['kind']> = Extract<Command, { kind: Kind }>
 
+/** The statements of a batch cost as much as ten commands do in it. */
+const ENOUGH = 32
 const MOST_TRANSIENT_TRIES = 3
 const MOST_UNAVAILABLE = 2
 
@@ -38,6 +40,7 @@ const MOST_UNAVAILABLE = 2
  */
 export class PostgresExecutor implements BatchExecutor {
   readonly sequential = false
+  readonly enough = ENOUGH
   readonly #options: PostgresExecutorOptions
   readonly #pool: Pool
   readonly #looking: ReturnType<typeof looking>
@@ -78,7 +81,7 @@ export class PostgresExecutor implements BatchExecutor {
     const one = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
       Promise.all(ofKind(commands, kind).map((command) => settle([command], async () => done([await run(command)]))))
 
-    await Promise.all([
+    const sent = session.inOneGo(() => [
       settle(ofKind(commands, 'release'), async (some) => done(await this.#release(session, some))),
       settle(ofKind(commands, 'renew'), (some) => this.#renewing.renew(session, some)),
       settle(ofKind(commands, 'acquire').filter(isForOne), (some) => this.#acquiring.acquire(session, some)),
@@ -91,6 +94,7 @@ export class PostgresExecutor implements BatchExecutor {
       one('tidy', (command) => this.#line.tidy(session, command)),
       one('beat', () => this.#line.beat(session))
     ])
+    await Promise.all(sent)
     // These look at an answer before they commit, so that nothing else may be sent meanwhile.
     for (const command of ofKind(commands, 'acquire')) {
       if (!isForOne(command)) await settle([command], async () => [await this.#acquiring.acquireMany(session, command)])

@@ -1,6 +1,12 @@
+import type { Duplex } from 'node:stream'
 import type { PoolClient } from 'pg'
 import { isConnectionLost } from './errors.js'
 import type { PostgresStatement } from './sql.js'
+
+/** What the driver's types leave out. */
+interface Connected {
+  readonly connection: { readonly stream: Duplex }
+}
 
 /** One connection for the length of one batch; remembers whether it broke. */
 export class Session {
@@ -27,8 +33,19 @@ export class Session {
     }
   }
 
+  /** What is sent meanwhile leaves in one packet, so that PostgreSQL is woken once for all of it. */
+  inOneGo<T>(send: () => T): T {
+    const { stream } = (this.#client as PoolClient & Connected).connection
+    stream.cork()
+    try {
+      return send()
+    } finally {
+      stream.uncork()
+    }
+  }
+
   /**
-   * Sends what belongs into one transaction in one go. All of it has been answered when this settles, so that nothing of
+   * Sends what belongs into one transaction without waiting in between. All of it has been answered when this settles, so that nothing of
    * a failed transaction is still under way when the next one is sent.
    */
   async together<Answers extends readonly unknown[]>(sent: readonly [...{ [I in keyof Answers]: Promise<Answers[I]> }]): Promise<Answers> {

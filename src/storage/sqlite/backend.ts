@@ -5,6 +5,12 @@ import { toLockError } from './errors.js'
 import { migrate, openSqlite } from './open-sqlite.js'
 import { RemoteSqlite } from './remote.js'
 
+/** Batches that may be on their way to the thread at once; it commits together what has reached it. */
+const LANES = 8
+
+/** Sending a message costs as much as that of a few commands: so many share one, however many come in a turn. */
+const ENOUGH = 16
+
 export async function sqliteBackend(file: string, options: StoreOptions): Promise<SqlBackend> {
   const { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const turns = { listener: (_ticket: number) => {} }
@@ -20,7 +26,7 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
     warnings: [],
     pools: () => [],
     keepsHistory: keepHistoryMs > 0,
-    executor: { lanes: 1, sequential: true, execute: (commands) => remote.execute(commands) },
+    executor: { lanes: LANES, sequential: true, enough: ENOUGH, execute: (commands) => remote.execute(commands) },
     reads: readsBy(remote),
     keys: keysBy(remote),
     toLockError,

@@ -1,10 +1,42 @@
 import type { Command, OutcomeOf } from '../../locks/commands.js'
-import type { EpochMs, Metadata, ProcessId } from '../../locks/lock.js'
+import type { EpochMs, Metadata, ProcessId, ResourceName, TtlMs } from '../../locks/lock.js'
 
 /*
- * The everyday outcomes in few characters: written out as objects, it takes longer to send them from one thread to the
- * other than to carry out the commands. What the command says is left out; times count from the batch's own.
+ * The everyday commands and outcomes in few characters: written out as objects, it takes longer to send them from one thread
+ * to the other than to carry the commands out. An outcome leaves out what its command says; its times count from when that
+ * was handed over.
  */
+
+/** What has no brief form is the command itself. */
+export type BriefCommand = BriefAcquire | BriefEnd | Command
+
+type BriefAcquire = readonly ['+', name: ResourceName, process: ProcessId, ttl: TtlMs, metadata: Metadata | null, key: string | null]
+type BriefEnd = readonly ['-', name: ResourceName, process: ProcessId, lockId: number | null, key: string | null]
+
+export function commandToBrief(command: Command): BriefCommand {
+  if (command.kind === 'acquire') {
+    const { resourceNames, processId, ttlMs, metadata, mark, ticket, key } = command
+    const [name] = resourceNames
+    return name === undefined || resourceNames.length > 1 || mark !== null || ticket !== null ? command : ['+', name, processId, ttlMs, metadata, key]
+  }
+  if (command.kind !== 'release') return command
+  const { resourceName, processId, lockId, reason, unlessClaimed, key } = command
+  return processId === null || reason !== null || unlessClaimed !== undefined ? command : ['-', resourceName, processId, lockId, key]
+}
+
+export function commandFromBrief(brief: BriefCommand): Command {
+  if (isCommand(brief)) return brief
+  if (brief[0] === '+') {
+    const [, name, processId, ttlMs, metadata, key] = brief
+    return { kind: 'acquire', resourceNames: [name], processId, ttlMs, metadata, mark: null, ticket: null, key }
+  }
+  const [, resourceName, processId, lockId, key] = brief
+  return { kind: 'release', resourceName, processId, lockId, reason: null, key }
+}
+
+function isCommand(brief: BriefCommand): brief is Command {
+  return !Array.isArray(brief)
+}
 
 /** A number is the lock id of a new grant; what has no brief form is the outcome itself. */
 export type Brief = number | BriefRelease | BriefRefusal | OutcomeOf<Command>

@@ -4,7 +4,7 @@ import type { Command, OutcomeOf } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
-import type { BatchExecutor, Settlement } from '../batcher.js'
+import type { Settlement } from '../batcher.js'
 import type { Tables } from '../tables.js'
 import { acquiring } from './acquiring.js'
 import { sqliteContext, type SqliteContext } from './context.js'
@@ -16,8 +16,13 @@ import type { Reserve } from './reserve.js'
 import { sweeping } from './sweeping.js'
 import { waiting, type Line } from './waiting.js'
 
+/** A command, and the service's clock when it was handed over. */
+export interface Timed {
+  readonly command: Command
+  readonly now: EpochMs
+}
+
 export interface SqliteExecutorOptions {
-  readonly clock: () => EpochMs
   /** 0 keeps no history. */
   readonly keepHistoryMs: number
   /** The space kept back for a full disk, where there is a disk. */
@@ -26,10 +31,8 @@ export interface SqliteExecutorOptions {
   readonly onTurn: (ticket: number) => void
 }
 
-/** Carries out a batch on SQLite: one IMMEDIATE transaction, one command after another, one flush. */
-export class SqliteExecutor implements BatchExecutor {
-  readonly lanes = 1
-  readonly sequential = true
+/** Carries out commands on SQLite: one IMMEDIATE transaction, one command after another, one flush. */
+export class SqliteExecutor {
   readonly #options: SqliteExecutorOptions
   readonly #database: Database.Database
   readonly #begin: Database.Statement
@@ -56,11 +59,12 @@ export class SqliteExecutor implements BatchExecutor {
     this.#sweep = sweeping(this.#context, this.#numbers, options.keepHistoryMs)
   }
 
-  execute(commands: readonly Command[]): Settlement[] {
+  /** Settles each command, in their order, after the commit. Never throws. */
+  execute(commands: readonly Timed[]): Settlement[] {
     return this.#execute(commands, [() => this.#reuseLog(), () => this.#useReserve()])
   }
 
-  #execute(commands: readonly Command[], waysToMakeRoom: readonly (() => void)[]): Settlement[] {
+  #execute(commands: readonly Timed[], waysToMakeRoom: readonly (() => void)[]): Settlement[] {
     try {
       this.#begin.run()
     } catch (error) {
@@ -103,9 +107,8 @@ export class SqliteExecutor implements BatchExecutor {
     this.#reuseLog()
   }
 
-  #commitTogether(commands: readonly Command[]): Settlement[] {
-    const now = this.#options.clock()
-    const settlements = commands.map((command): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
+  #commitTogether(commands: readonly Timed[]): Settlement[] {
+    const settlements = commands.map(({ command, now }): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
     this.#numbers.save()
     this.#commit.run()
     this.#numbers.commit()
@@ -143,6 +146,6 @@ export class SqliteExecutor implements BatchExecutor {
   }
 }
 
-function makesRoom({ kind }: Command): boolean {
+function makesRoom({ command: { kind } }: Timed): boolean {
   return kind === 'release' || kind === 'release-many' || kind === 'sweep'
 }

@@ -1,13 +1,12 @@
-import type { Command } from '../../locks/commands.js'
 import { LockError, StartupError, type LockErrorCode } from '../../locks/errors.js'
 import type { KeyStore } from '../../locks/key-store.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { LockReads } from '../reads.js'
-import type { Brief } from './brief.js'
+import type { Brief, BriefCommand } from './brief.js'
 
 /*
  * What the service and the thread that has the SQLite file say to each other. Everything is sent as JSON text, which costs
- * a third of what it costs to copy the objects.
+ * a third of what it costs to copy the objects. A question is a message, and so is a list of answers.
  */
 
 export interface ThreadOptions {
@@ -17,7 +16,7 @@ export interface ThreadOptions {
 }
 
 export type Call =
-  | { readonly kind: 'execute'; readonly commands: readonly Command[] }
+  | { readonly kind: 'execute'; readonly commands: readonly BriefCommand[] }
   | { readonly kind: 'read'; readonly what: keyof LockReads; readonly args: readonly unknown[] }
   | { readonly kind: 'keys'; readonly what: keyof KeyStore; readonly args: readonly unknown[] }
   | { readonly kind: 'ping' }

@@ -5,7 +5,7 @@ import type { KeyStore } from '../../locks/key-store.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { Settlement } from '../batcher.js'
 import type { LockReads } from '../reads.js'
-import { fromBrief, type Brief } from './brief.js'
+import { commandToBrief, fromBrief, type Brief } from './brief.js'
 import { toLockError } from './errors.js'
 import { fromSent, OPENED, type Answer, type Call, type NotDone, type Question, type ThreadOptions } from './messages.js'
 
@@ -44,7 +44,9 @@ export class RemoteSqlite implements AsyncDisposable {
         resolve()
       })
     })
-    this.#worker.on('message', (text: string) => this.#hear(JSON.parse(text) as Answer))
+    this.#worker.on('message', (text: string) => {
+      for (const answer of JSON.parse(text) as readonly Answer[]) this.#hear(answer)
+    })
     this.#worker.on('error', (error) => {
       this.#lose(error)
       options.onLost(error)
@@ -67,7 +69,7 @@ export class RemoteSqlite implements AsyncDisposable {
   async execute(commands: readonly Command[]): Promise<Settlement[]> {
     const now = this.#options.clock()
     try {
-      const settled = (await this.#ask({ kind: 'execute', commands }, now)) as readonly (Brief | NotDone)[]
+      const settled = (await this.#ask({ kind: 'execute', commands: commands.map(commandToBrief) }, now)) as readonly (Brief | NotDone)[]
       return commands.map((command, index) => settlementOf(command, settled[index], now))
     } catch (error) {
       const failed = toLockError(error)

@@ -1,14 +1,13 @@
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { sql, type SqlBool } from 'kysely'
-import type { Command } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { SqlKeyStore } from '../keys.js'
 import { countWaiters } from '../list.js'
 import { SqlReads } from '../reads.js'
-import { toBrief } from './brief.js'
+import { commandFromBrief, toBrief } from './brief.js'
 import { toLockError } from './errors.js'
-import { SqliteExecutor } from './executor.js'
+import { SqliteExecutor, type Timed } from './executor.js'
 import { OPENED, toSent, type Answer, type Question, type ThreadOptions } from './messages.js'
 import { openMigrated, type OpenSqlite } from './open-sqlite.js'
 
@@ -16,6 +15,8 @@ import { openMigrated, type OpenSqlite } from './open-sqlite.js'
  * The thread that has a SQLite file, so that neither a commit's flush nor a checkpoint, a long list or the sweeper ever holds
  * up the service's event loop.
  */
+
+type Batch = Extract<Question, { kind: 'execute' }>
 
 /** Rows that one statement may count: a millisecond or two, in which no batch is carried out. */
 const COUNT_AT_ONCE = 2000
@@ -29,13 +30,13 @@ function call<Methods extends object>(methods: Methods, what: keyof Methods, arg
   return (methods[what] as (...args: readonly unknown[]) => Promise<unknown>).call(methods, ...args)
 }
 
-function say(answer: Answer): void {
-  parentPort?.postMessage(JSON.stringify(answer))
+function say(...answers: readonly Answer[]): void {
+  parentPort?.postMessage(JSON.stringify(answers))
 }
 
 function serve(opened: OpenSqlite): void {
   const { database, db, reserve } = opened
-  const executor = new SqliteExecutor(database, db, { clock: () => now, keepHistoryMs, reserve, onTurn: (ticket) => turns.push(ticket) })
+  const executor = new SqliteExecutor(database, db, { keepHistoryMs, reserve, onTurn: (ticket) => turns.push(ticket) })
   const reads = new SqlReads({
     db,
     now: () => sql.val(now),
@@ -47,14 +48,18 @@ function serve(opened: OpenSqlite): void {
   const keys = new SqlKeyStore({ db, now: () => sql.val(now), toLockError })
   const alive = database.prepare('select 1 from lock_numbers')
 
-  function execute(id: number, commands: readonly Command[]): void {
+  /** Carries out batches with one commit. */
+  function execute(batches: readonly Batch[]): void {
+    if (batches.length === 0) return
     turns = []
-    const settled = executor.execute(commands).map((settlement, index) => {
-      const command = commands[index]
-      if (settlement.kind === 'done' && command !== undefined) return toBrief(command, settlement.outcome, now)
+    const timed = batches.flatMap(({ now, commands }) => commands.map((brief): Timed => ({ command: commandFromBrief(brief), now })))
+    const settled = executor.execute(timed).map((settlement, index) => {
+      const { command, now } = timed[index] as Timed
+      if (settlement.kind === 'done') return toBrief(command, settlement.outcome, now)
       return { kind: 'failed', error: toSent(settlement.kind === 'failed' ? settlement.error : new Error('a batch lost a command')) } as const
     })
-    say({ id, settled, turns })
+    let from = 0
+    say(...batches.map(({ id, commands }, index) => ({ id, settled: settled.slice(from, (from += commands.length)), turns: index === 0 ? turns : [] })))
   }
 
   /** Throws a LockError when the database cannot be read or has no room. */
@@ -63,10 +68,9 @@ function serve(opened: OpenSqlite): void {
     if (reserve !== undefined && !reserve.lay()) throw new LockError('STORAGE_FULL')
   }
 
-  async function answer(question: Question): Promise<void> {
+  async function answer(question: Exclude<Question, Batch>): Promise<void> {
     const { id, kind } = question
     try {
-      if (kind === 'execute') return execute(id, question.commands)
       if (kind === 'read') return say({ id, value: await call(reads, question.what, question.args) })
       if (kind === 'keys') return say({ id, value: await call(keys, question.what, question.args) })
       if (kind === 'ping') ping()
@@ -80,11 +84,25 @@ function serve(opened: OpenSqlite): void {
     }
   }
 
-  parentPort?.on('message', (text: string) => {
-    const question = JSON.parse(text) as Question
-    ;({ now } = question)
-    void answer(question)
+  parentPort?.on('message', (first: string) => {
+    let batches: Batch[] = []
+    for (let text: string | undefined = first; text !== undefined; text = next()) {
+      const question = JSON.parse(text) as Question
+      ;({ now } = question)
+      if (question.kind === 'execute') batches.push(question)
+      else {
+        execute(batches)
+        batches = []
+        void answer(question)
+      }
+    }
+    execute(batches)
   })
+}
+
+/** What has come since, without waiting for it. */
+function next(): string | undefined {
+  return parentPort === null ? undefined : (receiveMessageOnPort(parentPort)?.message as string | undefined)
 }
 
 try {
