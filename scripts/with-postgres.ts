@@ -1,15 +1,19 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { databaseTemplates } from '../test/support/databases.js'
 import { PostgresServer } from '../test/support/postgres.js'
 
 /**
  * `node dist/scripts/with-postgres.js COMMAND ARGS…` runs a command with TEST_DATABASE_URL set to a PostgreSQL server that
- * lives as long as the command does. Where the variable is set already, that server is used and left alone.
+ * lives as long as the command does. Where the variable is set already, that server is used and left alone, but for a
+ * database that the tests copy, which is dropped in the end.
  */
 async function main([command, ...args]: string[]): Promise<number> {
   if (command === undefined) throw new Error('usage: with-postgres COMMAND ARGS…')
   await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start() : null
-  const env = { ...process.env, ...(server === null ? {} : { TEST_DATABASE_URL: server.url }) }
+  const url = server?.url ?? process.env['TEST_DATABASE_URL'] ?? ''
+  await using templates = await databaseTemplates(url)
+  const env = { ...process.env, TEST_DATABASE_URL: url, ...templates.env }
   const child = spawn(command, args, { stdio: 'inherit', env })
   // The terminal's Ctrl-C reaches the child by itself; here it must only not cut the clean-up short.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import Database from 'better-sqlite3'
 import t from 'tap'
-import { DATABASES, freshDatabase, onServer } from '../support/databases.js'
+import { DATABASES, emptyDatabase, freshDatabase, onServer } from '../support/databases.js'
 import { runProgram, type ProgramOptions } from '../support/program.js'
 import { refused } from '../support/refused.js'
 
@@ -11,7 +11,7 @@ const changed = (url: string, parts: Partial<URL>): URL => Object.assign(new URL
 
 for (const kind of DATABASES) {
   void t.test(`a database newer than the code: ${kind}`, async (t) => {
-    await using database = await freshDatabase(kind)
+    await using database = await emptyDatabase(kind)
     t.equal((await runProgram('src/migrate.js', on(database.url))).code, 0)
     const future = `insert into kysely_migration (name, timestamp) values ('9999-future', '2099-01-01')`
     if (kind === 'postgres') await onServer(database.url, future)
@@ -53,7 +53,7 @@ void t.test('a PostgreSQL database whose encoding cannot hold every name', async
 })
 
 void t.test('a PostgreSQL user who may not create tables', async (t) => {
-  await using database = await freshDatabase('postgres')
+  await using database = await emptyDatabase('postgres')
   const role = `${new URL(database.url).pathname.slice(1)}_guest`
   await onServer(database.url, `create role ${role} login password 'guest'`)
   try {

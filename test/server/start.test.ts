@@ -2,7 +2,7 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { migrationsFor } from '../../migrations/index.js'
-import { DATABASES, freshDatabase } from '../support/databases.js'
+import { DATABASES, emptyDatabase, freshDatabase } from '../support/databases.js'
 import { runProgram, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
@@ -43,7 +43,7 @@ void t.test('settings come from a .env file, unless the environment has them', a
 
 for (const kind of DATABASES) {
   void t.test(`the migrations run alone, and again without effect: ${kind}`, async (t) => {
-    await using database = await freshDatabase(kind)
+    await using database = await emptyDatabase(kind)
     const settings = { DATABASE_URL: database.url }
     t.same(await runProgram('src/migrate.js', { settings }), {
       code: 0,
@@ -58,7 +58,7 @@ for (const kind of DATABASES) {
 }
 
 void t.test('several instances start at once on one empty PostgreSQL database', async (t) => {
-  await using database = await freshDatabase('postgres')
+  await using database = await emptyDatabase('postgres')
   const starts = await Promise.allSettled(Array.from({ length: 4 }, () => Service.start({ settings: { DATABASE_URL: database.url } })))
   const services = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
   try {
