@@ -4,13 +4,19 @@ import { databaseTemplates } from '../test/support/databases.js'
 import { PostgresServer } from '../test/support/postgres.js'
 
 /**
+ * No test crashes the machine, and databases are made several times faster. Whether a service may rely on its server's disk is
+ * tested with servers that wait for it.
+ */
+const SETTINGS = { fsync: 'off' }
+
+/**
  * `node dist/scripts/with-postgres.js COMMAND ARGS…` runs a command with TEST_DATABASE_URL set to a PostgreSQL server that
  * lives as long as the command does. Where the variable is set already, that server is used and left alone, but for a
  * database that the tests copy, which is dropped in the end.
  */
 async function main([command, ...args]: string[]): Promise<number> {
   if (command === undefined) throw new Error('usage: with-postgres COMMAND ARGS…')
-  await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start() : null
+  await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start({ settings: SETTINGS }) : null
   const url = server?.url ?? process.env['TEST_DATABASE_URL'] ?? ''
   await using templates = await databaseTemplates(url)
   const env = { ...process.env, TEST_DATABASE_URL: url, ...templates.env }
