@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { freshDatabase, onServer, serverUrl } from '../support/databases.js'
+import { emptyDatabase, onServer, serverUrl } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { runProgram } from '../support/program.js'
 import { Service } from '../support/service.js'
@@ -8,7 +8,7 @@ import { Service } from '../support/service.js'
 const PASSWORD = `hunter2-${randomBytes(6).toString('hex')}`
 
 void t.test('the password of the database is in no line of the log and in no answer, whatever goes wrong', async (t) => {
-  await using database = await freshDatabase('postgres', 'real')
+  await using database = await emptyDatabase('postgres')
   const role = `keeper_${randomBytes(6).toString('hex')}`
   const name = new URL(database.url).pathname.slice(1)
   await onServer(database.url, `create role ${role} login password '${PASSWORD}'; grant all on schema public to ${role}`)
