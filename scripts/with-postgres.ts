@@ -7,7 +7,7 @@ import { PostgresServer } from '../test/support/postgres.js'
  * No test crashes the machine, and databases are made several times faster. Whether a service may rely on its server's disk is
  * tested with servers that wait for it.
  */
-const SETTINGS = { fsync: 'off' }
+const SETTINGS = { fsync: 'off', max_wal_size: '256MB' }
 
 /**
  * `node dist/scripts/with-postgres.js COMMAND ARGS…` runs a command with TEST_DATABASE_URL set to a PostgreSQL server that
@@ -16,7 +16,7 @@ const SETTINGS = { fsync: 'off' }
  */
 async function main([command, ...args]: string[]): Promise<number> {
   if (command === undefined) throw new Error('usage: with-postgres COMMAND ARGS…')
-  await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start({ settings: SETTINGS }) : null
+  await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start({ settings: SETTINGS, inMemory: true }) : null
   const url = server?.url ?? process.env['TEST_DATABASE_URL'] ?? ''
   await using templates = await databaseTemplates(url)
   const env = { ...process.env, TEST_DATABASE_URL: url, ...templates.env }

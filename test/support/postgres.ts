@@ -1,7 +1,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, chown, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, cp, mkdtemp, readFile, rm, statfs, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -12,9 +12,18 @@ import pg from 'pg'
 const NOBODY = 65_534
 const STARTS_WITHIN_MS = 30_000
 
+/** Linux has a disk in memory there, though a small one in many containers. */
+const MEMORY = '/dev/shm'
+const MEMORY_NEEDED = 2 ** 30
+
 export interface PostgresOptions {
   /** Lines for `postgresql.conf`. */
   readonly settings?: Readonly<Record<string, string>>
+  /**
+   * Keeps the data in memory where there is room. A database has three hundred files, and where many are made and dropped some
+   * file systems take longer and longer to find room for the next.
+   */
+  readonly inMemory?: boolean
 }
 
 /**
@@ -29,17 +38,21 @@ export class PostgresServer implements AsyncDisposable {
   readonly url: string
   readonly port: number
   readonly #folder: string
+  readonly #memory: string | undefined
   #process: ChildProcess | undefined
 
-  private constructor(folder: string, port: number, password: string) {
+  private constructor(folder: string, port: number, password: string, memory?: string) {
     this.#folder = folder
+    this.#memory = memory
     this.port = port
     this.url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`
   }
 
-  static async start({ settings = {} }: PostgresOptions = {}): Promise<PostgresServer> {
+  static async start({ settings = {}, inMemory = false }: PostgresOptions = {}): Promise<PostgresServer> {
     const folder = await mkdtemp(join(asRoot() ? '/tmp' : tmpdir(), 'rlm-postgres-'))
+    const memory = inMemory ? await memoryFolder() : undefined
     try {
+      if (memory !== undefined) await symlink(memory, join(folder, 'data'))
       await installBinaries(folder)
       const password = randomBytes(12).toString('hex')
       await writeFile(join(folder, 'password'), password)
@@ -47,6 +60,7 @@ export class PostgresServer implements AsyncDisposable {
       if (asRoot()) {
         await chown(folder, NOBODY, NOBODY)
         await chown(join(folder, 'password'), NOBODY, NOBODY)
+        if (memory !== undefined) await chown(memory, NOBODY, NOBODY)
       }
       const made = spawnSync(
         join(folder, 'native/bin/initdb'),
@@ -57,18 +71,18 @@ export class PostgresServer implements AsyncDisposable {
       const port = await freePort()
       const lines = Object.entries({ listen_addresses: '127.0.0.1', unix_socket_directories: '', port: String(port), max_connections: '200', ...settings })
       await writeFile(join(folder, 'data/postgresql.conf'), lines.map(([name, value]) => `${name} = '${value}'\n`).join(''), { flag: 'a' })
-      const server = new PostgresServer(folder, port, password)
+      const server = new PostgresServer(folder, port, password, memory)
       await server.boot()
       return server
     } catch (error) {
-      await rm(folder, { recursive: true, force: true })
+      await remove(folder, memory)
       throw error
     }
   }
 
   /**
    * A standby of that name which follows this server, made of a copy of its files; this server is restarted for that.
-   * It confirms no commits until this server is told to wait for it.
+   * It confirms no commits until this server is told to wait for it. Not for one in memory.
    */
   async standby(name: string): Promise<PostgresServer> {
     await this.stop('SIGINT')
@@ -124,8 +138,22 @@ export class PostgresServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop('SIGINT')
-    await rm(this.#folder, { recursive: true, force: true })
+    await remove(this.#folder, this.#memory)
   }
+}
+
+/** A folder in memory; undefined where there is none, or little room. */
+async function memoryFolder(): Promise<string | undefined> {
+  try {
+    const { bavail, bsize } = await statfs(MEMORY)
+    return bavail * bsize < MEMORY_NEEDED ? undefined : await mkdtemp(join(MEMORY, 'rlm-postgres-'))
+  } catch {
+    return undefined
+  }
+}
+
+async function remove(...folders: readonly (string | undefined)[]): Promise<void> {
+  for (const folder of folders) if (folder !== undefined) await rm(folder, { recursive: true, force: true })
 }
 
 function asRoot(): boolean {
