@@ -87,13 +87,13 @@ function clockThat(tell: (at: number) => Promise<void>) {
  */
 export async function databaseTemplates(server: string): Promise<AsyncDisposable & { readonly env: Readonly<Record<string, string>> }> {
   const name = `test_${randomBytes(8).toString('hex')}_template`
-  const folder = await mkdtemp(join(tmpdir(), 'rlm-template-'))
-  const file = join(folder, 'locks.db')
   const url = Object.assign(new URL(server), { pathname: `/${name}` }).href
-  await migrateDatabase(`sqlite:${file}`)
   await onServer(server, `create database ${name} ${EMPTY}`)
   await onServer(url, MOVED_CLOCK)
   await migrateDatabase(url)
+  const folder = await mkdtemp(join(tmpdir(), 'rlm-template-'))
+  const file = join(folder, 'locks.db')
+  await migrateDatabase(`sqlite:${file}`)
   return {
     env: { TEST_SQLITE_TEMPLATE: file, TEST_DATABASE_TEMPLATE: name },
     [Symbol.asyncDispose]: async () => {
