@@ -56,8 +56,8 @@ export class Metrics {
       histograms('rlm_wait_seconds', 'How long requests waited in line.', waits),
       histograms('rlm_hold_seconds', 'How long locks were held that were released.', [{ histogram: statistics.holds }]),
       family('gauge', 'rlm_waiting_requests', 'Requests of this instance that wait in line.', [{ value: waiting }]),
-      histograms('rlm_batch_commands', 'Commands that were committed together.', batches),
-      histograms('rlm_batch_seconds', 'How long a batch took, its commit included.', commits),
+      histograms('rlm_batch_commands', 'Commands that were handed to the database together.', batches),
+      histograms('rlm_batch_seconds', 'How long a batch took, from handing it over until it was committed.', commits),
       family('gauge', 'rlm_pool_connections', 'Connections to PostgreSQL.', pools),
       family('gauge', 'rlm_pool_waiting', 'What waits for a connection to PostgreSQL.', queues)
     ]

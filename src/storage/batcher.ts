@@ -32,7 +32,7 @@ interface Waiting {
 }
 
 export interface BatcherLimits {
-  /** Commands in one batch; bounds how long a batch holds its row locks and, on SQLite, its thread. */
+  /** Commands in one batch; bounds how long a batch holds its row locks. */
   readonly maxBatch: number
   /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases and renewals too. */
   readonly maxWaiting: number
@@ -45,7 +45,6 @@ const BATCH_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2
 
 /** Which part of all commands in hand is enough to begin a batch before the turn is over. */
 const PART = 1 / 4
-
 
 const MOST_TRIES = 100
 const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
@@ -61,9 +60,9 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
 /**
  * Group commit: commands that arrive while earlier ones commit are collected and committed together.
  *
- * No timer is involved. The first command of a quiet moment starts a batch at the end of the same turn of the event loop,
- * alone or with whatever else came in that turn; the next batch is whatever gathered meanwhile. Of a long turn, a part goes
- * ahead.
+ * No command waits for company. The first one of a quiet moment starts a batch at the end of the same turn of the event loop,
+ * with whatever else came in that turn; the next batch is whatever gathered meanwhile. Of a long turn a part goes ahead. The
+ * only timer lets commands pass a batch that takes long.
  */
 export class Batcher {
   readonly figures = { batchCommands: new Histogram(BATCH_COMMANDS), batchSeconds: new Histogram(BATCH_SECONDS) }
