@@ -92,9 +92,9 @@ export interface HistoryQuery {
 
 /** How a store uses its database. */
 export interface StoreFigures {
-  /** How many commands were committed together. */
+  /** How many commands were handed to the database together. */
   readonly batchCommands: Histogram
-  /** Seconds that a batch took, its commit included. */
+  /** Seconds that a batch took, from handing it over until it was committed. */
   readonly batchSeconds: Histogram
   /** The connections at this moment, where there are several. */
   readonly pools: () => readonly PoolUse[]
