@@ -75,8 +75,16 @@ void t.test('using the dashboard', async (t) => {
     await page.keyboard.press('f')
     await page.getByRole('dialog', { name: 'Force release' }).waitFor(soon)
     await page.keyboard.press('Escape')
-    await page.getByRole('dialog').waitFor({ state: 'detached', ...soon })
-    await page.keyboard.press('Escape')
+    await page.locator('dialog').waitFor({ state: 'detached', ...soon })
+    await page.keyboard.press('f')
+    await page.getByRole('dialog', { name: 'Force release' }).waitFor(soon)
+    const focus = await page.evaluate(() => {
+      // In the frame in which it closes, the focus is still in it.
+      document.querySelector('dialog')?.close()
+      document.activeElement?.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true, cancelable: true }))
+      return document.activeElement?.tagName
+    })
+    t.equal(focus, 'INPUT', 'the case is met')
     await rowOf(page, 'alone').waitFor(soon)
     await page.keyboard.press('Home')
     await page.waitForFunction(() => document.activeElement?.getAttribute('aria-expanded') === 'true', undefined, soon)

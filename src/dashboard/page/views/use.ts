@@ -42,7 +42,9 @@ export function useView(): Navigation {
 /** Whether the key was meant for the page and not for a field, a dialog or the browser. */
 export function isForPage(event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector('dialog[open]') !== null) return false
-  return !(event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement || event.target instanceof HTMLSelectElement)
+  const field = event.target instanceof Element ? event.target.closest('input, textarea, select') : null
+  // A dialog that was closed in this very frame still has the focus.
+  return field === null || field.closest('dialog') !== null
 }
 
 /** Listens to the keyboard as long as the component is there. */
