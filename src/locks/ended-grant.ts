@@ -23,7 +23,11 @@ export interface Claim {
 }
 
 /** Whether the grant that a release or a renewal means is valid at that instant. */
-export function isMeant(latest: LatestGrant | undefined, { processId, key, lockId }: Claim & { readonly lockId: number | null }, at: EpochMs): boolean {
+export function isMeant(
+  latest: LatestGrant | undefined,
+  { processId, key, lockId }: Claim & { readonly lockId: number | null },
+  at: EpochMs
+): latest is LatestGrant {
   if (!isValid(latest, at)) return false
   return (processId ?? latest.processId) === latest.processId && (lockId ?? latest.lockId) === latest.lockId && (key ?? latest.key) === (latest.key ?? key)
 }

@@ -39,10 +39,10 @@ export function grantFromRow(row: GrantRow): Grant {
   }
 }
 
-/** Undefined for a row that was only placed, never granted. */
+/** Undefined for a row that was never granted. */
 export function latestFromRow(row: LatestRow | undefined): LatestGrant | undefined {
   if (row === undefined || row.id === 0) return undefined
-  return { ...grantFromRow(row), ended: row.is_active ? null : (row.end_reason ?? 'released'), key: row.api_key }
+  return Object.assign(grantFromRow(row), { ended: row.is_active ? null : (row.end_reason ?? 'released'), key: row.api_key })
 }
 
 /** A valid grant as it stands in the way of a request. */

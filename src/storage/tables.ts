@@ -5,8 +5,8 @@ import type { EventKind } from '../locks/lock-store.js'
 /**
  * One row per resource that is locked or was a while ago.
  *
- * A row is *placed* (id 0, never granted), *granted*, and *ended*; being granted again overwrites it. A granted row whose
- * `expires_at` has passed counts as ended although nobody has written that down yet.
+ * A row is *granted* and *ended*; being granted again overwrites it. A granted row whose `expires_at` has passed counts as
+ * ended although nobody has written that down yet. Earlier versions also laid rows that were never granted, with the id 0.
  */
 export interface ResourceLocksTable {
   resource_name: string

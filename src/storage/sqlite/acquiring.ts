@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, RequestMark } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
@@ -10,52 +10,79 @@ import type { NumberSource } from './numbers.js'
 import { prepare } from './prepared.js'
 import type { Line } from './waiting.js'
 
-type UpsertedRow = Pick<ResourceLocksTable, 'id' | (typeof PASSED_COLUMNS)[number]>
+type TakenRow = Pick<ResourceLocksTable, 'id' | (typeof PASSED_COLUMNS)[number]>
+
+interface TakeArgs {
+  readonly name: string
+  readonly number: number
+  readonly process: string
+  readonly now: number
+  readonly expiresAt: number | null
+  readonly ttlMs: number | null
+  readonly metadata: string | null
+  readonly key: string | null
+}
+
+type Arg = <Name extends keyof TakeArgs>(name: Name) => RawBuilder<TakeArgs[Name]>
+
+/** What a new grant puts in the place of an old one's. */
+const REPLACED = {
+  process_id: sql<string>`excluded.process_id`,
+  locked_at: sql<number>`excluded.locked_at`,
+  expires_at: sql<number | null>`excluded.expires_at`,
+  is_active: sql<SqlBool>`1`,
+  ttl_ms: sql<number | null>`excluded.ttl_ms`,
+  metadata: sql<string | null>`excluded.metadata`,
+  renewals: sql<number>`0`,
+  ended_at: null,
+  end_reason: null,
+  sweep_at: sql<number | null>`excluded.sweep_at`,
+  told_at: sql<number>`excluded.told_at`,
+  api_key: sql<string | null>`excluded.api_key`
+} as const
 
 /** Granting on SQLite. The batch's transaction is the only writer, so that what was read stays true until it commits. */
 export function acquiring(context: SqliteContext, numbers: NumberSource, line: Line) {
   const { database, db, look, tell } = context
 
-  /** Returns no row when somebody holds the resource. */
-  const upsert = prepare<
-    { name: string; number: number; process: string; now: number; expiresAt: number | null; ttlMs: number | null; metadata: string | null; key: string | null },
-    UpsertedRow
-  >(
+  const insert = (arg: Arg) =>
+    db.insertInto('resource_locks').values({
+      resource_name: arg('name'),
+      id: arg('number'),
+      process_id: arg('process'),
+      locked_at: arg('now'),
+      expires_at: arg('expiresAt'),
+      is_active: sql.lit(1),
+      ttl_ms: arg('ttlMs'),
+      metadata: arg('metadata'),
+      sweep_at: arg('expiresAt'),
+      told_at: arg('now'),
+      api_key: arg('key')
+    })
+  /** Takes what has no row, or one whose end was written down; changes nothing otherwise. An answer would cost it a third more. */
+  const takeEnded = prepare<TakeArgs>(
     database,
     statement((arg) =>
-      db
-        .insertInto('resource_locks')
-        .values({
-          resource_name: arg('name'),
-          id: arg('number'),
-          process_id: arg('process'),
-          locked_at: arg('now'),
-          expires_at: arg('expiresAt'),
-          is_active: sql.lit(1),
-          ttl_ms: arg('ttlMs'),
-          metadata: arg('metadata'),
-          sweep_at: arg('expiresAt'),
-          told_at: arg('now'),
-          api_key: arg('key')
-        })
+      insert(arg).onConflict((conflict) =>
+        conflict
+          .column('resource_name')
+          .doUpdateSet((eb) => ({ ...REPLACED, id: eb.ref('excluded.id') }))
+          .where(sql<SqlBool>`not resource_locks.is_active and resource_locks.id < excluded.id`)
+      )
+    )
+  )
+  /** Takes whatever is not valid; returns no row when somebody holds the resource. */
+  const take = prepare<TakeArgs, TakenRow>(
+    database,
+    statement((arg) =>
+      insert(arg)
         .onConflict((conflict) =>
           conflict
             .column('resource_name')
             .doUpdateSet((eb) => ({
+              ...REPLACED,
               // A restored row may bear a number that this database has not reached yet.
               id: sql`max(${eb.ref('excluded.id')}, ${eb.ref('resource_locks.id')} + 1)`,
-              process_id: eb.ref('excluded.process_id'),
-              locked_at: eb.ref('excluded.locked_at'),
-              expires_at: eb.ref('excluded.expires_at'),
-              is_active: sql.lit(1),
-              ttl_ms: eb.ref('excluded.ttl_ms'),
-              metadata: eb.ref('excluded.metadata'),
-              renewals: sql.lit(0),
-              ended_at: null,
-              end_reason: null,
-              sweep_at: eb.ref('excluded.expires_at'),
-              told_at: eb.ref('excluded.told_at'),
-              api_key: eb.ref('excluded.api_key'),
               passed_id: sql`iif(resource_locks.is_active, resource_locks.id, null)`,
               passed_process_id: sql`iif(resource_locks.is_active, resource_locks.process_id, null)`,
               passed_at: sql`iif(resource_locks.is_active, resource_locks.expires_at, null)`
@@ -99,7 +126,8 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
 
   function grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): Grant | undefined {
     const expiresAt = leaseEnd(now, ttlMs)
-    const row = upsert.get({ name, number: numbers.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key })
+    const args = { name, number: numbers.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key }
+    const row = takeEnded.run(args) === 1 ? { id: args.number, passed_id: null } : take.get(args)
     if (row === undefined) return undefined
     numbers.last = Math.max(numbers.last, row.id)
     if (row.passed_id !== null) {

@@ -1,53 +1,53 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
-import { whyNotHeld, type EndReason } from '../../locks/ended-grant.js'
+import { isMeant, whyNotHeld, type EndReason } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, KEEP_ENDED_MS, type GrantRow } from '../rows.js'
+import { KEEP_ENDED_MS } from '../rows.js'
 import { statement } from '../statement.js'
-import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
+import type { SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
 import type { Line } from './waiting.js'
 
+interface EndArgs {
+  readonly name: string
+  readonly how: EndReason
+  readonly now: number
+}
+
+type Arg = <Name extends keyof EndArgs>(name: Name) => RawBuilder<EndArgs[Name]>
+
+const ended = (arg: Arg) => ({ is_active: sql<SqlBool>`0`, ended_at: arg('now'), end_reason: arg('how') })
+
 /** Releasing, and taking away, on SQLite. */
 export function ending({ database, db, look, tell }: SqliteContext, line: Line) {
-  const end = prepare<
-    { name: string; process: string | null; lockId: number | null; how: EndReason; now: number; sweepAt: number; key: string | null },
-    GrantRow
-  >(
+  const end = prepare<EndArgs>(
     database,
-    statement((arg) =>
-      db
-        .updateTable('resource_locks')
-        .set({
-          is_active: sql.lit(0),
-          ended_at: arg('now'),
-          end_reason: arg('how'),
-          // Left alone where the sweeper will come by soon anyway: an index entry less to move.
-          sweep_at: sql`min(coalesce(sweep_at, ${arg('sweepAt')}), ${arg('sweepAt')})`
-        })
-        .where('resource_name', '=', arg('name'))
-        .where((eb) => eb('process_id', '=', sql<string>`coalesce(${arg('process')}, ${eb.ref('process_id')})`))
-        .where((eb) => eb('id', '=', sql<number>`coalesce(${arg('lockId')}, ${eb.ref('id')})`))
-        .where(isValidAt(arg('now')))
-        .where(isOpenTo(arg('key')))
-        .returning(GRANT_COLUMNS)
-    )
+    statement((arg) => db.updateTable('resource_locks').set(ended(arg)).where('resource_name', '=', arg('name')))
   )
-
+  const endAndSweep = prepare<EndArgs & { sweepAt: number }>(
+    database,
+    statement((arg) => db.updateTable('resource_locks').set({ ...ended(arg), sweep_at: arg('sweepAt') }).where('resource_name', '=', arg('name')))
+  )
   const claimed = prepare<{ id: string }, { request_id: string }>(
     database,
     statement((arg) => db.selectFrom('lock_requests').select('request_id').where('request_id', '=', arg('id')).where('claimed', '=', sql.lit(1)))
   )
 
-  return function release({ resourceName, processId, lockId, reason, key, unlessClaimed: id }: ReleaseCommand, now: EpochMs): ReleaseOutcome {
-    const why = (): ReleaseOutcome => ({ kind: 'not-held', reason: whyNotHeld(look(resourceName, now).latest, { processId, key }, now) })
-    if (id !== undefined && claimed.get({ id }) !== undefined) return why()
-    const how = processId === null ? 'forced' : 'released'
-    const row = end.get({ name: resourceName, process: processId, lockId, how, now, sweepAt: now + KEEP_ENDED_MS, key })
-    if (row === undefined) return why()
-    const { id: lock_id, process_id } = row
-    tell({ at: now, kind: processId === null ? 'force_released' : 'released', resource_name: resourceName, lock_id, process_id, reason })
+  return function release(command: ReleaseCommand, now: EpochMs): ReleaseOutcome {
+    const { resourceName, processId, reason, unlessClaimed: id } = command
+    const { latest } = look(resourceName, now)
+    if (!isMeant(latest, command, now) || (id !== undefined && claimed.get({ id }) !== undefined)) {
+      return { kind: 'not-held', reason: whyNotHeld(latest, command, now) }
+    }
+    const { lockId, processId: holder, lockedAt, expiresAt, metadata } = latest
+    const args = { name: resourceName, how: processId === null ? 'forced' : 'released', now } as const
+    const sweepAt = now + KEEP_ENDED_MS
+    // The sweeper comes by when the lease would have ended. Where that is soon, there is no index entry to move.
+    if (expiresAt !== null && expiresAt <= sweepAt) end.run(args)
+    else endAndSweep.run({ ...args, sweepAt })
+    const kind = processId === null ? 'force_released' : 'released'
+    tell({ at: now, kind, resource_name: resourceName, lock_id: lockId, process_id: holder, reason })
     line.callFirst(resourceName, now)
-    return { kind: 'released', grant: grantFromRow(row), releasedAt: now }
+    return { kind: 'released', grant: { lockId, resourceName, processId: holder, lockedAt, expiresAt, metadata }, releasedAt: now }
   }
 }

@@ -5,15 +5,33 @@ import type { Statement } from '../statement.js'
 export interface Prepared<Args, Row> {
   readonly get: (args: Args) => Row | undefined
   readonly all: (args: Args) => Row[]
+  /** The number of rows that were changed. */
   readonly run: (args: Args) => number
+  /** The id of the row that was inserted. */
+  readonly insert: (args: Args) => number
 }
 
+/**
+ * Rows are fetched as arrays and made objects here: in those that the driver makes every property has to be looked up as in
+ * a dictionary, which takes as long as the query itself.
+ */
 export function prepare<Args extends object, Row = never>(database: Database.Database, compiled: Statement<Args>): Prepared<Args, Row> {
   const prepared = database.prepare(compiled.sql)
+  const columns = prepared.reader ? prepared.raw().columns().map(({ name }) => name) : []
+  const toRow = (values: unknown): Row => {
+    const row: Record<string, unknown> = {}
+    columns.forEach((column, index) => {
+      row[column] = (values as readonly unknown[])[index]
+    })
+    return row as Row
+  }
   return {
-    get: (args) => prepared.get(...compiled.bind(args)) as Row | undefined,
-    all: (args) => prepared.all(...compiled.bind(args)) as Row[],
-    /** The number of rows that were changed. */
-    run: (args) => prepared.run(...compiled.bind(args)).changes
+    get: (args) => {
+      const values = prepared.get(...compiled.bind(args))
+      return values === undefined ? undefined : toRow(values)
+    },
+    all: (args) => prepared.all(...compiled.bind(args)).map(toRow),
+    run: (args) => prepared.run(...compiled.bind(args)).changes,
+    insert: (args) => Number(prepared.run(...compiled.bind(args)).lastInsertRowid)
   }
 }
