@@ -8,6 +8,8 @@ import { sqliteRowOrder } from './0006-sqlite-row-order.js'
 import { apiKeys } from './0007-api-keys.js'
 import { renewals } from './0008-renewals.js'
 import { claimedRequests } from './0009-claimed-requests.js'
+import { sqliteFiledEvents } from './0010-sqlite-filed-events.js'
+import { postgresSerialCounts } from './0011-postgres-serial-counts.js'
 
 export type DialectName = 'sqlite' | 'postgres'
 
@@ -22,6 +24,8 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0006-sqlite-row-order': sqliteRowOrder(dialect),
     '0007-api-keys': apiKeys(dialect),
     '0008-renewals': renewals(),
-    '0009-claimed-requests': claimedRequests()
+    '0009-claimed-requests': claimedRequests(),
+    '0010-sqlite-filed-events': sqliteFiledEvents(dialect),
+    '0011-postgres-serial-counts': postgresSerialCounts(dialect)
   }
 }

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { sql, type Kysely } from 'kysely'
+import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
 import type { HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
 import { beginsWith } from './list.js'
@@ -10,26 +10,37 @@ type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
 /** Buckets that are looked into at once, at most: some milliseconds in which batches wait on SQLite. */
 const MOST_BUCKETS = 64
 
+/** How a database finds the events of one name or process: in buckets of events that were written one after another. */
+export interface EventIndex {
+  /** The events in later buckets are not in it, and few enough to be looked through. */
+  newestBucket(): Promise<number>
+  /** The condition that an event is in one of these buckets; may leave out what the query does not ask for. */
+  among(query: HistoryQuery, buckets: readonly number[]): RawBuilder<SqlBool>
+}
+
 /** One page of the history, newest first. */
-export async function readHistory(db: Kysely<Tables>, query: HistoryQuery): Promise<HistoryPage> {
+export async function readHistory(db: Kysely<Tables>, index: EventIndex, query: HistoryQuery): Promise<HistoryPage> {
   const { prefix, resourceName, processId, before, limit } = query
   const wanted = limit + 1
   if (prefix === '' && resourceName === null && processId === null) return pageOf(await matching(db, query).orderBy('id', 'desc').limit(wanted).execute(), limit)
 
+  const newestIndexed = await index.newestBucket()
   const oldest = bucketOf(await oldestEvent(db))
   const rows: EventRow[] = []
   let bucket = bucketOf(before === null ? await newestEvent(db) : before - 1)
   for (let buckets = 1; bucket >= oldest && rows.length < wanted; buckets = Math.min(buckets * 2, MOST_BUCKETS)) {
-    const some = Array.from({ length: Math.min(buckets, bucket - oldest + 1) }, (_, index) => bucket - index)
+    const isIndexed = bucket <= newestIndexed
+    const last = Math.max(bucket - buckets + 1, isIndexed ? oldest : Math.max(oldest, newestIndexed + 1))
+    const some = Array.from({ length: bucket - last + 1 }, (_, back) => bucket - back)
     rows.push(
       ...(await matching(db, query)
-        .where(sql`(id >> ${sql.lit(EVENT_BUCKET_BITS)})`, 'in', some)
+        .where(isIndexed ? index.among(query, some) : sql<SqlBool>`id between ${firstOf(last)} and ${firstOf(bucket + 1) - 1}`)
         // Not plainly by `id`, which could lead a database to read all events in that order instead.
         .orderBy(sql`id + 0`, 'desc')
         .limit(wanted - rows.length)
         .execute())
     )
-    bucket -= some.length
+    bucket = last - 1
     await turn()
   }
   return pageOf(rows, limit)
@@ -46,8 +57,13 @@ function matching(db: Kysely<Tables>, { prefix, resourceName, processId, before 
 }
 
 /** Not by `>>`, which knows 32 bits here. */
-function bucketOf(eventId: number): number {
+export function bucketOf(eventId: number): number {
   return Math.floor(eventId / 2 ** EVENT_BUCKET_BITS)
+}
+
+/** The id of the first event in a bucket. */
+export function firstOf(bucket: number): number {
+  return bucket * 2 ** EVENT_BUCKET_BITS
 }
 
 export async function newestEvent(db: Kysely<Tables>): Promise<number> {

@@ -1,5 +1,5 @@
 import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
-import { EventReader, isForgotten, newestEvent, readHistory } from './history.js'
+import { EventReader, isForgotten, newestEvent, readHistory, type EventIndex } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'
 import { readQueue } from './queue.js'
 
@@ -8,6 +8,7 @@ export type LockReads = Pick<LockStore, 'list' | 'count' | 'queue' | 'countWaite
 
 export interface ReadContext extends ListContext {
   readonly countWaiters: (prefix: string) => Promise<number>
+  readonly events: EventIndex
   /** Whether an event may become visible after one with a larger id. */
   readonly mayHaveGaps: boolean
 }
@@ -39,7 +40,7 @@ export class SqlReads implements LockReads {
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {
-    return readHistory(this.#context.db, query)
+    return readHistory(this.#context.db, this.#context.events, query)
   }
 
   newestEvent(): Promise<number> {

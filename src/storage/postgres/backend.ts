@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
+import { EVENT_BUCKET_BITS } from '../../../migrations/0005-lock-event-buckets.js'
 import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
+import type { EventIndex } from '../history.js'
 import { SqlKeyStore, type OpenKeys } from '../keys.js'
 import { countWaiters } from '../list.js'
 import { migrateToLatest } from '../migrator.js'
@@ -15,6 +17,12 @@ import { asStartupError, openPostgres, type OpenPostgres } from './open-postgres
 import { CLOCK_ONCE, LIVE } from './sql.js'
 
 const LANES = 2
+
+/** The index is on the buckets themselves. */
+const INDEXED_EVENTS: EventIndex = {
+  newestBucket: () => Promise.resolve(Number.POSITIVE_INFINITY),
+  among: (_query, buckets) => sql`(id >> ${sql.lit(EVENT_BUCKET_BITS)}) in (${sql.join(buckets)})`
+}
 
 export async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
   const { lanes = LANES, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
@@ -37,6 +45,7 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
         live: () => LIVE,
         countAtOnce: Number.MAX_SAFE_INTEGER,
         countWaiters: (prefix) => countWaiters(db, LIVE, prefix),
+        events: INDEXED_EVENTS,
         mayHaveGaps: true
       }),
       keys: new SqlKeyStore({ db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) }),

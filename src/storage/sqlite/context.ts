@@ -4,6 +4,7 @@ import type { EpochMs } from '../../locks/lock.js'
 import { LATEST_COLUMNS, latestFromRow, type EventRow, type Glance, type LatestRow } from '../rows.js'
 import { statement } from '../statement.js'
 import type { Tables } from '../tables.js'
+import { filing } from './filing.js'
 import { prepare } from './prepared.js'
 
 /** More events than one instant can have, read back when the file is opened: an instant may go on over a restart. */
@@ -16,6 +17,8 @@ export interface SqliteContext {
   readonly look: (name: string, now: EpochMs) => Glance
   /** Writes one line of the history, where one is kept. */
   readonly tell: (event: EventRow) => void
+  /** To be called when events were removed. */
+  readonly forgetEvents: () => void
   /** Whether the history has told of that resource at this very instant. */
   readonly isTold: (name: string, now: EpochMs) => boolean
   /** To be called after a transaction that was rolled back, with all that it told. */
@@ -40,15 +43,16 @@ export function sqliteContext(database: Database.Database, db: Kysely<Tables>, k
       })
     )
   )
-  // In memory: the history has no index that would find the newest event of a name at once.
+  // In memory: the newest events are in no index.
   const lastOnes = prepare<object, Pick<EventRow, 'at' | 'resource_name'>>(
     database,
     statement(() => db.selectFrom('lock_events').select(['at', 'resource_name']).where('kind', '<>', 'expired').orderBy('id', 'desc').limit(sql.lit(MOST_AT_ONCE)))
   ).all({})
   const lastAt = lastOnes[0]?.at ?? 0
   const told = { at: lastAt, names: new Set(lastOnes.filter(({ at }) => at === lastAt).map(({ resource_name }) => resource_name)) }
+  const filed = filing(database, db)
   function tell(event: EventRow): void {
-    addEvent.run(event)
+    filed.added(addEvent.insert(event))
     // Told late, of an earlier instant.
     if (event.kind === 'expired') return
     if (event.at !== told.at) {
@@ -62,6 +66,7 @@ export function sqliteContext(database: Database.Database, db: Kysely<Tables>, k
     db,
     look: (name, now) => ({ at: now, latest: latestFromRow(byName.get({ name })) }),
     tell: keepsHistory ? tell : () => undefined,
+    forgetEvents: () => filed.forget(),
     isTold: (name, now) => told.at === now && told.names.has(name),
     rollBack: () => told.names.clear()
   }

@@ -15,7 +15,7 @@ type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'id' | 'process_id' | '
  *
  * @param keepHistoryMs older events are removed.
  */
-export function sweeping({ database, db, look, tell }: SqliteContext, numbers: NumberSource, keepHistoryMs: number) {
+export function sweeping({ database, db, look, tell, forgetEvents }: SqliteContext, numbers: NumberSource, keepHistoryMs: number) {
   const due = prepare<{ now: number; bite: number }, DueRow>(
     database,
     statement((arg) =>
@@ -99,6 +99,7 @@ export function sweeping({ database, db, look, tell }: SqliteContext, numbers: N
     const requests = dueRequests.all({ now, bite })
     for (const request of requests) sweepRequest(request, now)
     const pruned = pruneHistory.run({ before: now - keepHistoryMs, bite })
+    if (pruned > 0) forgetEvents()
     return {
       kind: 'swept',
       expired: done.filter((what) => what === 'expired').length,

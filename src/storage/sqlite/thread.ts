@@ -8,6 +8,7 @@ import { SqlReads } from '../reads.js'
 import { commandFromBrief, toBrief } from './brief.js'
 import { toLockError } from './errors.js'
 import { SqliteExecutor, type Timed } from './executor.js'
+import { filedEvents } from './filing.js'
 import { OPENED, toSent, type Answer, type Question, type ThreadOptions } from './messages.js'
 import { openMigrated, type OpenSqlite } from './open-sqlite.js'
 
@@ -43,6 +44,7 @@ function serve(opened: OpenSqlite): void {
     live: () => sql<SqlBool>`(w.lease_until is null or w.lease_until > ${now})`,
     countAtOnce: COUNT_AT_ONCE,
     countWaiters: (prefix) => countWaiters(db, sql`(lease_until is null or lease_until > ${now})`, prefix),
+    events: filedEvents(db),
     mayHaveGaps: false
   })
   const keys = new SqlKeyStore({ db, now: () => sql.val(now), toLockError })
