@@ -1,8 +1,10 @@
-import { sql, type Kysely } from 'kysely'
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import type { AcquireCommand } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
+import { GRANT_COLUMNS, metadataToText, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
 import type { LockRequestsTable, Tables } from '../tables.js'
-import { bytewise, CLOCK, columns, compiled, KEEP, LIVE, VALID, waitersFor } from './sql.js'
+import { nameOf } from './foremost.js'
+import { bytewise, CLOCK, columns, compiled, LIVE, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 
 export interface AcquireArgs {
   readonly names: string[]
@@ -15,8 +17,14 @@ export interface AcquireArgs {
   readonly keys: (string | null)[]
 }
 
+/** What a plain request has: neither an id nor a ticket. */
+type PlainArgs = Pick<AcquireArgs, 'names' | 'processes' | 'ttls' | 'metadata' | 'keys'>
+
 /** A new grant, or, where `at` says when it was found, the valid one that stood in the way. */
 export type FoundRow = GrantRow & { readonly at: EpochMs | null; readonly waiters: number }
+
+/** So long ago, in milliseconds, that there was a wait in between: number and clock have to be taken anew. */
+const isBelated = (clock: RawBuilder<unknown>) => sql`${CLOCK} - ${clock} > 100`
 
 const REMEMBER = sql.lit(REMEMBER_MS)
 
@@ -26,25 +34,9 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
     commit: compiled<object>(db, () => sql`commit`),
     rollback: compiled<object>(db, () => sql`rollback`),
 
-    /**
-     * Lays a row for each name that has none, so that `acquire` always meets a row and reads the clock and draws the number
-     * under its lock. A first request that waited for another instance's unfinished insert would otherwise begin its
-     * lease, and draw its number, before the wait.
-     */
-    place: compiled<{ names: string[] }>(
-      db,
-      (arg) => sql`
-        insert into resource_locks (resource_name, id, process_id, locked_at, is_active, sweep_at)
-        select asked.name, 0, '', 0, false, ${CLOCK} + ${KEEP}
-        from unnest(${arg('names')}::text[]) as asked(name)
-        where not exists (select from resource_locks l where l.resource_name = asked.name)
-        order by ${bytewise(sql`asked.name`)}
-        on conflict do nothing`
-    ),
-
-    acquire: acquireStatement(db, keepsHistory, false),
+    acquire: compiled<PlainArgs, FoundRow>(db, (arg) => whole(acquireParts(plainRequests(arg), keepsHistory))),
     /** The same where some request bears an id or a ticket. */
-    acquireMarked: acquireStatement(db, keepsHistory, true),
+    acquireMarked: compiled<AcquireArgs, FoundRow>(db, (arg) => whole(acquireParts(markedRequests(arg), keepsHistory, 'marked'))),
 
     recall: compiled<{ requestIds: string[] }, LockRequestsTable>(
       db,
@@ -86,6 +78,40 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   }
 }
 
+/** @param commands for one resource each, all different. */
+export function acquireArgs(commands: readonly AcquireCommand[]): AcquireArgs {
+  return {
+    names: commands.map(nameOf),
+    processes: commands.map(({ processId }) => processId),
+    ttls: commands.map(({ ttlMs }) => ttlMs),
+    metadata: commands.map(({ metadata }) => metadataToText(metadata)),
+    requestIds: commands.map(({ mark }) => mark?.id ?? null),
+    fingerprints: commands.map(({ mark }) => mark?.fingerprint ?? null),
+    tickets: commands.map(({ ticket }) => ticket),
+    keys: commands.map(({ key }) => key)
+  }
+}
+
+export function isMarked({ requestIds, tickets }: AcquireArgs): boolean {
+  return requestIds.some((id) => id !== null) || tickets.some((ticket) => ticket !== null)
+}
+
+export function plainRequests(arg: Arg<PlainArgs>): RawBuilder<unknown> {
+  return sql`
+    select *, null::bigint as ticket
+    from unnest(
+      ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[], ${arg('keys')}::text[]
+    ) as asked(resource_name, process_id, ttl_ms, metadata, api_key)`
+}
+
+function markedRequests(arg: Arg<AcquireArgs>): RawBuilder<unknown> {
+  return sql`
+    select * from unnest(
+      ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[], ${arg('keys')}::text[],
+      ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[]
+    ) as asked(resource_name, process_id, ttl_ms, metadata, api_key, request_id, fingerprint, ticket)`
+}
+
 /** Some grant of the request `r` is valid. */
 export const SOME_HELD = sql`
   exists (
@@ -98,65 +124,68 @@ export const SOME_HELD = sql`
  * statement began and taken when it came to its row, somebody waits for it, or its request id is remembered.
  *
  * What is plainly held is left out before the upsert, since an upsert locks the row even where it then changes nothing.
- * The values to insert are those of a row laid in advance: should the sweeper have removed the row just now, nothing
- * is granted, and the command goes again. A request id that another transaction is about to remember violates the
- * table's key; the statement then runs again for each command by itself.
+ * A request id that another transaction is about to remember violates the table's key; the statement then runs again for
+ * each command by itself.
  *
- * @param marked whether any of the requests bears an id or a ticket. To find the request for which a grant was made, each
- * grant is compared with all requests of the batch, which plain requests need not pay for.
+ * The number and the clock of a new row are those of the moment before it is inserted. An insert that meets another
+ * instance's unfinished one waits for it, and when that comes to nothing, they are those of before the wait: such a grant
+ * undoes the statement, and it runs again. For a row that is there already both are taken under its lock.
+ *
+ * @param marked where some request bears an id or a ticket. To find the request for which a grant was made, each grant is
+ * compared with all requests of the batch, which plain requests need not pay for.
  */
-function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boolean) {
+export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolean, marked?: 'marked'): Parts {
   const told = keepsHistory
     ? sql`,
       told as (
         insert into lock_events (at, kind, resource_name, lock_id, process_id)
         select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null
         union all
-        select locked_at, 'granted', resource_name, id, process_id from granted where is_active
+        select locked_at, 'granted', resource_name, id, process_id from granted
       )`
     : sql``
-  const noted = marked
+  const noted = marked === 'marked'
     ? sql`,
       remembered as (
         insert into lock_requests (request_id, fingerprint, grants, remembered_until)
         select asked.request_id, asked.fingerprint, json_build_array(json_build_array(l.resource_name, l.id))::text,
           l.locked_at + greatest(asked.ttl_ms, ${REMEMBER})
         from granted l join asked on asked.resource_name = l.resource_name
-        where asked.request_id is not null and l.is_active
+        where asked.request_id is not null
       ),
       served as (
         delete from lock_waiters w using granted l, asked
-        where l.is_active and asked.resource_name = l.resource_name and w.resource_name = l.resource_name and w.ticket = asked.ticket
+        where asked.resource_name = l.resource_name and w.resource_name = l.resource_name and w.ticket = asked.ticket
       )`
     : sql``
-  return compiled<AcquireArgs, FoundRow>(
-    db,
-    (arg) => sql`
-      with asked as materialized (
-        select * from unnest(
-          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[],
-          ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[],
-          ${arg('keys')}::text[]
-        ) as asked(resource_name, process_id, ttl_ms, metadata, request_id, fingerprint, ticket, api_key)
-      ),
+  return {
+    parts: sql`
+      asked as materialized (${requests}),
       held as materialized (
         select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at, ${waitersFor(sql`l.resource_name`)} as waiters
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where ${VALID}
       ),
       granted as (
-        insert into resource_locks as l (resource_name, id, process_id, locked_at, is_active, ttl_ms, metadata, api_key, sweep_at)
-        select resource_name, 0, process_id, 0, false, ttl_ms, metadata, api_key, ${CLOCK}
-        from asked
-        where not exists (select from held where held.resource_name = asked.resource_name)
-          and not exists (
-            select from lock_waiters w
-            where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
-          )
-          and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))
-        order by ${bytewise(sql`resource_name`)}
+        insert into resource_locks as l
+          (resource_name, id, process_id, locked_at, expires_at, is_active, ttl_ms, metadata, api_key, sweep_at, told_at)
+        select resource_name, nextval('lock_numbers'), process_id, at, at + ttl_ms, true, ttl_ms, metadata, api_key, at + ttl_ms, at
+        from (
+          select free.*, ${CLOCK} as at
+          from (
+            select * from asked
+            where not exists (select from held where held.resource_name = asked.resource_name)
+              and not exists (
+                select from lock_waiters w
+                where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
+              )
+              ${marked === 'marked' ? sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))` : sql``}
+            order by ${bytewise(sql`resource_name`)}
+          ) as free
+          offset 0
+        ) as timed
         on conflict (resource_name) do update set
-          id = greatest(nextval('lock_numbers'), l.id + 1),
+          id = case when excluded.id <= l.id or ${isBelated(sql`excluded.locked_at`)} then greatest(nextval('lock_numbers'), l.id + 1) else excluded.id end,
           process_id = excluded.process_id,
           (locked_at, expires_at, sweep_at, told_at) =
             (select at, at + excluded.ttl_ms, at + excluded.ttl_ms, at from (select ${CLOCK} as at offset 0) as clock),
@@ -171,11 +200,13 @@ function acquireStatement(db: Kysely<Tables>, keepsHistory: boolean, marked: boo
           passed_process_id = case when l.is_active then l.process_id end,
           passed_at = case when l.is_active then l.expires_at end
         where not ${VALID}
-        returning ${columns([...GRANT_COLUMNS, ...PASSED_COLUMNS])}, l.is_active
-      )${told}${noted}
-      select ${columns(GRANT_COLUMNS)}, null::bigint as at, 0 as waiters from granted l where is_active
+        returning ${columns([...GRANT_COLUMNS, ...PASSED_COLUMNS])},
+          1 / case when ${isBelated(sql`l.locked_at`)} then 0 else 1 end as in_time
+      )${told}${noted}`,
+    rows: sql`
+      select ${columns(GRANT_COLUMNS)}, null::bigint as at, 0 as waiters from granted l
       union all
       select ${columns(GRANT_COLUMNS)}, at, waiters from held l`
-  )
+  }
 }
 

@@ -5,8 +5,9 @@ import type { Grant } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
 import { conflictOf, grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { acquireStatements, type AcquireArgs, type FoundRow } from './acquire-statements.js'
+import { acquireArgs, acquireStatements, isMarked, type AcquireArgs, type FoundRow } from './acquire-statements.js'
 import { toLockError } from './errors.js'
+import { foremost, nameOf } from './foremost.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
 import type { Line } from './waiting.js'
@@ -15,24 +16,15 @@ import type { Line } from './waiting.js'
 export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
   const statements = acquireStatements(db, keepsHistory)
 
-  /** Requests for one resource each, in one transaction. For several with the same name, the foremost speaks for all. */
-  async function acquire(session: Session, commands: readonly AcquireCommand[]): Promise<Settlement[]> {
+  /**
+   * Requests for one resource each. For several with the same name, the foremost speaks for all.
+   *
+   * @param sent the answer of the statement, where it has been sent already.
+   */
+  async function acquire(session: Session, commands: readonly AcquireCommand[], sent?: Promise<readonly FoundRow[]>): Promise<Settlement[]> {
     const firsts = foremost(commands)
-    const names = firsts.map(nameOf)
     const ids = firsts.flatMap(({ mark }) => mark?.id ?? [])
-    const [rows] = await session.together([
-      send(session, names, ids, {
-        names,
-        processes: firsts.map(({ processId }) => processId),
-        ttls: firsts.map(({ ttlMs }) => ttlMs),
-        metadata: firsts.map(({ metadata }) => metadataToText(metadata)),
-        requestIds: firsts.map(({ mark }) => mark?.id ?? null),
-        fingerprints: firsts.map(({ mark }) => mark?.fingerprint ?? null),
-        tickets: firsts.map(({ ticket }) => ticket),
-        keys: firsts.map(({ key }) => key)
-      }),
-      session.run(statements.commit, {})
-    ])
+    const rows = await (sent ?? send(session, ids, acquireArgs(firsts)))
     const found = new Map(rows.map((row) => [row.resource_name, row]))
     const granted = new Set(firsts.filter((command) => found.get(nameOf(command))?.at === null))
     // The next in line should know how long the new grant lasts.
@@ -95,16 +87,19 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   async function acquireAll(session: Session, command: AcquireCommand): Promise<Settlement> {
     const { resourceNames: names, processId, ttlMs, metadata, mark, ticket, key } = command
     const each = <T>(value: T): T[] => names.map(() => value)
-    const rows = await send(session, names, mark === null ? [] : [mark.id], {
-      names: [...names],
-      processes: each(processId),
-      ttls: each(ttlMs),
-      metadata: each(metadataToText(metadata)),
-      requestIds: each(null),
-      fingerprints: each(null),
-      tickets: each(ticket),
-      keys: each(key)
-    })
+    const [, rows] = await session.together([
+      session.run(statements.begin, {}),
+      send(session, mark === null ? [] : [mark.id], {
+        names: [...names],
+        processes: each(processId),
+        ttls: each(ttlMs),
+        metadata: each(metadataToText(metadata)),
+        requestIds: each(null),
+        fingerprints: each(null),
+        tickets: each(ticket),
+        keys: each(key)
+      })
+    ])
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
     if (granted.size < names.length) {
       await session.run(statements.rollback, {})
@@ -131,17 +126,10 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     return done({ kind: 'granted', grants, replayed: false })
   }
 
-  /** Begins a transaction, lays missing rows and grants what is free; the rows in the way come with the time of that finding. */
-  async function send(
-    session: Session,
-    names: readonly string[],
-    requestIds: string[],
-    args: AcquireArgs
-  ) {
-    const [, , , rows] = await session.together([
-      session.run(statements.begin, {}),
+  /** Grants what is free; the rows in the way come with the time of that finding. */
+  async function send(session: Session, requestIds: string[], args: AcquireArgs) {
+    const [, rows] = await session.together([
       requestIds.length === 0 ? Promise.resolve([]) : session.run(statements.forget, { requestIds }),
-      session.run(statements.place, { names: [...names] }),
       session.run(isMarked(args) ? statements.acquireMarked : statements.acquire, args)
     ])
     return rows
@@ -180,36 +168,10 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   return { acquire, acquireMany }
 }
 
-function isMarked({ requestIds, tickets }: AcquireArgs): boolean {
-  return requestIds.some((id) => id !== null) || tickets.some((ticket) => ticket !== null)
-}
-
 /** Nobody holds the resource, but it is kept for the first in line; or it was only just taken, and the command goes again. */
 function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): Settlement {
   if (first === undefined || (ticket !== null && first.ticket >= ticket)) return AGAIN
   return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
-}
-
-/**
- * For each name the request with the smallest ticket; whoever has none comes last, and the earlier before the later. Of those
- * with one id only the first: the others learn from what is remembered of it, or ask again.
- */
-function foremost(commands: readonly AcquireCommand[]): AcquireCommand[] {
-  const first = new Map<string, AcquireCommand>()
-  for (const command of commands) {
-    const other = first.get(nameOf(command))
-    if (other === undefined || placeOf(command) < placeOf(other)) first.set(nameOf(command), command)
-  }
-  const ids = new Set<string>()
-  return [...first.values()].filter(({ mark }) => mark === null || (!ids.has(mark.id) && ids.add(mark.id)))
-}
-
-function placeOf({ ticket }: AcquireCommand): number {
-  return ticket ?? Number.POSITIVE_INFINITY
-}
-
-function nameOf({ resourceNames }: AcquireCommand): string {
-  return resourceNames[0] ?? ''
 }
 
 function done(outcome: AcquireOutcome): Settlement {

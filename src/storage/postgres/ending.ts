@@ -1,101 +1,28 @@
-import { sql, type Kysely } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
 import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
 import { LockError } from '../../locks/errors.js'
-import type { EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, type GrantRow } from '../rows.js'
+import { grantFromRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Look } from './looking.js'
+import { isConditional, releaseArgs, releaseStatements, type EndedRow } from './release-statements.js'
 import type { Session } from './session.js'
-import { CLOCK, columns, compiled, KEEP, openTo, VALID } from './sql.js'
 import type { Line } from './waiting.js'
 
 /** How often a grant that came in between is looked for anew. */
 const MOST_TRIES = 3
 
-interface EndArgs {
-  readonly names: string[]
-  /** Null ends whoever's grant it is. */
-  readonly processes: (string | null)[]
-  readonly lockIds: (number | null)[]
-  readonly reasons: (string | null)[]
-  readonly keys: (string | null)[]
-  /** The requests that it was granted for, where it is to be ended only as long as no repetition was answered with it. */
-  readonly requestIds: (string | null)[]
-}
-
-type EndedRow = GrantRow & { ended_at: EpochMs; ordinal: number; awaited: boolean }
-
 /** Releasing, and taking away, on PostgreSQL. */
 export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
-  const told = keepsHistory
-    ? sql`,
-      told as (
-        insert into lock_events (at, kind, resource_name, lock_id, process_id, reason)
-        select ended_at, case when end_reason = 'forced' then 'force_released' else 'released' end, resource_name, id, process_id, reason
-        from ended
-      )`
-    : sql``
+  const statements = releaseStatements(db, keepsHistory)
 
-  /**
-   * Answers with the grants that were ended, each with the place of the command that ended it: of several alike, the first.
-   * The rows are locked in name order before; an update alone would not keep to it.
-   *
-   * A request's row is locked before those of its grants, so that a repetition that is being answered either finds the grants
-   * ended or has claimed them.
-   */
-  const end = compiled<EndArgs, EndedRow>(
-    db,
-    (arg) => sql`
-      with asked as materialized (
-        select * from unnest(
-          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('reasons')}::text[], ${arg('keys')}::text[],
-          ${arg('requestIds')}::text[]
-        ) with ordinality as asked(resource_name, process_id, lock_id, reason, key, request_id, ordinal)
-      ),
-      unclaimed as materialized (
-        select r.request_id from lock_requests r
-        where r.request_id = any(${arg('requestIds')}::text[]) and not r.claimed
-        order by r.request_id
-        for update
-      ),
-      locked as materialized (
-        select l.resource_name, asked.process_id, asked.reason, asked.ordinal
-        from asked join resource_locks l on l.resource_name = asked.resource_name
-        where l.process_id = coalesce(asked.process_id, l.process_id) and l.id = coalesce(asked.lock_id, l.id) and l.is_active
-          and ${openTo(sql`asked.key`)}
-          and (asked.request_id is null or asked.request_id in (select unclaimed.request_id from unclaimed))
-        order by l.resource_name, asked.ordinal
-        for update of l
-      ),
-      first as materialized (select distinct on (resource_name) * from locked order by resource_name, ordinal),
-      ended as (
-        update resource_locks l set
-          is_active = false,
-          ended_at = ${CLOCK},
-          end_reason = case when first.process_id is null then 'forced' else 'released' end,
-          sweep_at = least(l.sweep_at, ${CLOCK} + ${KEEP})
-        from first
-        where l.resource_name = first.resource_name and ${VALID}
-        returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, first.reason, first.ordinal,
-          exists (select from lock_waiters w where w.resource_name = l.resource_name) as awaited
-      )${told}
-      select * from ended`
-  )
-
-  async function release(session: Session, commands: readonly ReleaseCommand[], tries = 1): Promise<ReleaseOutcome[]> {
-    const rows = await session.run(end, {
-      names: commands.map(({ resourceName }) => resourceName),
-      processes: commands.map(({ processId }) => processId),
-      lockIds: commands.map(({ lockId }) => lockId),
-      reasons: commands.map(({ reason }) => reason),
-      keys: commands.map(({ key }) => key),
-      requestIds: commands.map(({ unlessClaimed }) => unlessClaimed ?? null)
-    })
+  /** @param sent the answer of the statement, where it has been sent already. */
+  async function release(session: Session, commands: readonly ReleaseCommand[], sent?: Promise<readonly EndedRow[]>, tries = 1): Promise<ReleaseOutcome[]> {
+    const rows = await (sent ?? session.run(commands.some(isConditional) ? statements.endUnclaimed : statements.end, releaseArgs(commands)))
     // After the commit: whoever is called would otherwise still find the resource held.
     await line.callFirsts(
       session,
-      rows.flatMap(({ awaited, resource_name }) => (awaited ? [resource_name] : []))
+      rows.flatMap(({ waiters, resource_name }) => (waiters > 0 ? [resource_name] : []))
     )
     const ended = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
     const endedAs = new Map(rows.map((row) => [row.resource_name, row.ordinal]))
@@ -108,7 +35,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
     })
     return commands.map((command): ReleaseOutcome => {
       const row = ended.get(command)
-      if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.ended_at }
+      if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.at }
       return answers.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }
     })
   }
@@ -122,9 +49,9 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, look: Look, li
     )
     const late = commands.filter((command) => {
       const { latest, at = 0 } = glances.get(command.resourceName) ?? {}
-      return tries < MOST_TRIES && command.unlessClaimed === undefined && isMeant(latest, command, at)
+      return tries < MOST_TRIES && !isConditional(command) && isMeant(latest, command, at)
     })
-    const outcomes = late.length === 0 ? [] : await release(session, late, tries + 1)
+    const outcomes = late.length === 0 ? [] : await release(session, late, undefined, tries + 1)
     return new Map([
       ...commands.map((command): [ReleaseCommand, ReleaseOutcome] => {
         const { latest, at = 0 } = glances.get(command.resourceName) ?? {}

@@ -11,8 +11,12 @@ export function sqlStateOf(error: unknown): string | undefined {
 export function isTransient(error: unknown): boolean {
   const state = sqlStateOf(error)
   // 23505: another transaction was remembering the same request id.
-  return state === '40001' || state === '40P01' || state === '23505'
+  return state === '40001' || state === '40P01' || state === '23505' || state === BELATED
 }
+
+/** A grant would have borne the number and the clock of before a wait; its statement divides by zero to be undone. */
+const BELATED = '22012'
+
 
 /** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like). */
 export function isConnectionLost(error: unknown): boolean {
@@ -38,6 +42,6 @@ export function toLockError(error: unknown, mayHaveCommitted: boolean): Error {
   // The server lets nobody in any more: the password changed (28), the database was dropped (3D000) or is closed (55000).
   if (/^(?:28|3D000|55000)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
   // Out of resources, stopped by an operator or a time limit, a lock that never came, a standby that cannot write.
-  if (/^(?:53|57|55P03|40|25006|58)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
+  if (/^(?:53|57|55P03|40|25006|58|22012)/.test(state)) return new LockError('STORAGE_UNAVAILABLE', { cause: error })
   return error instanceof Error ? error : new Error(String(error))
 }

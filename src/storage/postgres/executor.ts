@@ -8,6 +8,7 @@ import type { Tables } from '../tables.js'
 import { acquiring } from './acquiring.js'
 import { ending } from './ending.js'
 import { isOfDatabase, isTransient, toLockError } from './errors.js'
+import { exchanging } from './exchange.js'
 import { looking } from './looking.js'
 import { renewing } from './renewing.js'
 import { Session } from './session.js'
@@ -35,8 +36,8 @@ const MOST_TRANSIENT_TRIES = 3
 const MOST_UNAVAILABLE = 2
 
 /**
- * Carries out a batch on PostgreSQL: one set-based statement for each kind of command in it, all sent at once over one
- * connection, each kind committed by itself so that no transaction takes rows in two passes.
+ * Carries out a batch on PostgreSQL: one set-based statement for each kind of command in it, releases and requests in one
+ * together, all sent at once over one connection, each statement committed by itself.
  */
 export class PostgresExecutor implements BatchExecutor {
   readonly sequential = false
@@ -48,6 +49,7 @@ export class PostgresExecutor implements BatchExecutor {
   readonly #acquiring: ReturnType<typeof acquiring>
   readonly #release: ReturnType<typeof ending>
   readonly #renewing: ReturnType<typeof renewing>
+  readonly #exchange: ReturnType<typeof exchanging>
   readonly #sweep: ReturnType<typeof sweeping>
 
   constructor(pool: Pool, db: Kysely<Tables>, options: PostgresExecutorOptions) {
@@ -59,6 +61,7 @@ export class PostgresExecutor implements BatchExecutor {
     this.#acquiring = acquiring(db, keepsHistory, this.#looking.look, this.#line)
     this.#release = ending(db, keepsHistory, this.#looking.look, this.#line)
     this.#renewing = renewing(db, keepsHistory, this.#looking.look)
+    this.#exchange = exchanging(db, keepsHistory)
     this.#sweep = sweeping(db, options.keepHistoryMs)
   }
 
@@ -81,19 +84,24 @@ export class PostgresExecutor implements BatchExecutor {
     const one = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
       Promise.all(ofKind(commands, kind).map((command) => settle([command], async () => done([await run(command)]))))
 
-    const sent = session.inOneGo(() => [
-      settle(ofKind(commands, 'release'), async (some) => done(await this.#release(session, some))),
-      settle(ofKind(commands, 'renew'), (some) => this.#renewing.renew(session, some)),
-      settle(ofKind(commands, 'acquire').filter(isForOne), (some) => this.#acquiring.acquire(session, some)),
-      settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
-      settle(ofKind(commands, 'leave'), async (some) => done(await this.#line.leave(session, some))),
-      one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
-      one('renew-all', (command) => this.#renewing.renewAll(session, command)),
-      one('sweep', (command) => this.#sweep(session, command)),
-      one('enqueue', (command) => this.#line.enqueue(session, command)),
-      one('tidy', (command) => this.#line.tidy(session, command)),
-      one('beat', () => this.#line.beat(session))
-    ])
+    const ends = ofKind(commands, 'release')
+    const requests = ofKind(commands, 'acquire').filter(isForOne)
+    const sent = session.inOneGo(() => {
+      const together = this.#exchange(session, ends, requests)
+      return [
+        settle(ends, async (some) => done(await this.#release(session, some, together.ended()))),
+        settle(requests, (some) => this.#acquiring.acquire(session, some, together.found())),
+        settle(ofKind(commands, 'renew'), (some) => this.#renewing.renew(session, some)),
+        settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
+        settle(ofKind(commands, 'leave'), async (some) => done(await this.#line.leave(session, some))),
+        one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
+        one('renew-all', (command) => this.#renewing.renewAll(session, command)),
+        one('sweep', (command) => this.#sweep(session, command)),
+        one('enqueue', (command) => this.#line.enqueue(session, command)),
+        one('tidy', (command) => this.#line.tidy(session, command)),
+        one('beat', () => this.#line.beat(session))
+      ]
+    })
     await Promise.all(sent)
     // These look at an answer before they commit, so that nothing else may be sent meanwhile.
     for (const command of ofKind(commands, 'acquire')) {

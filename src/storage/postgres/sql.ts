@@ -3,8 +3,11 @@ import { KEEP_ENDED_MS } from '../rows.js'
 import { statement, type Statement } from '../statement.js'
 import type { Tables } from '../tables.js'
 
-/** `clock_timestamp()`, not `now()`: the latter stands still while a statement waits for a row. */
-export const CLOCK = sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
+/**
+ * `clock_timestamp()`, not `now()`: the latter stands still while a statement waits for a row. Not by `extract`, whose exact
+ * numbers cost three times as much; a microsecond makes up for what the others lack.
+ */
+export const CLOCK = sql<number>`floor(date_part('epoch', clock_timestamp()) * 1000 + 0.001)::bigint`
 
 /** The clock read once for a whole statement, so that an index can be searched with it. */
 export const CLOCK_ONCE = sql<number>`(select ${CLOCK})`
@@ -41,7 +44,17 @@ export function columns(names: readonly string[]): RawBuilder<unknown> {
   return sql.join(names.map((name) => sql.ref(`l.${name}`)))
 }
 
-type Arg<Args> = <Name extends keyof Args & string>(name: Name) => RawBuilder<Args[Name]>
+export type Arg<Args> = <Name extends keyof Args & string>(name: Name) => RawBuilder<Args[Name]>
+
+/** A statement in parts, so that two can be made one: what follows its `with`, and the query that yields its rows. */
+export interface Parts {
+  readonly parts: RawBuilder<unknown>
+  readonly rows: RawBuilder<unknown>
+}
+
+export function whole({ parts, rows }: Parts): RawBuilder<unknown> {
+  return sql`with ${parts} ${rows}`
+}
 
 /** A statement that is written in SQL, compiled once. */
 export function compiled<Args extends object, Row = never>(

@@ -1,0 +1,120 @@
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import type { ReleaseCommand } from '../../locks/commands.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { GRANT_COLUMNS, type GrantRow } from '../rows.js'
+import type { Tables } from '../tables.js'
+import { CLOCK, columns, compiled, KEEP, openTo, VALID, whole, type Arg, type Parts } from './sql.js'
+
+export interface ReleaseArgs {
+  readonly endNames: string[]
+  /** Null ends whoever's grant it is. */
+  readonly endProcesses: (string | null)[]
+  readonly endLockIds: (number | null)[]
+  readonly endReasons: (string | null)[]
+  readonly endKeys: (string | null)[]
+  /** The requests that it was granted for, where it is to be ended only as long as no repetition was answered with it. */
+  readonly endRequestIds: (string | null)[]
+}
+
+type PlainArgs = Omit<ReleaseArgs, 'endRequestIds'>
+
+/** A grant that was ended, when, whether anybody waits for the resource, and the place of the command that ended it. */
+export type EndedRow = GrantRow & { readonly at: EpochMs; readonly waiters: number; readonly ordinal: number }
+
+export function releaseStatements(db: Kysely<Tables>, keepsHistory: boolean) {
+  return {
+    end: compiled<PlainArgs, EndedRow>(db, (arg) => whole(releaseParts(plainReleases(arg), keepsHistory))),
+    /** The same where some grant is to be ended only unless its request was claimed. */
+    endUnclaimed: compiled<ReleaseArgs, EndedRow>(db, (arg) => whole(releaseParts(unclaimedReleases(arg), keepsHistory)))
+  }
+}
+
+export function releaseArgs(commands: readonly ReleaseCommand[]): ReleaseArgs {
+  return {
+    endNames: commands.map(({ resourceName }) => resourceName),
+    endProcesses: commands.map(({ processId }) => processId),
+    endLockIds: commands.map(({ lockId }) => lockId),
+    endReasons: commands.map(({ reason }) => reason),
+    endKeys: commands.map(({ key }) => key),
+    endRequestIds: commands.map(({ unlessClaimed }) => unlessClaimed ?? null)
+  }
+}
+
+export function isConditional({ unlessClaimed }: ReleaseCommand): boolean {
+  return unlessClaimed !== undefined
+}
+
+export function plainReleases(arg: Arg<PlainArgs>): RawBuilder<unknown> {
+  return sql`
+    to_end as materialized (
+      select * from unnest(
+        ${arg('endNames')}::text[], ${arg('endProcesses')}::text[], ${arg('endLockIds')}::bigint[], ${arg('endReasons')}::text[],
+        ${arg('endKeys')}::text[]
+      ) with ordinality as to_end(resource_name, process_id, lock_id, reason, key, ordinal)
+    )`
+}
+
+/**
+ * A request's row is locked before those of its grants, so that a repetition that is being answered either finds the grants
+ * ended or has claimed them.
+ */
+function unclaimedReleases(arg: Arg<ReleaseArgs>): RawBuilder<unknown> {
+  return sql`
+    unclaimed as materialized (
+      select r.request_id from lock_requests r
+      where r.request_id = any(${arg('endRequestIds')}::text[]) and not r.claimed
+      order by r.request_id
+      for update
+    ),
+    to_end as materialized (
+      select * from unnest(
+        ${arg('endNames')}::text[], ${arg('endProcesses')}::text[], ${arg('endLockIds')}::bigint[], ${arg('endReasons')}::text[],
+        ${arg('endKeys')}::text[], ${arg('endRequestIds')}::text[]
+      ) with ordinality as to_end(resource_name, process_id, lock_id, reason, key, request_id, ordinal)
+      where request_id is null or request_id in (select unclaimed.request_id from unclaimed)
+    )`
+}
+
+/**
+ * Answers with the grants that were ended, each with the place of the command that ended it: of several alike the first,
+ * since an update takes the first that is joined with a row. The rows are locked in name order before; an update alone would
+ * not keep to it. Mostly nobody waits for anything at all, which is looked up once.
+ *
+ * @param releases lays down `to_end`.
+ */
+export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolean): Parts {
+  const told = keepsHistory
+    ? sql`,
+      told_ended as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id, reason)
+        select ended_at, case when end_reason = 'forced' then 'force_released' else 'released' end, resource_name, id, process_id, reason
+        from ended
+      )`
+    : sql``
+  return {
+    parts: sql`
+      ${releases},
+      locked as materialized (
+        select l.resource_name, to_end.process_id, to_end.reason, to_end.ordinal
+        from to_end join resource_locks l on l.resource_name = to_end.resource_name
+        where l.process_id = coalesce(to_end.process_id, l.process_id) and l.id = coalesce(to_end.lock_id, l.id) and ${VALID}
+          and ${openTo(sql`to_end.key`)}
+        order by l.resource_name, to_end.ordinal
+        for update of l
+      ),
+      ended as (
+        update resource_locks l set
+          is_active = false,
+          ended_at = ${CLOCK},
+          end_reason = case when locked.process_id is null then 'forced' else 'released' end,
+          sweep_at = least(l.sweep_at, ${CLOCK} + ${KEEP})
+        from locked
+        where l.resource_name = locked.resource_name and ${VALID}
+        returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, locked.reason, locked.ordinal,
+          case when (select exists (select from lock_waiters))
+            then (select count(*) from lock_waiters w where w.resource_name = l.resource_name) else 0
+          end as waiters
+      )${told}`,
+    rows: sql`select ${columns(GRANT_COLUMNS)}, ended_at as at, waiters, ordinal from ended l`
+  }
+}
