@@ -124,18 +124,25 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     return { kind: 'granted', grants: before, replayed: true }
   }
 
-  function grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): Grant | undefined {
+  /** The new grant of the resource, or the valid one that is in the way. */
+  function grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): { grant?: Grant; holder?: Grant } {
     const expiresAt = leaseEnd(now, ttlMs)
     const args = { name, number: numbers.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key }
-    const row = takeEnded.run(args) === 1 ? { id: args.number, passed_id: null } : take.get(args)
-    if (row === undefined) return undefined
-    numbers.last = Math.max(numbers.last, row.id)
-    if (row.passed_id !== null) {
-      const { passed_id, passed_process_id, passed_at } = row
-      tell({ at: passed_at ?? now, kind: 'expired', resource_name: name, lock_id: passed_id, process_id: passed_process_id ?? '', reason: null })
+    let lockId = args.number
+    if (takeEnded.run(args) === 0) {
+      const { latest } = look(name, now)
+      if (isValid(latest, now)) return { holder: latest }
+      const row = take.get(args)
+      if (row === undefined) throw new Error(`'${name}' was neither free nor held`)
+      const { id, passed_id, passed_process_id, passed_at } = row
+      lockId = id
+      if (passed_id !== null) {
+        tell({ at: passed_at ?? now, kind: 'expired', resource_name: name, lock_id: passed_id, process_id: passed_process_id ?? '', reason: null })
+      }
     }
-    tell({ at: now, kind: 'granted', resource_name: name, lock_id: row.id, process_id: processId, reason: null })
-    return { lockId: row.id, resourceName: name, processId, lockedAt: now, expiresAt, metadata }
+    numbers.last = Math.max(numbers.last, lockId)
+    tell({ at: now, kind: 'granted', resource_name: name, lock_id: lockId, process_id: processId, reason: null })
+    return { grant: { lockId, resourceName: name, processId, lockedAt: now, expiresAt, metadata } }
   }
 
   return function acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
@@ -150,9 +157,9 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     }
     const grants: Grant[] = []
     for (const name of conflicts.length === 0 ? resourceNames : []) {
-      const grant = grantOne(name, command, now)
-      if (grant === undefined) conflicts.push(...validAmong([look(name, now)]))
-      else grants.push(grant)
+      const { grant, holder } = grantOne(name, command, now)
+      if (grant !== undefined) grants.push(grant)
+      if (holder !== undefined) conflicts.push(conflictOf(holder))
     }
     if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: line.count(conflicts[0]?.resourceName ?? '', now) }
     line.serve(command.ticket, now)
