@@ -49,7 +49,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     title: 'several locks are taken in the order in which they were asked for',
     patches: [{ file: ACQUIRE, find: 'order by ${bytewise(sql `resource_name`)}', replace: '' }],
     caughtBy: { test: 'storage/races.test.js' },
-    says: /not ok .*requests and releases take rows in one order/
+    says: /not ok .*requests and renewals take rows in one order/
   },
   {
     title: 'anybody can release a lock',

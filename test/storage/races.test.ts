@@ -113,7 +113,7 @@ void t.test('races on one PostgreSQL server', async (t) => {
     t.match(await store.submit(acquire('even', 'q')), { kind: 'granted' })
   })
 
-  await t.test('requests and releases take rows in one order, whatever the sort order of the database', async (t) => {
+  await t.test('requests and renewals take rows in one order, whatever the sort order of the database', async (t) => {
     await using admin = await Session.open(server.url)
     await admin.run("create database english template template0 encoding 'UTF8' locale_provider icu icu_locale 'en-US'")
     const url = Object.assign(new URL(server.url), { pathname: '/english' }).href
@@ -124,16 +124,16 @@ void t.test('races on one PostgreSQL server', async (t) => {
     const names = ['a', 'B']
     for (const name of names) await one.submit(acquire(name, 'p', 1))
     await sleep(5)
-    // They have expired: a request and a late release want the same rows.
+    // They have expired: a request and a late renewal want the same rows.
     await session.run('begin')
     await session.run("select from resource_locks where resource_name = 'a' for update")
     const requests = names.map((name) => one.submit(acquire(name, 'q')))
     await session.untilWaiting()
-    const releases = two.submit({ kind: 'release-many', releases: names.map((name) => release(name, 'p')) })
+    const renewals = names.map((name) => two.submit(renew(name, 'p')))
     await sleep(200)
     await session.run('commit')
     for (const request of requests) t.match(await request, { kind: 'granted' })
-    t.match(await releases, { outcomes: [{ kind: 'not-held' }, { kind: 'not-held' }] })
+    for (const renewal of renewals) t.match(await renewal, { kind: 'not-held' })
     await sleep(100)
     t.match(await session.run('select deadlocks::int from pg_stat_database where datname = current_database()'), [{ deadlocks: 0 }])
   })
