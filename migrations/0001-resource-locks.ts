@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /**
  * One row per resource that is locked or was a while ago, and where the numbers of the grants come from: a sequence in

@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /** The history: one row for each thing that happened to a grant, written in the transaction that made it happen. */
 export function lockEvents(dialect: DialectName): Migration {

@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /** Granted requests that bore an id, so that a repetition is recognised. `grants` is a JSON list of `[name, number]`. */
 export function lockRequests(dialect: DialectName): Migration {

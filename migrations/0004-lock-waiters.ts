@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /**
  * The queues: one row for each resource that a waiting request wants, in the order of the tickets. A waiter counts as long

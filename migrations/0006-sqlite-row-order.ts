@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /**
  * SQLite only: lays the rows in the order in which they came instead of that of their names, and indexes the process of

@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /** The keys with which callers show who they are, each as a digest only, and beside each grant the key that it was taken with. */
 export function apiKeys(dialect: DialectName): Migration {

@@ -1,6 +1,6 @@
 import { sql, type Migration } from 'kysely'
 import { EVENT_BUCKET_BITS } from './0005-lock-event-buckets.js'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /**
  * SQLite only: indexes the history a whole bucket at a time, in tables of its own.

@@ -1,5 +1,5 @@
 import { sql, type Migration } from 'kysely'
-import type { DialectName } from './index.js'
+import type { DialectName } from './dialect.js'
 
 /**
  * PostgreSQL only: the locks are counted by one process. Several are hardly faster, and take every processor while requests

@@ -10,8 +10,7 @@ import { renewals } from './0008-renewals.js'
 import { claimedRequests } from './0009-claimed-requests.js'
 import { sqliteFiledEvents } from './0010-sqlite-filed-events.js'
 import { postgresSerialCounts } from './0011-postgres-serial-counts.js'
-
-export type DialectName = 'sqlite' | 'postgres'
+import type { DialectName } from './dialect.js'
 
 /** All migrations in the order in which they run. A migration that was released is never edited; a new one follows it. */
 export function migrationsFor(dialect: DialectName): Record<string, Migration> {

@@ -1,5 +1,6 @@
 import { Migrator, type Kysely } from 'kysely'
-import { migrationsFor, type DialectName } from '../../migrations/index.js'
+import type { DialectName } from '../../migrations/dialect.js'
+import { migrationsFor } from '../../migrations/index.js'
 import { StartupError } from '../locks/errors.js'
 import type { Tables } from './tables.js'
 

@@ -1,0 +1,2 @@
+/** The databases that there are migrations for. */
+export type DialectName = 'sqlite' | 'postgres'
