@@ -129,7 +129,8 @@ export const SOME_HELD = sql`
  *
  * The number and the clock of a new row are those of the moment before it is inserted. An insert that meets another
  * instance's unfinished one waits for it, and when that comes to nothing, they are those of before the wait: such a grant
- * undoes the statement, and it runs again. For a row that is there already both are taken under its lock.
+ * undoes the statement, and it runs again. For a row that is there already the clock is read under its lock, and the number
+ * drawn anew there after a wait.
  *
  * @param marked where some request bears an id or a ticket. To find the request for which a grant was made, each grant is
  * compared with all requests of the batch, which plain requests need not pay for.

@@ -28,8 +28,9 @@ export function exchanging(db: Kysely<Tables>, keepsHistory: boolean) {
 
   /** Sends both where both can go together. What then fails is tried again each kind by itself: the answers are for the first try. */
   return function send(session: Session, releases: readonly ReleaseCommand[], requests: readonly AcquireCommand[]) {
+    if (releases.length === 0 || requests.length === 0 || releases.some(isConditional)) return APART
     const args = acquireArgs(foremost(requests))
-    if (releases.length === 0 || requests.length === 0 || isMarked(args) || releases.some(isConditional)) return { ended: NOTHING, found: NOTHING }
+    if (isMarked(args)) return APART
     const rows = session.run(exchange, { ...args, ...releaseArgs(releases) })
     return {
       ended: once(rows.then((all) => all.filter((row): row is EndedRow => row.ordinal !== null))),
@@ -38,7 +39,7 @@ export function exchanging(db: Kysely<Tables>, keepsHistory: boolean) {
   }
 }
 
-const NOTHING = () => undefined
+const APART = { ended: () => undefined, found: () => undefined }
 
 function once<T>(value: T): () => T | undefined {
   let left: T | undefined = value
