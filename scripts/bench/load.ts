@@ -7,8 +7,8 @@ import { openRedis } from './redis-store.js'
  * The load, in a process of its own: so many connections, each with one request under way, for so long.
  *
  * A general load generator parses each answer in full and builds each request anew, and on two cores takes the time that
- * the server is being measured by. Here a request is three texts put together, and of an answer only its status and its
- * length are read.
+ * the server is being measured by. Here a request is three texts put together, all sockets read into one buffer, and of an
+ * answer only its status and its length are read.
  */
 
 const spec = JSON.parse(process.argv[2] ?? '{}') as LoadSpec
@@ -32,16 +32,24 @@ function someName(): string {
   return spec.prefix + String(Math.floor(Math.random() * spec.names)).padStart(DIGITS, '0')
 }
 
+/** What a socket reads into; an answer is looked at before the next is read. */
+const BUFFER = Buffer.alloc(65_536)
+
 /** Sends a request and resolves to the status of the answer. */
 class Connection {
   readonly #socket: Socket
-  #heard = ''
+  #head = ''
+  #status = ''
+  /** Bytes of the answer that have yet to come. */
+  #missing = 0
   #settle: ((status: string) => void) | undefined
 
   constructor(port: number) {
-    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true })
-    this.#socket.setEncoding('latin1')
-    this.#socket.on('data', (chunk: string) => this.#hear(chunk))
+    const callback = (bytes: number): boolean => {
+      this.#hear(bytes)
+      return true
+    }
+    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true, onread: { buffer: BUFFER, callback } })
     this.#socket.on('error', (error) => {
       process.stderr.write(`${String(error)}\n`)
       process.exit(1)
@@ -55,16 +63,18 @@ class Connection {
     })
   }
 
-  #hear(chunk: string): void {
-    this.#heard = this.#heard === '' ? chunk : this.#heard + chunk
-    const headEnd = this.#heard.indexOf('\r\n\r\n')
-    if (headEnd === -1) return
-    const at = this.#heard.indexOf('content-length: ')
-    const length = Number.parseInt(this.#heard.slice(at + 16, at + 26), 10)
-    if (this.#heard.length < headEnd + 4 + length) return
-    const status = this.#heard.slice(9, 12)
-    this.#heard = ''
-    this.#settle?.(status)
+  #hear(bytes: number): void {
+    if (this.#missing > 0) this.#missing -= bytes
+    else {
+      this.#head += BUFFER.toString('latin1', 0, bytes)
+      const headEnd = this.#head.indexOf('\r\n\r\n')
+      if (headEnd === -1) return
+      const at = this.#head.indexOf('content-length: ')
+      this.#missing = headEnd + 4 + Number.parseInt(this.#head.slice(at + 16, at + 26), 10) - this.#head.length
+      this.#status = this.#head.slice(9, 12)
+      this.#head = ''
+    }
+    if (this.#missing === 0) this.#settle?.(this.#status)
   }
 }
 
