@@ -104,8 +104,8 @@ void t.test('races on one PostgreSQL server', async (t) => {
     await using session = await Session.open(server.url)
     await store.submit(acquire('odd', 'p'))
     await store.submit(release('odd', 'p'))
-    // What a hand in the database may do, and what is found out only when the answer is read.
-    await session.run(`create function spoil() returns trigger language plpgsql as 'begin new.metadata = ''{''; return new; end'`)
+    // What a hand in the database may do.
+    await session.run(`create function spoil() returns trigger language plpgsql as 'begin raise exception ''spoilt''; end'`)
     await session.run("create trigger spoil before update on resource_locks for each row when (new.resource_name = 'odd' and new.is_active) execute function spoil()")
     const outcome = await store.submit(acquire(['even', 'odd'], 'p')).catch((error: unknown) => error)
     t.type(outcome, Error)

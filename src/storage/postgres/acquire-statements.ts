@@ -4,7 +4,7 @@ import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, metadataToText, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
 import type { LockRequestsTable, Tables } from '../tables.js'
 import { nameOf } from './foremost.js'
-import { bytewise, CLOCK, columns, compiled, LIVE, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, sparse, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 
 export interface AcquireArgs {
   readonly names: string[]
@@ -20,8 +20,18 @@ export interface AcquireArgs {
 /** What a plain request has: neither an id nor a ticket. */
 type PlainArgs = Pick<AcquireArgs, 'names' | 'processes' | 'ttls' | 'metadata' | 'keys'>
 
-/** A new grant, or, where `at` says when it was found, the valid one that stood in the way. */
-export type FoundRow = GrantRow & { readonly at: EpochMs | null; readonly waiters: number }
+/** A new grant; what else it is made of was said by its request. */
+export interface GrantedRow extends Pick<GrantRow, 'resource_name' | 'id' | 'locked_at'> {
+  readonly at: null
+}
+
+/** The valid grant that stood in the way, and when it was found. */
+export interface HeldRow extends GrantRow {
+  readonly at: EpochMs
+  readonly waiters: number
+}
+
+export type FoundRow = GrantedRow | HeldRow
 
 /** So long ago, in milliseconds, that there was a wait in between: number and clock have to be taken anew. */
 const isBelated = (clock: RawBuilder<unknown>) => sql`${CLOCK} - ${clock} > 100`
@@ -84,32 +94,31 @@ export function acquireArgs(commands: readonly AcquireCommand[]): AcquireArgs {
     names: commands.map(nameOf),
     processes: commands.map(({ processId }) => processId),
     ttls: commands.map(({ ttlMs }) => ttlMs),
-    metadata: commands.map(({ metadata }) => metadataToText(metadata)),
-    requestIds: commands.map(({ mark }) => mark?.id ?? null),
-    fingerprints: commands.map(({ mark }) => mark?.fingerprint ?? null),
-    tickets: commands.map(({ ticket }) => ticket),
-    keys: commands.map(({ key }) => key)
+    metadata: sparse(commands.map(({ metadata }) => metadataToText(metadata))),
+    requestIds: sparse(commands.map(({ mark }) => mark?.id ?? null)),
+    fingerprints: sparse(commands.map(({ mark }) => mark?.fingerprint ?? null)),
+    tickets: sparse(commands.map(({ ticket }) => ticket)),
+    keys: sparse(commands.map(({ key }) => key))
   }
 }
 
 export function isMarked({ requestIds, tickets }: AcquireArgs): boolean {
-  return requestIds.some((id) => id !== null) || tickets.some((ticket) => ticket !== null)
+  return requestIds.length > 0 || tickets.length > 0
 }
 
 export function plainRequests(arg: Arg<PlainArgs>): RawBuilder<unknown> {
   return sql`
-    select *, null::bigint as ticket
-    from unnest(
-      ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[], ${arg('keys')}::text[]
-    ) as asked(resource_name, process_id, ttl_ms, metadata, api_key)`
+    select unnest(${arg('names')}::text[]) as resource_name, unnest(${arg('processes')}::text[]) as process_id,
+      unnest(${arg('ttls')}::bigint[]) as ttl_ms, unnest(${arg('metadata')}::text[]) as metadata, unnest(${arg('keys')}::text[]) as api_key,
+      null::bigint as ticket`
 }
 
 function markedRequests(arg: Arg<AcquireArgs>): RawBuilder<unknown> {
   return sql`
-    select * from unnest(
-      ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('ttls')}::bigint[], ${arg('metadata')}::text[], ${arg('keys')}::text[],
-      ${arg('requestIds')}::text[], ${arg('fingerprints')}::text[], ${arg('tickets')}::bigint[]
-    ) as asked(resource_name, process_id, ttl_ms, metadata, api_key, request_id, fingerprint, ticket)`
+    select unnest(${arg('names')}::text[]) as resource_name, unnest(${arg('processes')}::text[]) as process_id,
+      unnest(${arg('ttls')}::bigint[]) as ttl_ms, unnest(${arg('metadata')}::text[]) as metadata, unnest(${arg('keys')}::text[]) as api_key,
+      unnest(${arg('requestIds')}::text[]) as request_id, unnest(${arg('fingerprints')}::text[]) as fingerprint,
+      unnest(${arg('tickets')}::bigint[]) as ticket`
 }
 
 /** Some grant of the request `r` is valid. */
@@ -176,10 +185,10 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
           from (
             select * from asked
             where not exists (select from held where held.resource_name = asked.resource_name)
-              and not exists (
+              and (not ${SOMEBODY_WAITS} or not exists (
                 select from lock_waiters w
                 where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
-              )
+              ))
               ${marked === 'marked' ? sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))` : sql``}
             order by ${bytewise(sql`resource_name`)}
           ) as free
@@ -205,7 +214,9 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
           1 / case when ${isBelated(sql`l.locked_at`)} then 0 else 1 end as in_time
       )${told}${noted}`,
     rows: sql`
-      select ${columns(GRANT_COLUMNS)}, null::bigint as at, 0 as waiters from granted l
+      select id, resource_name, null::text as process_id, locked_at, null::bigint as expires_at, null::text as metadata,
+        null::bigint as at, 0 as waiters
+      from granted
       union all
       select ${columns(GRANT_COLUMNS)}, at, waiters from held l`
   }

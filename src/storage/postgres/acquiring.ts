@@ -1,16 +1,24 @@
 import type { Kysely } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
-import type { Grant } from '../../locks/lock.js'
+import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
-import { conflictOf, grantFromRow, grantsToText, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
+import { conflictOf, grantFromRow, grantsToText, leaseEnd, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { acquireArgs, acquireStatements, isMarked, type AcquireArgs, type FoundRow } from './acquire-statements.js'
+import { acquireArgs, acquireStatements, isMarked, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-statements.js'
 import { toLockError } from './errors.js'
 import { foremost, nameOf } from './foremost.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
+import { sparse } from './sql.js'
 import type { Line } from './waiting.js'
+
+/** A valid grant that stands in the way of a request, when it was seen, and how many wait for it. */
+interface Obstacle {
+  readonly grant: Grant
+  readonly at: EpochMs
+  readonly waiters: number
+}
 
 /** Granting on PostgreSQL. */
 export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
@@ -25,24 +33,34 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const firsts = foremost(commands)
     const ids = firsts.flatMap(({ mark }) => mark?.id ?? [])
     const rows = await (sent ?? send(session, ids, acquireArgs(firsts)))
-    const found = new Map(rows.map((row) => [row.resource_name, row]))
-    const granted = new Set(firsts.filter((command) => found.get(nameOf(command))?.at === null))
+    const asked = new Map(firsts.map((command) => [nameOf(command), command]))
+    const granted = new Map<AcquireCommand, Grant>()
+    const obstacles = new Map<string, Obstacle>()
+    for (const row of rows) {
+      const command = asked.get(row.resource_name)
+      if (row.at !== null) obstacles.set(row.resource_name, { grant: grantFromRow(row), at: row.at, waiters: row.waiters })
+      else if (command !== undefined) {
+        const grant = grantOf(command, row)
+        granted.set(command, grant)
+        // Whoever asked for the same name in the same batch came just after the one that was granted.
+        obstacles.set(row.resource_name, { grant, at: grant.lockedAt, waiters: 0 })
+      }
+    }
     // The next in line should know how long the new grant lasts.
     await line.callFirsts(
       session,
-      [...granted].flatMap((command) => (command.ticket === null ? [] : [nameOf(command)]))
+      [...granted.keys()].flatMap((command) => (command.ticket === null ? [] : [nameOf(command)]))
     )
     const refused = commands.filter((command) => !granted.has(command))
     const answers = new Map(
       // What was granted is committed: a fault from here on concerns only those who were not.
-      await refuse(session, refused, found).catch((error: unknown) =>
+      await refuse(session, refused, obstacles).catch((error: unknown) =>
         refused.map((command): [AcquireCommand, Settlement] => [command, { kind: 'failed', error: toLockError(error, false) }])
       )
     )
     return commands.map((command) => {
-      const row = found.get(nameOf(command))
-      if (row === undefined || !granted.has(command)) return answers.get(command) ?? AGAIN
-      return done({ kind: 'granted', grants: [grantFromRow(row)], replayed: false })
+      const grant = granted.get(command)
+      return grant === undefined ? (answers.get(command) ?? AGAIN) : done({ kind: 'granted', grants: [grant], replayed: false })
     })
   }
 
@@ -50,10 +68,10 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   async function refuse(
     session: Session,
     commands: readonly AcquireCommand[],
-    found: ReadonlyMap<string, FoundRow>
+    obstacles: ReadonlyMap<string, Obstacle>
   ): Promise<[AcquireCommand, Settlement][]> {
     const before = await recall(session, commands)
-    const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
+    const unanswered = commands.filter((command) => !obstacles.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
     // Whoever comes out of turn was called before the first had been seen in line: its own call may never come.
     await line.callFirsts(
@@ -63,11 +81,10 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     return commands.map((command) => {
       const known = before.get(command)
       if (known !== undefined) return [command, done(known)]
-      const row = found.get(nameOf(command))
-      if (row === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
-      const grant = grantFromRow(row)
-      // Whoever asked for the same name in the same batch came just after the one that was granted.
-      return [command, done({ kind: 'held', conflicts: [conflictOf(grant)], at: row.at ?? grant.lockedAt, waiters: row.waiters })]
+      const obstacle = obstacles.get(nameOf(command))
+      if (obstacle === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
+      const { grant, at, waiters } = obstacle
+      return [command, done({ kind: 'held', conflicts: [conflictOf(grant)], at, waiters })]
     })
   }
 
@@ -93,14 +110,14 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
         names: [...names],
         processes: each(processId),
         ttls: each(ttlMs),
-        metadata: each(metadataToText(metadata)),
-        requestIds: each(null),
-        fingerprints: each(null),
-        tickets: each(ticket),
-        keys: each(key)
+        metadata: sparse(each(metadataToText(metadata))),
+        requestIds: [],
+        fingerprints: [],
+        tickets: sparse(each(ticket)),
+        keys: sparse(each(key))
       })
     ])
-    const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantFromRow(row)]] : [])))
+    const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantOf(command, row)]] : [])))
     if (granted.size < names.length) {
       await session.run(statements.rollback, {})
       // What is in the way may be its own: an earlier one of its repetitions was granted since it was last asked for.
@@ -172,6 +189,10 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
 function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): Settlement {
   if (first === undefined || (ticket !== null && first.ticket >= ticket)) return AGAIN
   return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
+}
+
+function grantOf({ processId, ttlMs, metadata }: AcquireCommand, { resource_name: name, id: lockId, locked_at: lockedAt }: GrantedRow): Grant {
+  return { lockId, resourceName: name as ResourceName, processId, lockedAt, expiresAt: leaseEnd(lockedAt, ttlMs), metadata }
 }
 
 function done(outcome: AcquireOutcome): Settlement {

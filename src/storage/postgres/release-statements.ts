@@ -3,7 +3,7 @@ import type { ReleaseCommand } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
-import { CLOCK, columns, compiled, KEEP, openTo, VALID, whole, type Arg, type Parts } from './sql.js'
+import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts } from './sql.js'
 
 export interface ReleaseArgs {
   readonly endNames: string[]
@@ -33,10 +33,10 @@ export function releaseArgs(commands: readonly ReleaseCommand[]): ReleaseArgs {
   return {
     endNames: commands.map(({ resourceName }) => resourceName),
     endProcesses: commands.map(({ processId }) => processId),
-    endLockIds: commands.map(({ lockId }) => lockId),
-    endReasons: commands.map(({ reason }) => reason),
-    endKeys: commands.map(({ key }) => key),
-    endRequestIds: commands.map(({ unlessClaimed }) => unlessClaimed ?? null)
+    endLockIds: sparse(commands.map(({ lockId }) => lockId)),
+    endReasons: sparse(commands.map(({ reason }) => reason)),
+    endKeys: sparse(commands.map(({ key }) => key)),
+    endRequestIds: sparse(commands.map(({ unlessClaimed }) => unlessClaimed ?? null))
   }
 }
 
@@ -47,10 +47,7 @@ export function isConditional({ unlessClaimed }: ReleaseCommand): boolean {
 export function plainReleases(arg: Arg<PlainArgs>): RawBuilder<unknown> {
   return sql`
     to_end as materialized (
-      select * from unnest(
-        ${arg('endNames')}::text[], ${arg('endProcesses')}::text[], ${arg('endLockIds')}::bigint[], ${arg('endReasons')}::text[],
-        ${arg('endKeys')}::text[]
-      ) with ordinality as to_end(resource_name, process_id, lock_id, reason, key, ordinal)
+      select ${columnsOf(arg)}
     )`
 }
 
@@ -67,12 +64,17 @@ function unclaimedReleases(arg: Arg<ReleaseArgs>): RawBuilder<unknown> {
       for update
     ),
     to_end as materialized (
-      select * from unnest(
-        ${arg('endNames')}::text[], ${arg('endProcesses')}::text[], ${arg('endLockIds')}::bigint[], ${arg('endReasons')}::text[],
-        ${arg('endKeys')}::text[], ${arg('endRequestIds')}::text[]
-      ) with ordinality as to_end(resource_name, process_id, lock_id, reason, key, request_id, ordinal)
+      select * from (select ${columnsOf(arg)}, unnest(${arg('endRequestIds')}::text[]) as request_id) as meant
       where request_id is null or request_id in (select unclaimed.request_id from unclaimed)
     )`
+}
+
+/** @param arg its arrays, but the names', may be shorter than the others: what is missing is null. */
+function columnsOf(arg: Arg<PlainArgs>): RawBuilder<unknown> {
+  return sql`
+    unnest(${arg('endNames')}::text[]) as resource_name, unnest(${arg('endProcesses')}::text[]) as process_id,
+    unnest(${arg('endLockIds')}::bigint[]) as lock_id, unnest(${arg('endReasons')}::text[]) as reason, unnest(${arg('endKeys')}::text[]) as key,
+    generate_series(1, cardinality(${arg('endNames')}::text[])) as ordinal`
 }
 
 /**
@@ -111,7 +113,7 @@ export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolea
         from locked
         where l.resource_name = locked.resource_name and ${VALID}
         returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, locked.reason, locked.ordinal,
-          case when (select exists (select from lock_waiters))
+          case when ${SOMEBODY_WAITS}
             then (select count(*) from lock_waiters w where w.resource_name = l.resource_name) else 0
           end as waiters
       )${told}`,

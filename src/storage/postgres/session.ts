@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { PoolClient } from 'pg'
+import { toRow } from '../statement.js'
 import { isConnectionLost } from './errors.js'
 import type { PostgresStatement } from './sql.js'
 
@@ -21,12 +22,17 @@ export class Session {
     return this.#lost
   }
 
-  /** Sends at once, without waiting for the answers to what was sent before. */
+  /**
+   * Sends at once, without waiting for the answers to what was sent before.
+   *
+   * Rows are fetched as arrays and made objects here: the driver copies a pattern for each row.
+   */
   async run<Args extends object, Row>(compiled: PostgresStatement<Args, Row>, args: Args): Promise<Row[]> {
     const { name, sql: text, bind } = compiled
     try {
-      const { rows } = await this.#client.query<Row & object>({ name, text, values: bind(args) })
-      return rows
+      const { rows, fields } = await this.#client.query({ name, text, values: bind(args), rowMode: 'array' })
+      const columns = fields.map(({ name: column }) => column)
+      return rows.map((values) => toRow(columns, values as readonly unknown[]) as Row)
     } catch (error) {
       if (isConnectionLost(error)) this.#lost = error instanceof Error ? error : new Error(String(error))
       throw error

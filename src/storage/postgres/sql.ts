@@ -29,6 +29,9 @@ export const LIVE = sql<SqlBool>`
     else w.lease_until > ${CLOCK}
   end)`
 
+/** Anybody waits for anything: mostly nobody does, which is looked up once per statement. */
+export const SOMEBODY_WAITS = sql<SqlBool>`(select exists (select from lock_waiters))`
+
 /** How many wait for the resource of that name. */
 export function waitersFor(name: RawBuilder<unknown>): RawBuilder<number> {
   return sql<number>`(select count(*) from lock_waiters w where w.resource_name = ${name} and ${LIVE})`
@@ -42,6 +45,11 @@ export function bytewise(name: RawBuilder<unknown>): RawBuilder<unknown> {
 /** Columns of the row `l`. */
 export function columns(names: readonly string[]): RawBuilder<unknown> {
   return sql.join(names.map((name) => sql.ref(`l.${name}`)))
+}
+
+/** The values of a column, none where all are null: `unnest` fills up what is missing beside longer ones. */
+export function sparse<T>(values: (T | null)[]): (T | null)[] {
+  return values.some((value) => value !== null) ? values : []
 }
 
 export type Arg<Args> = <Name extends keyof Args & string>(name: Name) => RawBuilder<Args[Name]>

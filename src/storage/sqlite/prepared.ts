@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3'
-import type { Statement } from '../statement.js'
+import { toRow, type Statement } from '../statement.js'
 
 /** A statement that SQLite has parsed once, with its named arguments. */
 export interface Prepared<Args, Row> {
@@ -13,24 +13,18 @@ export interface Prepared<Args, Row> {
 
 /**
  * Rows are fetched as arrays and made objects here: in those that the driver makes every property has to be looked up as in
- * a dictionary, which takes as long as the query itself.
+ * a dictionary.
  */
 export function prepare<Args extends object, Row = never>(database: Database.Database, compiled: Statement<Args>): Prepared<Args, Row> {
   const prepared = database.prepare(compiled.sql)
   const columns = prepared.reader ? prepared.raw().columns().map(({ name }) => name) : []
-  const toRow = (values: unknown): Row => {
-    const row: Record<string, unknown> = {}
-    columns.forEach((column, index) => {
-      row[column] = (values as readonly unknown[])[index]
-    })
-    return row as Row
-  }
+  const rowOf = (values: unknown): Row => toRow(columns, values as readonly unknown[]) as Row
   return {
     get: (args) => {
       const values = prepared.get(...compiled.bind(args))
-      return values === undefined ? undefined : toRow(values)
+      return values === undefined ? undefined : rowOf(values)
     },
-    all: (args) => prepared.all(...compiled.bind(args)).map(toRow),
+    all: (args) => prepared.all(...compiled.bind(args)).map(rowOf),
     run: (args) => prepared.run(...compiled.bind(args)).changes,
     insert: (args) => Number(prepared.run(...compiled.bind(args)).lastInsertRowid)
   }
