@@ -187,13 +187,13 @@ export class Batcher {
     this.#carried -= batch.length
     this.figures.batchCommands.observe(batch.length)
     this.figures.batchSeconds.observe((performance.now() - began) / 1000)
-    for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
-    const settled = batch.map((entry, index): [Waiting, Settlement] => [entry, settlements[index] ?? missing(entry.command)])
-    const again = settled.filter(([entry, { kind }]) => kind === 'again' && (entry.tries += 1) < MOST_TRIES).map(([entry]) => entry)
+    if (!this.#executor.sequential) for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
+    const again = batch.filter((entry, index) => settlements[index]?.kind === 'again' && (entry.tries += 1) < MOST_TRIES)
     if (again.length > 0) this.#waiting = [...again, ...this.#waiting]
     // Before this batch is answered: the database works on the next one meanwhile.
     this.#start()
-    for (const [entry, settlement] of settled) {
+    for (const [index, entry] of batch.entries()) {
+      const settlement = settlements[index] ?? missing(entry.command)
       if (settlement.kind !== 'again') entry.settle(settlement)
       else if (entry.tries >= MOST_TRIES) entry.settle({ kind: 'failed', error: new LockError('OVERLOADED') })
     }

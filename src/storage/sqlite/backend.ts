@@ -9,7 +9,7 @@ import { RemoteSqlite } from './remote.js'
 const LANES = 8
 
 /** Sending a message costs as much as that of a few commands: so many share one, however many come in a turn. */
-const ENOUGH = 16
+const ENOUGH = 32
 
 export async function sqliteBackend(file: string, options: StoreOptions): Promise<SqlBackend> {
   const { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
