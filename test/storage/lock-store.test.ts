@@ -2,7 +2,7 @@ import t from 'tap'
 import { processId } from '../../src/locks/lock.js'
 import type { ListQuery } from '../../src/locks/lock-store.js'
 import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
-import { acquire, everything, inspect, release, sweep } from '../support/commands.js'
+import { acquire, allEvents, everything, force, inspect, release, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
 import { onEachStore, openOn } from '../support/store.js'
 
@@ -98,6 +98,32 @@ for (const kind of DATABASES) {
       await database.advance(10)
       t.match(await store.submit({ kind: 'sweep', bite: 2 }), { expired: 2, more: true })
       t.match(await store.submit({ kind: 'sweep', bite: 4 }), { expired: 3, more: false })
+    })
+
+    await onStore('of commands that arrive together none is given what another says', async (t, store) => {
+      const metadata = { only: 'b' }
+      await Promise.all([store.submit(acquire('a', 'p')), store.submit({ ...acquire('b', 'p'), metadata, key: 'k' }), store.submit(acquire('c', 'p', 1000))])
+      const { grants } = await store.list(everything)
+      t.match(grants, [
+        { resourceName: 'a', metadata: null, expiresAt: null },
+        { resourceName: 'b', metadata, expiresAt: null },
+        { resourceName: 'c', metadata: null, expiresAt: START + 1000 }
+      ])
+      const released = await Promise.all([
+        store.submit({ ...release('a', 'p'), key: 'other' }),
+        store.submit({ ...release('b', 'p'), key: 'other' }),
+        store.submit(release('c', 'p', 999))
+      ])
+      t.match(released, [{ kind: 'released', grant: { metadata: null } }, { kind: 'not-held', reason: 'held_by_other' }, { kind: 'not-held' }])
+      t.match(await Promise.all([store.submit(release('b', 'p')), store.submit(force('c', 'why'))]), [
+        { kind: 'released', grant: { metadata } },
+        { kind: 'released' }
+      ])
+      const { events } = await store.history(allEvents)
+      t.match(events.slice(0, 2).toSorted((a, b) => (a.resourceName < b.resourceName ? -1 : 1)), [
+        { resourceName: 'b', kind: 'released', reason: null },
+        { resourceName: 'c', kind: 'force_released', reason: 'why' }
+      ])
     })
 
     await onStore('metadata comes back as it went in', async (t, store) => {
