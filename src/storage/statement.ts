@@ -34,7 +34,7 @@ export function statement<Args extends object>(
   }
 }
 
-/** A row as an object, from its values in the order of the columns: the drivers take longer for that than for the query. */
+/** A row as an object, from its values in the order of the columns. */
 export function toRow(columns: readonly string[], values: readonly unknown[]): Record<string, unknown> {
   const row: Record<string, unknown> = {}
   columns.forEach((column, index) => {

@@ -26,7 +26,7 @@ export interface GrantedRow extends Pick<GrantRow, 'resource_name' | 'id' | 'loc
 }
 
 /** The valid grant that stood in the way, and when it was found. */
-export interface HeldRow extends GrantRow {
+interface HeldRow extends GrantRow {
   readonly at: EpochMs
   readonly waiters: number
 }
