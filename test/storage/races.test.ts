@@ -99,6 +99,16 @@ void t.test('races on one PostgreSQL server', async (t) => {
     t.match(await hindered(server.url, () => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
   })
 
+  await t.test('a held row that cannot be read fails whom it refuses, and not those who were granted something beside it', async (t) => {
+    await using store = await openStore({ ...database, lanes: 1 })
+    await using session = await Session.open(server.url)
+    await store.submit(acquire('unreadable', 'p'))
+    await session.run(`update resource_locks set metadata = '{' where resource_name = 'unreadable'`)
+    const [refused, granted] = await Promise.allSettled([store.submit(acquire('unreadable', 'q')), store.submit(acquire('beside', 'q'))])
+    t.equal(refused.status, 'rejected')
+    t.match(granted, { status: 'fulfilled', value: { kind: 'granted' } })
+  })
+
   await t.test('a set that fails within its transaction leaves nothing of it open', async (t) => {
     await using store = await openStore({ ...database, lanes: 1 })
     await using session = await Session.open(server.url)

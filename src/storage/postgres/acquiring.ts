@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
-import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
+import type { Grant, ResourceName } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
 import { conflictOf, grantFromRow, grantsToText, leaseEnd, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
@@ -12,13 +12,6 @@ import type { Look } from './looking.js'
 import type { Session } from './session.js'
 import { sparse } from './sql.js'
 import type { Line } from './waiting.js'
-
-/** A valid grant that stands in the way of a request, when it was seen, and how many wait for it. */
-interface Obstacle {
-  readonly grant: Grant
-  readonly at: EpochMs
-  readonly waiters: number
-}
 
 /** Granting on PostgreSQL. */
 export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look, line: Line) {
@@ -33,19 +26,13 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const firsts = foremost(commands)
     const ids = firsts.flatMap(({ mark }) => mark?.id ?? [])
     const rows = await (sent ?? send(session, ids, acquireArgs(firsts)))
-    const asked = new Map(firsts.map((command) => [nameOf(command), command]))
-    const granted = new Map<AcquireCommand, Grant>()
-    const obstacles = new Map<string, Obstacle>()
-    for (const row of rows) {
-      const command = asked.get(row.resource_name)
-      if (row.at !== null) obstacles.set(row.resource_name, { grant: grantFromRow(row), at: row.at, waiters: row.waiters })
-      else if (command !== undefined) {
-        const grant = grantOf(command, row)
-        granted.set(command, grant)
-        // Whoever asked for the same name in the same batch came just after the one that was granted.
-        obstacles.set(row.resource_name, { grant, at: grant.lockedAt, waiters: 0 })
-      }
-    }
+    const found = new Map(rows.map((row) => [row.resource_name, row]))
+    const granted = new Map(
+      firsts.flatMap((command): [AcquireCommand, Grant][] => {
+        const row = found.get(nameOf(command))
+        return row?.at === null ? [[command, grantOf(command, row)]] : []
+      })
+    )
     // The next in line should know how long the new grant lasts.
     await line.callFirsts(
       session,
@@ -54,7 +41,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     const refused = commands.filter((command) => !granted.has(command))
     const answers = new Map(
       // What was granted is committed: a fault from here on concerns only those who were not.
-      await refuse(session, refused, obstacles).catch((error: unknown) =>
+      await refuse(session, refused, found, granted).catch((error: unknown) =>
         refused.map((command): [AcquireCommand, Settlement] => [command, { kind: 'failed', error: toLockError(error, false) }])
       )
     )
@@ -68,22 +55,26 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   async function refuse(
     session: Session,
     commands: readonly AcquireCommand[],
-    obstacles: ReadonlyMap<string, Obstacle>
+    found: ReadonlyMap<string, FoundRow>,
+    granted: ReadonlyMap<AcquireCommand, Grant>
   ): Promise<[AcquireCommand, Settlement][]> {
     const before = await recall(session, commands)
-    const unanswered = commands.filter((command) => !obstacles.has(nameOf(command)) && !before.has(command)).map(nameOf)
+    const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
     // Whoever comes out of turn was called before the first had been seen in line: its own call may never come.
     await line.callFirsts(
       session,
       commands.flatMap((command) => (command.ticket !== null && lines?.has(nameOf(command)) === true ? [nameOf(command)] : []))
     )
+    const justGranted = new Map([...granted].map(([command, grant]) => [nameOf(command), grant]))
     return commands.map((command) => {
       const known = before.get(command)
       if (known !== undefined) return [command, done(known)]
-      const obstacle = obstacles.get(nameOf(command))
-      if (obstacle === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
-      const { grant, at, waiters } = obstacle
+      const row = found.get(nameOf(command))
+      // Whoever asked for the same name in the same batch came just after the one that was granted.
+      const grant = row === undefined || row.at === null ? justGranted.get(nameOf(command)) : grantFromRow(row)
+      if (row === undefined || grant === undefined) return [command, keptFor(lines?.get(nameOf(command)), command)]
+      const { at, waiters } = row.at === null ? { at: grant.lockedAt, waiters: 0 } : row
       return [command, done({ kind: 'held', conflicts: [conflictOf(grant)], at, waiters })]
     })
   }
