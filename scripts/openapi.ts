@@ -7,6 +7,6 @@ import { openStore } from '../src/storage/open-store.js'
 await using store = await openStore({ databaseUrl: 'sqlite::memory:' })
 const { MAX_TTL_SECONDS: maxTtlSeconds, MAX_WAIT_SECONDS: maxWaitSeconds, COMPAT_APIS: compatApis } = readConfig({})
 const app = await buildApp({ locks: new LockService(store, { defaultTtlMs: null }), maxTtlSeconds, maxWaitSeconds, compatApis })
-await app.ready()
-process.stdout.write(`${JSON.stringify(app.swagger(), null, 2)}\n`)
+const { payload } = await app.inject('/openapi.json')
+process.stdout.write(`${JSON.stringify(JSON.parse(payload), null, 2)}\n`)
 await app.close()
