@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
 import { databaseTemplates } from '../test/support/databases.js'
 import { PostgresServer } from '../test/support/postgres.js'
 
@@ -8,6 +9,9 @@ import { PostgresServer } from '../test/support/postgres.js'
  * tested with servers that wait for it.
  */
 const SETTINGS = { fsync: 'off', max_wal_size: '256MB' }
+
+/** Most tests wait more than they compute; fewer files run at once where there are fewer processors. */
+const FILES_PER_PROCESSOR = 3
 
 /**
  * `node dist/scripts/with-postgres.js COMMAND ARGS…` runs a command with TEST_DATABASE_URL set to a PostgreSQL server that
@@ -19,7 +23,7 @@ async function main([command, ...args]: string[]): Promise<number> {
   await using server = process.env['TEST_DATABASE_URL'] === undefined ? await PostgresServer.start({ settings: SETTINGS, inMemory: true }) : null
   const url = server?.url ?? process.env['TEST_DATABASE_URL'] ?? ''
   await using templates = await databaseTemplates(url)
-  const env = { ...process.env, TEST_DATABASE_URL: url, ...templates.env }
+  const env = { TAP_JOBS: String(FILES_PER_PROCESSOR * availableParallelism()), ...process.env, TEST_DATABASE_URL: url, ...templates.env }
   const child = spawn(command, args, { stdio: 'inherit', env })
   // The terminal's Ctrl-C reaches the child by itself; here it must only not cut the clean-up short.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))

@@ -2,13 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Service } from '../support/service.js'
 import { temporaryFolder } from '../support/program.js'
-import { openDashboard, PATIENCE_MS, rowOf, takeMany } from './dashboard-support.js'
+import { openDashboard, rowOf, takeMany } from './dashboard-support.js'
 import { launchBrowser } from './support.js'
 
-const soon = { timeout: PATIENCE_MS }
 const LOCKS = 10_000
-/** Longer than this nothing may keep the page busy, even on a machine with other things to do; by itself it takes a tenth. */
-const LONGEST_TASK_MS = 700
+/** No task may keep the page busy for as long as this machine takes to draw so many rows, a fifth of what drawing all would take. */
+const ROWS = 2000
 
 void t.test('ten thousand locks do not freeze the page', async (t) => {
   await using service = await Service.start()
@@ -23,7 +22,7 @@ void t.test('ten thousand locks do not freeze the page', async (t) => {
       })
   })
   const { page } = opened
-  await page.locator('.total', { hasText: '10,000 locks' }).waitFor({ timeout: 2 * PATIENCE_MS })
+  await page.locator('.total', { hasText: '10,000 locks' }).waitFor()
   t.ok((await page.locator('.row').count()) < 200, 'only what can be seen is drawn')
 
   for (let turn = 0; turn < 20; turn += 1) {
@@ -31,19 +30,20 @@ void t.test('ten thousand locks do not freeze the page', async (t) => {
     await sleep(30)
   }
   await page.keyboard.press('End')
-  await rowOf(page, 'group-9/09969').waitFor(soon)
+  await rowOf(page, 'group-9/09969').waitFor()
   await page.keyboard.press('/')
   await page.keyboard.type('group-7/0', { delay: 30 })
-  await page.locator('.total', { hasText: '250 of 10,000 locks' }).waitFor(soon)
+  await page.locator('.total', { hasText: '250 of 10,000 locks' }).waitFor()
   await page.keyboard.press('Escape')
   await service.request('group-0/new', 'latecomer')
   await page.keyboard.press('Home')
-  await rowOf(page, 'group-0/00000').waitFor(soon)
-  await page.locator('.total', { hasText: '10,001 locks' }).waitFor(soon)
+  await rowOf(page, 'group-0/00000').waitFor()
+  await page.locator('.total', { hasText: '10,001 locks' }).waitFor()
 
   const tasks = await page.evaluate(() => (globalThis as unknown as { longTasks: number[] }).longTasks)
-  t.comment(`long tasks: ${tasks.map(Math.round).join(' ')} ms`)
-  t.ok(Math.max(0, ...tasks) < LONGEST_TASK_MS, 'and nothing took long')
+  const limit = await page.evaluate(timeToDraw, ROWS)
+  t.comment(`long tasks: ${tasks.map(Math.round).join(' ')} ms, of at most ${Math.round(limit)} ms`)
+  t.ok(Math.max(0, ...tasks) < limit, 'and nothing took long')
   t.same(opened.seen.complaints, [])
 })
 
@@ -55,9 +55,9 @@ void t.test('a lost connection is said aloud, and mended when the service is bac
   await first.request('brief', 'p')
   await using opened = await openDashboard(browser, first)
   const { page } = opened
-  await rowOf(page, 'brief').waitFor(soon)
+  await rowOf(page, 'brief').waitFor()
   await first.kill()
-  await page.getByRole('alert').getByText('Connection lost.').waitFor(soon)
+  await page.getByRole('alert').getByText('Connection lost.').waitFor()
   t.match(await page.locator('.connection').textContent(), 'connection lost')
   t.match(await page.locator('.banner').textContent(), /What you see is \d+ s old/)
   t.equal(await rowOf(page, 'kept').count(), 1, 'what was known is still shown')
@@ -65,8 +65,19 @@ void t.test('a lost connection is said aloud, and mended when the service is bac
   await using second = await Service.start({ cwd: folder.path, settings: { PORT: String(first.port) } })
   await second.release('brief', 'p')
   await second.request('new', 'p')
-  await page.locator('.connection.live').waitFor(soon)
-  await rowOf(page, 'new').waitFor(soon)
-  await rowOf(page, 'brief').waitFor({ state: 'detached', ...soon })
+  await page.locator('.connection.live').waitFor()
+  await rowOf(page, 'new').waitFor()
+  await rowOf(page, 'brief').waitFor({ state: 'detached' })
   t.equal(await page.getByRole('alert').count(), 0)
 })
+
+/** Runs in the page: copies a row that often and lets the browser lay all of them out; resolves to the milliseconds it took. */
+function timeToDraw(rows: number): number {
+  const row = document.querySelector('.row.lock')
+  const began = performance.now()
+  const place = document.body.appendChild(document.createElement('div'))
+  for (let drawn = 0; drawn < rows; drawn += 1) place.append(row?.cloneNode(true) ?? '')
+  place.getBoundingClientRect()
+  place.remove()
+  return performance.now() - began
+}

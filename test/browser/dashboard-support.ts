@@ -2,9 +2,6 @@ import type { Browser, Locator, Page } from 'playwright-core'
 import type { Service } from '../support/service.js'
 import { openPage, type OpenedPage, type PageOptions } from './support.js'
 
-/** How long the page may take for what it should do at once, on a machine that is busy with something else. */
-export const PATIENCE_MS = 15_000
-
 /** Opens the dashboard and waits until it is told of everything. */
 export async function openDashboard(browser: Browser, service: Service, search = '', options: PageOptions = {}): Promise<OpenedPage> {
   const opened = await openPage(browser, service.url, `/dashboard${search}`, { until: 'load', ...options })

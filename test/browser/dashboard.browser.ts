@@ -1,10 +1,8 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { Service } from '../support/service.js'
-import { cardOf, openDashboard, PATIENCE_MS, rowOf } from './dashboard-support.js'
+import { cardOf, openDashboard, rowOf } from './dashboard-support.js'
 import { HOST_NAME, launchBrowser, openPage } from './support.js'
-
-const soon = { timeout: PATIENCE_MS }
 
 void t.test('the dashboard in a browser', async (t) => {
   await using service = await Service.start({ settings: { ALLOWED_HOSTS: HOST_NAME } })
@@ -16,16 +14,16 @@ void t.test('the dashboard in a browser', async (t) => {
     t.equal(await one.page.locator('.empty').textContent(), 'Nothing is locked.')
     const began = Date.now()
     await service.request('jobs/report', 'worker-1', { ttl_seconds: 600 })
-    for (const { page } of [one, two]) await rowOf(page, 'jobs/report').waitFor(soon)
+    for (const { page } of [one, two]) await rowOf(page, 'jobs/report').waitFor()
     t.comment(`in both after ${Date.now() - began} ms`)
     for (const { page } of [one, two]) {
-      await rowOf(page, 'jobs/report').locator('.fill').waitFor(soon)
+      await rowOf(page, 'jobs/report').locator('.fill').waitFor()
       t.match(await rowOf(page, 'jobs/report').textContent(), /worker-1.*(?:10|9) min/)
     }
     await service.call('POST', '/locks/renew', { resource_name: 'jobs/report', process_id: 'worker-1' })
-    await one.page.locator('.row.lock .renewals', { hasText: '1' }).waitFor(soon)
+    await one.page.locator('.row.lock .renewals', { hasText: '1' }).waitFor()
     await service.release('jobs/report', 'worker-1')
-    for (const { page } of [one, two]) await rowOf(page, 'jobs/report').waitFor({ state: 'detached', ...soon })
+    for (const { page } of [one, two]) await rowOf(page, 'jobs/report').waitFor({ state: 'detached' })
     for (const { seen } of [one, two]) {
       t.same(seen.strayRequests, [], 'it asks nobody but the service')
       t.same(seen.complaints, [], 'it never complains')
@@ -35,7 +33,7 @@ void t.test('the dashboard in a browser', async (t) => {
   await t.test('it works over plain http on a host that no browser trusts', async (t) => {
     await service.request('there', 'p')
     await using opened = await openPage(browser, `http://${HOST_NAME}:${service.port}`, '/dashboard', { until: 'load' })
-    await rowOf(opened.page, 'there').waitFor(soon)
+    await rowOf(opened.page, 'there').waitFor()
     t.equal(await opened.page.evaluate(() => isSecureContext), false)
     t.same(opened.seen.complaints, [])
     await service.release('there', 'p')
@@ -56,9 +54,9 @@ void t.test('the dashboard in a browser', async (t) => {
     await dialog.locator('[name=confirm]').pressSequentially('n')
     await submit.click()
     await dialog.waitFor({ state: 'detached' })
-    await page.locator('.state.free').waitFor(soon)
+    await page.locator('.state.free').waitFor()
     const event = page.locator('.history .force_released')
-    await event.waitFor(soon)
+    await event.waitFor()
     t.match(await event.textContent(), /taken away.*ci-4.*ci-4 was scrapped/)
     t.match(await service.status('deploy/production'), { body: { data: { is_locked: false } } })
     t.same(opened.seen.complaints, [])
@@ -68,19 +66,19 @@ void t.test('the dashboard in a browser', async (t) => {
     await service.request('deploy/staging', 'first')
     await using opened = await openDashboard(browser, service, '?resource=deploy%2Fstaging')
     const { page } = opened
-    await page.locator('.holder .who', { hasText: 'first' }).waitFor(soon)
+    await page.locator('.holder .who', { hasText: 'first' }).waitFor()
     await page.keyboard.press('f')
     const dialog = page.getByRole('dialog')
     await service.release('deploy/staging', 'first')
     await service.request('deploy/staging', 'second')
-    await dialog.getByText('This lock has ended meanwhile.').waitFor(soon)
+    await dialog.getByText('This lock has ended meanwhile.').waitFor()
     await dialog.locator('[name=reason]').fill('stuck')
     await dialog.locator('[name=confirm]').fill('deploy/staging')
     await dialog.getByRole('button', { name: 'Force release' }).click()
-    await dialog.getByText('Another lock is valid by now; nothing was changed.').waitFor(soon)
+    await dialog.getByText('Another lock is valid by now; nothing was changed.').waitFor()
     t.match(await service.status('deploy/staging'), { body: { data: { is_locked: true, locked_by: 'second' } } })
     await dialog.getByRole('button', { name: 'Cancel' }).click()
-    await page.locator('.holder .who', { hasText: 'second' }).waitFor(soon)
+    await page.locator('.holder .who', { hasText: 'second' }).waitFor()
     await service.release('deploy/staging', 'second')
   })
 
@@ -92,10 +90,10 @@ void t.test('the dashboard in a browser', async (t) => {
     await using opened = await openDashboard(browser, service)
     const { page } = opened
     const row = page.locator('.row.lock', { hasText: name })
-    await row.waitFor(soon)
+    await row.waitFor()
     t.match(await row.textContent(), process)
     await row.locator('a.name').click()
-    await page.locator('.queue .who', { hasText: 'iframe' }).waitFor(soon)
+    await page.locator('.queue .who', { hasText: 'iframe' }).waitFor()
     t.equal(await page.locator('h2').textContent(), name)
     t.match(await page.locator('.holder pre').textContent(), '<svg onload')
     await page.getByRole('button', { name: 'Force release …' }).click()
@@ -103,7 +101,7 @@ void t.test('the dashboard in a browser', async (t) => {
     await dialog.locator('[name=reason]').fill('<img src=y onerror=alert(5)>')
     await dialog.locator('[name=confirm]').fill(name)
     await dialog.getByRole('button', { name: 'Force release' }).click()
-    await page.locator('.history q', { hasText: '<img src=y' }).waitFor(soon)
+    await page.locator('.history q', { hasText: '<img src=y' }).waitFor()
     t.equal(await page.locator('img, iframe, #app script').count(), 0)
     t.equal(await page.title(), `${name} – Locks`)
     t.same(opened.seen.strayRequests, [])
@@ -124,18 +122,18 @@ void t.test('the dashboard in a browser', async (t) => {
     }
     await using opened = await openDashboard(browser, service)
     const { page } = opened
-    await rowOf(page, "it's mine").locator('.waiters b', { hasText: '3' }).waitFor(soon)
+    await rowOf(page, "it's mine").locator('.waiters b', { hasText: '3' }).waitFor()
     await page.locator('.attention').getByRole('link', { name: "it's mine" }).first().click()
-    await page.locator('.queue li').nth(2).waitFor(soon)
+    await page.locator('.queue li').nth(2).waitFor()
     t.same(await page.locator('.queue .who').allTextContents(), ['x', 'y', 'z'])
     await service.release("it's mine", 'p')
-    await page.locator('.holder .who', { hasText: 'x' }).waitFor(soon)
-    await page.waitForFunction(() => document.querySelectorAll('.queue li').length === 2, undefined, soon)
+    await page.locator('.holder .who', { hasText: 'x' }).waitFor()
+    await page.waitForFunction(() => document.querySelectorAll('.queue li').length === 2, undefined)
     t.same(await page.locator('.queue .who').allTextContents(), ['y', 'z'])
     t.match(await page.locator('.history li').allTextContents(), [/granted.*x$/, /released.*p$/, /granted.*p$/])
     t.match(await page.locator('.snippets code').first().textContent(), String.raw`rlm run 'it'\''s mine' -- CMD`)
     await page.getByRole('button', { name: /^Copy: Run/ }).click()
-    await page.getByRole('button', { name: /^Copy: Run/ }).filter({ hasText: 'Copied' }).waitFor(soon)
+    await page.getByRole('button', { name: /^Copy: Run/ }).filter({ hasText: 'Copied' }).waitFor()
     for (const process of ['x', 'y', 'z']) {
       await eventually(`${process} has it`, async () => ((await service.release("it's mine", process)).status === 200 ? true : undefined))
     }
@@ -146,7 +144,7 @@ void t.test('the dashboard in a browser', async (t) => {
     await using opened = await openDashboard(browser, service, '', {
       prepare: (page) => page.route('**/locks/stats', (route) => route.fulfill({ status: 503, json: { detail: 'away', code: 'STORAGE_UNAVAILABLE' } }))
     })
-    await opened.page.locator('.total', { hasText: 'locks' }).waitFor(soon)
+    await opened.page.locator('.total', { hasText: 'locks' }).waitFor()
     t.same(await Promise.all(['Waiting', 'Grants / s', 'Conflicts / s', 'Wait, p95', 'Ran out'].map((title) => cardOf(opened.page, title))), Array(5).fill('unknown'))
     t.equal(await cardOf(opened.page, 'Held'), '0', 'this is known from the list')
   })

@@ -3,7 +3,7 @@ import { build } from 'esbuild'
 import type { BrowserContext, Page } from 'playwright-core'
 import t from 'tap'
 import { HttpLocks, type HeldLock } from '../../src/client/index.js'
-import { eventually } from '../support/eventually.js'
+import { eventually, PATIENCE_MS } from '../support/eventually.js'
 import { launchBrowser, startService } from './support.js'
 
 /** What the page under test keeps at hand; its script is the bundled client. */
@@ -95,7 +95,7 @@ void t.test('a document that is edited in a page', async (t) => {
 /** A page of the service's own origin, with nothing but the script in it. */
 async function openEditor(context: BrowserContext, origin: string, script: string): Promise<{ readonly page: Page }> {
   const page = await context.newPage()
-  page.setDefaultTimeout(25_000)
+  page.setDefaultTimeout(PATIENCE_MS)
   await page.route(`${origin}/editor`, (route) =>
     route.fulfill({ contentType: 'text/html', body: `<!doctype html><meta charset="utf-8"><script type="module">${script}</script>` })
   )

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
+import { PATIENCE_MS } from '../support/eventually.js'
 
 /** The compiled service as a process of its own, on a free loopback port and an empty database, unless the settings name another. */
 export async function startService(settings: Readonly<Record<string, string>> = {}): Promise<AsyncDisposable & { readonly port: number }> {
@@ -38,6 +39,7 @@ export const HOST_NAME = 'locks.example.com'
 
 export function launchBrowser(): Promise<Browser> {
   return chromium.launch({
+    timeout: PATIENCE_MS,
     executablePath: process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium',
     args: [
       '--no-sandbox',
@@ -73,7 +75,7 @@ export type OpenedPage = AsyncDisposable & { readonly page: Page; readonly seen:
 export async function openPage(browser: Browser, origin: string, path: string, options: PageOptions = {}): Promise<OpenedPage> {
   const { until = 'networkidle', prepare, ...context } = options
   const page = await browser.newPage(context)
-  page.setDefaultTimeout(25_000)
+  page.setDefaultTimeout(PATIENCE_MS)
   const seen: Seen = { complaints: [], strayRequests: [], ownRequests: [] }
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) seen.complaints.push(message.text())

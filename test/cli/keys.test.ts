@@ -16,9 +16,9 @@ void t.test('keys: made by rlm, and asked for', async (t) => {
   t.match(await rlm(['keys', 'lend'], { cwd: folder.path, settings }), { code: 1, stdout: '' })
   const [team, reader] = [await make('team', '--prefix', 'team/'), await make('reader', '--scopes', 'read')]
   t.match(await rlm(['keys', 'list'], { cwd: folder.path, settings }), { code: 0, stdout: /team.*\n.*reader/ })
-  await eventually('keys are asked for', async () => (await service.status('x')).status === 401 || undefined, 30_000)
+  await eventually('keys are asked for', async () => (await service.status('x')).status === 401 || undefined)
   const asReader = { headers: { authorization: `Bearer ${reader}` } }
-  await eventually('the last one is known', async () => (await fetch(`${url}/locks/status?resource_name=x`, asReader)).ok || undefined, 30_000)
+  await eventually('the last one is known', async () => (await fetch(`${url}/locks/status?resource_name=x`, asReader)).ok || undefined)
 
   const asked = { code: 77, stdout: '', stderr: /^rlm: [^\n]+RLM_API_KEY must hold a key that the service knows\n$/ }
   t.match(await rlmHere(['run', 'team/x', '--', 'echo', 'run'], { url }), asked)

@@ -43,7 +43,7 @@ onEachClient(t, 'a lock that was taken away leaves the grace, one whose lease is
     watch.look()
     await lose()
     await advance(LEASE_SECONDS * 400)
-    await eventually('the loss is told', () => Promise.resolve(told.length > 0 || undefined), 30_000)
+    await eventually('the loss is told', () => Promise.resolve(told.length > 0 || undefined))
     t.match(told, [{ loss: { reason }, leftMs }])
   }
 })

@@ -63,10 +63,14 @@ void t.test('a lock that is taken away: the command is asked to end, and may tak
 void t.test('--on-lost warn only says so', async (t) => {
   for (const [code, ends] of [[0, 76], [5, 5]] as const) {
     const name = `warned ${code}`
-    const script = `echo ready; n=0; while [ $n -lt 60 ]; do sleep 0.05; n=$((n + 1)); done; echo done; exit ${code}`
-    const running = startRlm(['run', name, '--ttl', '2s', '--on-lost', 'warn', '--', 'sh', '-c', script], { url })
+    const script = `echo ready; until [ -e "$0" ]; do sleep 0.05; done; echo done; exit ${code}`
+    await using folder = await temporaryFolder()
+    const go = join(folder.path, 'go')
+    const running = startRlm(['run', name, '--ttl', '3s', '--on-lost', 'warn', '--', 'sh', '-c', script, go], { url })
     await running.find((stdout) => stdout.includes('ready') || undefined)
     await takeAway(name)
+    await eventually('it says so', () => Promise.resolve(running.stderr.includes('\n') || undefined))
+    await writeFile(go, '')
     const ending = await running.end()
     t.match(ending, { code: ends, stdout: 'ready\ndone\n', stderr: /^rlm: Lock \d+ of resource '[^']+' is lost: [^\n]+; the command goes on\n$/ })
   }
@@ -90,7 +94,7 @@ void t.test('a loss that shows only at the end is told: success without the lock
 void t.test('a process that sleeps past the lease kills its command as soon as it wakes', async (t) => {
   await using folder = await temporaryFolder()
   const worker = new Worker(folder.path, 'worker')
-  const running = startRlm(['run', 'paused', '--ttl', '1500ms', '--', 'sh', '-c', worker.shellCommand], { url })
+  const running = startRlm(['run', 'paused', '--ttl', '3s', '--', 'sh', '-c', worker.shellCommand], { url })
   await worker.untilAtWork()
   const { lock_id: token } = await statusOf('paused')
   running.signal('SIGSTOP')
@@ -108,7 +112,7 @@ void t.test('a process that sleeps past the lease kills its command as soon as i
 void t.test('a command that is stopped with its rlm past the lease never works again', async (t) => {
   await using folder = await temporaryFolder()
   const worker = new Worker(folder.path, 'worker')
-  const running = startRlm(['run', 'suspended', '--ttl', '1500ms', '--', 'sh', '-c', worker.shellCommand], { url })
+  const running = startRlm(['run', 'suspended', '--ttl', '3s', '--', 'sh', '-c', worker.shellCommand], { url })
   await worker.untilAtWork()
   running.signal('SIGTSTP')
   await eventually('the lease ends', async () => (await statusOf('suspended'))['is_locked'] === false || undefined)
@@ -129,7 +133,7 @@ void t.test('a service that is away for less than the lease is not noticed', asy
   const { expires_at: before } = (await first.status('x')).body.data ?? {}
   await first.kill()
   await using second = await start(String(first.port))
-  await eventually('it is renewed', async () => ((await second.status('x')).body.data?.['expires_at'] === before ? undefined : true), 30_000)
+  await eventually('it is renewed', async () => ((await second.status('x')).body.data?.['expires_at'] === before ? undefined : true))
   await writeFile(go, '')
   t.match(await running.end(), { code: 0, stderr: '' })
   t.match(await second.status('x'), { body: { data: { is_locked: false } } })

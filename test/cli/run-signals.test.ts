@@ -19,7 +19,7 @@ const FAMILY = `
   sh -c '
     for s in HUP INT QUIT TERM; do trap "echo grandchild $s; exit 0" $s; done
     trap "echo grandchild USR1" USR1; trap "echo grandchild USR2" USR2
-    echo ready; n=0; while [ $n -lt 600 ]; do sleep 0.05; n=$((n + 1)); done'
+    echo ready; n=0; while [ $n -lt 12000 ]; do sleep 0.05; n=$((n + 1)); done'
   exit 7`
 
 for (const signal of ['HUP', 'INT', 'QUIT', 'TERM'] as const) {
@@ -48,7 +48,7 @@ void t.test('signals that end nothing are passed on too', async (t) => {
 })
 
 void t.test('a command that a signal ends by default counts as in a shell', async (t) => {
-  const running = startRlm(['run', 'default', '--', 'sh', '-c', 'echo ready; exec sleep 30'], { url })
+  const running = startRlm(['run', 'default', '--', 'sh', '-c', 'echo ready; exec sleep 600'], { url })
   await running.find((stdout) => stdout.includes('ready') || undefined)
   running.signal('SIGTERM')
   t.match(await running.end(), { code: 143, stderr: '' })
@@ -60,7 +60,7 @@ for (const [signal, code] of [['SIGHUP', 129], ['SIGINT', 130], ['SIGTERM', 143]
     const name = `queue ${signal}`
     await service.request(name, 'p')
     const waiting = startRlm(['run', name, '--', 'echo', 'run'], { url })
-    await eventually('it waits', async () => (await statusOf(name))['waiters'] === 1 || undefined, 30_000)
+    await eventually('it waits', async () => (await statusOf(name))['waiters'] === 1 || undefined)
     waiting.signal(signal)
     t.match(await waiting.end(), { code, stdout: '', stderr: '' }, 'and without a terminal nothing was said')
     await eventually('it is gone', async () => (await statusOf(name))['waiters'] === 0 || undefined)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { temporaryFolder } from '../support/program.js'
 import { rlm, rlmHere, startRlm } from '../support/rlm.js'
 import { Service } from '../support/service.js'
@@ -30,12 +31,15 @@ void t.test('the command sees the lock, has its streams for itself, and its exit
 void t.test('the lock is held while the command runs, and renewed with its lease', async (t) => {
   await using folder = await temporaryFolder()
   const go = join(folder.path, 'go')
-  const running = startRlm(['run', 'held', '--ttl', '2s', '--', 'sh', '-c', `echo started; until [ -e '${go}' ]; do sleep 0.1; done`], { url })
+  const running = startRlm(['run', 'held', '--ttl', '6s', '--', 'sh', '-c', `echo started; until [ -e '${go}' ]; do sleep 0.1; done`], { url })
   await running.find((stdout) => stdout.includes('started') || undefined)
   const { data } = (await service.status('held')).body
   t.match(data, { is_locked: true, locked_by: /^[^/]+\/\d+\/[0-9a-f]{8}$/ })
-  await new Promise((resolve) => setTimeout(resolve, 2500))
-  t.match((await service.status('held')).body.data, { is_locked: true, lock_id: data?.['lock_id'] }, 'the same grant, past its first lease')
+  const renewed = await eventually('its lease is renewed', async () => {
+    const now = (await service.status('held')).body.data
+    return now?.['expires_at'] === data?.['expires_at'] ? undefined : now
+  })
+  t.match(renewed, { is_locked: true, lock_id: data?.['lock_id'] }, 'the same grant')
   await writeFile(go, '')
   t.match(await running.end(), { code: 0, stderr: '' })
   t.equal(await isLocked('held'), false)

@@ -35,7 +35,7 @@ void t.test('the command has the terminal', async (t) => {
 
 void t.test('control C reaches the command and what it started, once', async (t) => {
   const script = `trap 'echo child INT' INT
-    sh -c 'trap "echo grandchild INT; exit 0" INT; echo ready; n=0; while [ $n -lt 600 ]; do sleep 0.05; n=$((n + 1)); done'
+    sh -c 'trap "echo grandchild INT; exit 0" INT; echo ready; n=0; while [ $n -lt 12000 ]; do sleep 0.05; n=$((n + 1)); done'
     exit 5`
   await using terminal = Terminal.rlm(['run', 'ctrl-c', '--', 'sh', '-c', script], settings)
   await terminal.until(/ready/)

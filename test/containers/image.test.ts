@@ -101,7 +101,7 @@ void t.test('what the image holds is enough to run: only dist, package.json and 
   const run = ([, ...args]: string[]): Program => new Program([process.execPath, ...args], settings, app)
   t.match(await run(commandOf('HEALTHCHECK')).end(), { code: 1, stdout: '', stderr: '' }, 'nobody is there yet')
   const server = run(commandOf('CMD'))
-  await eventually('it is healthy', async () => (await run(commandOf('HEALTHCHECK')).end()).code === 0 || undefined, 30_000)
+  await eventually('it is healthy', async () => (await run(commandOf('HEALTHCHECK')).end()).code === 0 || undefined)
 
   const url = `http://127.0.0.1:${port}`
   const asked = await fetch(`${url}/locks/request`, {

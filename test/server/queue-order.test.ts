@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { freshDatabase } from '../support/databases.js'
+import { PATIENCE_MS } from '../support/eventually.js'
 import { Service, type Answer } from '../support/service.js'
 import { Session } from '../support/session.js'
 
@@ -15,7 +16,7 @@ interface Told {
 
 void t.test(`${WAITERS} who wait on three instances are served in the order of the queue, one at a time`, async (t) => {
   await using database = await freshDatabase('postgres', 'real')
-  const settings = { DATABASE_URL: database.url }
+  const settings = { DATABASE_URL: database.url, MAX_WAIT_SECONDS: String(PATIENCE_MS / 1000) }
   const starting = [Service.start({ settings }), Service.start({ settings }), Service.start({ settings })] as const
   await using first = await starting[0]
   await using second = await starting[1]
@@ -27,7 +28,7 @@ void t.test(`${WAITERS} who wait on three instances are served in the order of t
   const waiting = Array.from({ length: WAITERS }, async (_, index) => {
     const service = services[index % 3] ?? first
     const process = `p${index}`
-    const { status } = await service.request('hot', process, { wait_seconds: 60 })
+    const { status } = await service.request('hot', process, { wait_seconds: PATIENCE_MS / 1000 })
     if (status !== 200) return status
     await sleep(1 + Math.random() * 2)
     return (await service.release('hot', process)).status

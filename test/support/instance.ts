@@ -5,6 +5,7 @@ import { processId, resourceName } from '../../src/locks/lock.js'
 import { openStore } from '../../src/storage/open-store.js'
 import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
 import type { TestDatabase } from './databases.js'
+import { PATIENCE_MS } from './eventually.js'
 
 export interface Asking {
   readonly ttlMs?: number | null
@@ -27,9 +28,9 @@ export class Instance implements AsyncDisposable {
     return new Instance(await openStore({ databaseUrl: url, clock: now }))
   }
 
-  /** Waits up to 20 seconds unless told otherwise. */
+  /** Waits as long as it takes unless told otherwise. */
   ask(names: string | readonly string[], process: string, options: Asking = {}): Promise<RequestOutcome> {
-    const { ttlMs, waitMs = 20_000, signal, requestId } = options
+    const { ttlMs, waitMs = PATIENCE_MS, signal, requestId } = options
     return this.service.request(
       { resourceNames: [names].flat().map(resourceName), processId: processId(process), ttlMs, requestId },
       { waitMs, signal }

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { PATIENCE_MS } from './eventually.js'
 
 const NOBODY = 65_534
-const STARTS_WITHIN_MS = 30_000
 
 /** Linux has a disk in memory there, though a small one in many containers. */
 const MEMORY = '/dev/shm'
@@ -113,7 +113,7 @@ export class PostgresServer implements AsyncDisposable {
     this.#process = child
     let said = ''
     child.stderr?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)))
-    for (const deadline = Date.now() + STARTS_WITHIN_MS; ; await sleep(50)) {
+    for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(50)) {
       if (child.exitCode !== null) throw new Error(`PostgreSQL ended at once: ${said}`)
       const client = new pg.Client({ connectionString: this.url })
       client.on('error', () => undefined)

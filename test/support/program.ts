@@ -3,8 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-
-const ENDS_WITHIN_MS = 20_000
+import { PATIENCE_MS } from './eventually.js'
 
 // The tests run this file from its source, the scripts from dist/.
 const ROOT = new URL(import.meta.url.includes('/dist/test/') ? '../../../' : '../../', import.meta.url)
@@ -37,7 +36,7 @@ export async function temporaryFolder(): Promise<AsyncDisposable & { readonly pa
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
-/** Runs a compiled program of the project to its end: `runProgram('src/migrate.js')`. It fails after 20 seconds. */
+/** Runs a compiled program of the project to its end: `runProgram('src/migrate.js')`. It fails after {@link PATIENCE_MS}. */
 export async function runProgram(path: string, options: ProgramOptions = {}): Promise<Ending> {
   await using folder = options.cwd === undefined ? await temporaryFolder() : null
   return await startProgram(path, { cwd: folder?.path ?? '.', ...options }).end()
@@ -91,7 +90,7 @@ export class Program {
     this.#child.kill(name)
   }
 
-  /** Resolves when the process has ended, for whatever reason; after 20 seconds it is killed and the promise rejects. */
+  /** Resolves when the process has ended, for whatever reason; after {@link PATIENCE_MS} it is killed and the promise rejects. */
   end(): Promise<Ending> {
     return this.#within(this.#ended, 'end')
   }
@@ -117,8 +116,8 @@ export class Program {
     const late = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => {
         this.signal('SIGKILL')
-        reject(this.#failure(`it did not ${what} within ${ENDS_WITHIN_MS} ms`))
-      }, ENDS_WITHIN_MS)
+        reject(this.#failure(`it did not ${what} within ${PATIENCE_MS} ms`))
+      }, PATIENCE_MS)
     })
     try {
       return await Promise.race([promise, late])

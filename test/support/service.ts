@@ -80,7 +80,7 @@ export class Service implements AsyncDisposable {
     this.#program.signal(name)
   }
 
-  /** Waits for the process to end; rejects when it is still there after 20 seconds. */
+  /** Waits for the process to end; rejects when it never does. */
   end(): Promise<Ending> {
     return this.#program.end()
   }

@@ -3,8 +3,6 @@ import { eventually } from './eventually.js'
 import { inProject } from './program.js'
 import { shellWord } from './shell.js'
 
-const PATIENCE_MS = 30_000
-
 /** Ends as a shell would: with 128+n after signal n. */
 const IN_PYTHON = `import os, pty, sys
 code = os.waitstatus_to_exitcode(pty.spawn(["/bin/sh", "-c", sys.argv[1]]))
@@ -59,7 +57,7 @@ export class Terminal implements AsyncDisposable {
 
   async until(text: RegExp): Promise<void> {
     try {
-      await eventually(`the terminal shows ${String(text)}`, () => Promise.resolve(text.test(this.shown) || undefined), PATIENCE_MS)
+      await eventually(`the terminal shows ${String(text)}`, () => Promise.resolve(text.test(this.shown) || undefined))
     } catch (error) {
       throw new Error(`it shows ${JSON.stringify(this.shown)}`, { cause: error })
     }
