@@ -191,6 +191,13 @@ void t.test('.env.example has every setting with its default and its meaning, an
   t.end()
 })
 
+void t.test('docs/settings.md has every setting with its default, and nothing else', (t) => {
+  const rows = readFileSync(inProject('docs/settings.md'), 'utf8').matchAll(/^\| `(?<name>[A-Z_]+)` \| (?<fallback>none|`[^`]+`) \|/gm)
+  const documented = Array.from(rows, ({ groups: { name = '', fallback = '' } = {} }) => [name, fallback === 'none' ? undefined : fallback.slice(1, -1)])
+  t.strictSame(Object.fromEntries(documented), Object.fromEntries(Object.entries(SETTINGS).map(([name, { fallback }]) => [name, fallback])))
+  t.end()
+})
+
 void t.test('.env is read where it is, and the environment wins', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'rlm-env-'))
   const [cwd, before] = [process.cwd(), { ...process.env }]

@@ -8,7 +8,7 @@ import { Session } from '../support/session.js'
 
 /*
  * A holder is stopped between reading and writing, its lease runs out, and another holder reads and writes. Then the first
- * one goes on. Without fencing its late write undoes the other's; with the recipe of the README it changes nothing.
+ * one goes on. Without fencing its late write undoes the other's; with the recipe of docs/reliability.md it changes nothing.
  */
 
 void t.test('a paused holder', async (t) => {
@@ -20,7 +20,7 @@ void t.test('a paused holder', async (t) => {
       t.equal(body, 1, 'one of the two increments is lost')
     })
 
-    await t.test(`is refused by a store with fencing as the README says: ${kind}`, async (t) => {
+    await t.test(`is refused by a store with fencing as docs/reliability.md says: ${kind}`, async (t) => {
       const { body, written } = await run(service, kind, await readRecipe())
       t.equal(written, 1, 'whoever was paused was refused')
       t.equal(body, 1)
@@ -34,12 +34,12 @@ interface Recipe {
   readonly write: string
 }
 
-/** The statements under "The fencing token", as they stand there. */
+/** The statements under "Fencing tokens", as they stand there. */
 async function readRecipe(): Promise<Required<Recipe>> {
-  const readme = await readFile(inProject('README.md'), 'utf8')
-  const block = /### The fencing token\n[\s\S]*?```sql\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
+  const page = await readFile(inProject('docs/reliability.md'), 'utf8')
+  const block = /## Fencing tokens\n[\s\S]*?```sql\n([\s\S]*?)```/.exec(page)?.[1] ?? ''
   const [alter, claim, write] = block.replaceAll(/--.*$/gm, '').split(';').map((statement) => statement.trim())
-  if (alter === undefined || claim === undefined || write === undefined) throw new Error('the README has no recipe of three statements')
+  if (alter === undefined || claim === undefined || write === undefined) throw new Error('docs/reliability.md has no recipe of three statements')
   return { alter, claim, write }
 }
 

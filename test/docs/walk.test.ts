@@ -1,0 +1,45 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { DATABASES, freshDatabase } from '../support/databases.js'
+import { inProject } from '../support/program.js'
+import { Service } from '../support/service.js'
+
+const run = promisify(execFile)
+const page = readFileSync(inProject('docs/api.md'), 'utf8')
+
+interface Step {
+  readonly command: string
+  readonly answer: string
+}
+
+/** Every `$ command` of the page's console blocks, and what the page says it prints. */
+const steps = Array.from(page.matchAll(/^```console\n(.*?)^```$/gms), ([, block = '']) => block.split(/^\$ /m).slice(1))
+  .flat()
+  .map((text): Step => {
+    const { command = '', answer = '' } = /^(?<command>(?:[^\n]*\\\n)*[^\n]*)\n(?<answer>.*)$/s.exec(text)?.groups ?? {}
+    return { command, answer }
+  })
+
+/** Times, the rest of a lease, and on PostgreSQL the numbers of events differ from run to run; line breaks are the page's own. */
+function comparable(answer: string): string {
+  return answer
+    .replaceAll('\n', '')
+    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+\+00:00/g, 'TIME')
+    .replaceAll(/"(retry_after_seconds|remaining_seconds|event_id)":[\d.]+/g, '"$1":NUMBER')
+    .replaceAll(/"next_cursor":"\w+"/g, '"next_cursor":"CURSOR"')
+}
+
+for (const kind of DATABASES) {
+  void t.test(`docs/api.md runs from top to bottom on an empty service: ${kind}`, async (t) => {
+    await using database = await freshDatabase(kind, 'real')
+    await using service = await Service.start({ settings: { DATABASE_URL: database.url } })
+    t.ok(steps.length > 20)
+    for (const { command, answer } of steps) {
+      const call = command.replaceAll('http://127.0.0.1:8000', service.url).replaceAll('curl ', 'curl --silent ')
+      const { stdout } = await run('bash', ['-c', call])
+      t.equal(comparable(stdout), comparable(answer), command)
+    }
+  })
+}
