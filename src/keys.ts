@@ -1,6 +1,6 @@
 import { loadEnvFile, readConfig } from './config.js'
 import { keysCommand } from './keys/command.js'
-import { LockError, StartupError } from './locks/errors.js'
+import { fail } from './log.js'
 import { openKeys } from './storage/open-store.js'
 
 /** `npm run keys -- create|list|revoke`: the API keys of the database that the settings name. */
@@ -13,8 +13,4 @@ async function main(): Promise<void> {
   })
 }
 
-main().catch((error: unknown) => {
-  const sentence = error instanceof StartupError ? error.message : error instanceof LockError ? `${error.message}.` : String(error)
-  process.stderr.write(`${sentence}\n`)
-  process.exitCode = 1
-})
+main().catch(fail)

@@ -1,5 +1,5 @@
 import { loadEnvFile, readConfig } from './config.js'
-import { StartupError } from './locks/errors.js'
+import { fail } from './log.js'
 import { migrateDatabase } from './storage/open-store.js'
 
 /** `npm run migrate`: brings the database to the newest version without starting the service. */
@@ -9,7 +9,4 @@ async function main(): Promise<void> {
   process.stdout.write(names.length === 0 ? 'The database is up to date.\n' : names.map((name) => `Applied ${name}.\n`).join(''))
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof StartupError ? error.message : String(error)}\n`)
-  process.exitCode = 1
-})
+main().catch(fail)

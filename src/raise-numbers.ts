@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { loadEnvFile, readConfig } from './config.js'
 import { StartupError } from './locks/errors.js'
+import { fail } from './log.js'
 import { raiseNumbers } from './storage/open-store.js'
 
 /** `npm run raise-numbers`: to be run once on a database that was restored from a backup, before the service is started on it. */
@@ -28,7 +29,4 @@ function optionsIn(args: string[]): { above?: string | undefined } {
   }
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof StartupError ? error.message : String(error)}\n`)
-  process.exitCode = 1
-})
+main().catch(fail)

@@ -1,16 +1,15 @@
-import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp, type AppOptions } from './app.js'
-import { isLoopback, letsAnybodyIn, listOf, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
+import { isLoopback, letsAnybodyIn, listenedAt, listOf, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
 import { StartupError } from './locks/errors.js'
 import { KeyRing } from './locks/key-ring.js'
 import type { Limits } from './locks/limits.js'
 import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
-import { openLog } from './log.js'
-import { openStore } from './storage/open-store.js'
+import { fail, openLog } from './log.js'
+import { describeDatabase, openStore } from './storage/open-store.js'
 import { VERSION } from './version.js'
 
 /** How long requests under way may take once the service was told to stop. */
@@ -19,16 +18,57 @@ const GRACE_MS = 10_000
 /** How long of that a client may take to finish sending its request. */
 const PATIENCE_MS = 5000
 
+const STOP_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
+
+/** Ctrl-C reaches npm and the service, and npm forwards its own signal: within this time a repetition is the same signal. */
+const SAME_SIGNAL_MS = 1000
+
 async function main(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
   const log = openLog(config.LOG_LEVEL)
   log.info({ version: VERSION }, 'Resource Lock Manager')
-  const stop = await start(config, log)
-  closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ signal, err }) => {
-    if (err !== undefined) log.fatal({ err }, 'stopping after an unexpected error')
-    else log.info({ signal }, 'stopping')
-    await stop()
+  const started = start(config, log)
+  stopOnSignal(log, async () => (await started)())
+  await started
+}
+
+/**
+ * Stops the service on the first signal, with exit code 0, or after an error that nothing caught, with exit code 1. A signal
+ * more than a second later ends the process at once, and so does a stop that takes too long.
+ */
+function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
+  let since: number | undefined
+  const end = async (code: number): Promise<void> => {
+    since = performance.now()
+    setTimeout(() => {
+      log.error(`Not everything under way ended within ${GRACE_MS / 1000} s; the service stops all the same`)
+      process.exit(1)
+    }, GRACE_MS)
+    try {
+      await stop()
+    } catch (error) {
+      fail(error)
+      process.exit(1)
+    }
+    process.exit(code)
+  }
+  for (const signal of STOP_SIGNALS) {
+    process.on(signal, () => {
+      if (since === undefined) {
+        log.info({ signal }, 'stopping')
+        void end(0)
+      } else if (performance.now() - since >= SAME_SIGNAL_MS) {
+        log.warn({ signal }, 'stopping at once, without an answer to what is under way')
+        process.exit(1)
+      }
+    })
+  }
+  // A rejection that nothing handles arrives here too.
+  process.on('uncaughtException', (err) => {
+    log.fatal({ err }, 'stopping after an unexpected error')
+    if (since !== undefined) process.exit(1)
+    void end(1)
   })
 }
 
@@ -56,6 +96,7 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     await listen(app, config)
     sweeper.start()
     keys.start()
+    log.info(whereToLook(app, config))
     return async () => {
       await close(app)
       await sweeper[Symbol.asyncDispose]()
@@ -119,7 +160,12 @@ async function listen(app: FastifyInstance, { HOST: host, PORT: port }: Config):
   }
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof StartupError ? error.message : String(error)}\n`)
-  process.exitCode = 1
-})
+/** One sentence for whoever has started the service: what to open in a browser, and where the locks are kept. */
+function whereToLook(app: FastifyInstance, { HOST, DATABASE_URL }: Config): string {
+  const address = app.server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : undefined
+  const url = listenedAt({ HOST, PORT: String(port) })
+  return `Dashboard at ${url}/dashboard, API documentation at ${url}/docs; the locks are kept in ${describeDatabase(DATABASE_URL)}`
+}
+
+main().catch(fail)

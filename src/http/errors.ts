@@ -69,7 +69,10 @@ const NOT_COUNTED: ReadonlySet<ErrorCode> = new Set(['RESOURCE_LOCKED', 'LOCK_NO
 const COUNTS = Symbol('counts of errors')
 
 /** Worth repeating after that many seconds. */
-export const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1, TOO_MANY_REQUESTS: 1 }
+export const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1, TOO_MANY_REQUESTS: 1, DRAINING: 1 }
+
+/** No fault of the service: the caller asks for too much, or an operator stops it. */
+export const NOT_LOGGED: ReadonlySet<ErrorCode> = new Set(['TOO_MANY_REQUESTS', 'DRAINING'])
 
 /** @param counts in which every answer of these is counted. */
 export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCode, number>()): void {
@@ -89,8 +92,7 @@ export function answerUnknownHost(reply: FastifyReply): FastifyReply {
 
 function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (error instanceof LockError) {
-    // Nobody but the caller is to blame for what it asks for too much of.
-    if (error.code !== 'TOO_MANY_REQUESTS') request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
+    if (!NOT_LOGGED.has(error.code)) request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
     return send(reply, error.code, error.message)
   }
   if (error instanceof UnauthorizedError) return send(reply.header('www-authenticate', 'Bearer'), 'UNAUTHORIZED', error.message)

@@ -1,8 +1,10 @@
+import { resolve } from 'node:path'
 import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
 import { isPostgresUrl, parseDatabaseUrl } from './database-url.js'
 import type { OpenKeys } from './keys.js'
 import { migratePostgres, postgresBackend, postgresKeys } from './postgres/backend.js'
+import { describePostgres } from './postgres/open-postgres.js'
 import { raisePostgres } from './postgres/raising.js'
 import type { Raised } from './raising.js'
 import { SqlLockStore } from './sql-lock-store.js'
@@ -57,6 +59,13 @@ export async function raiseNumbers(databaseUrl: string, above: number | undefine
   if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
   await migrateDatabase(databaseUrl)
   return location.kind === 'sqlite' ? raiseSqlite(location.file, above) : raisePostgres(location.url, above)
+}
+
+/** Where a database is, for a person to read: without user and password. */
+export function describeDatabase(databaseUrl: string): string {
+  const location = parseDatabaseUrl(databaseUrl)
+  if (location.kind === 'postgres') return describePostgres(location.url)
+  return location.file === ':memory:' ? 'memory, and end with the process' : `the SQLite file ${resolve(location.file)}`
 }
 
 function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefined): void {

@@ -3,6 +3,7 @@ import t from 'tap'
 import { emptyDatabase, onServer, serverUrl } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { runProgram } from '../support/program.js'
+import { fatalSentence } from '../support/refused.js'
 import { Service } from '../support/service.js'
 
 const PASSWORD = `hunter2-${randomBytes(6).toString('hex')}`
@@ -17,6 +18,9 @@ void t.test('the password of the database is in no line of the log and in no ans
   let said = ''
   {
     await using service = await Service.start({ settings: { DATABASE_URL: url, DATABASE_LISTEN_URL: url, LOG_LEVEL: 'trace' } })
+    await service.logged(
+      `Dashboard at ${service.url}/dashboard, API documentation at ${service.url}/docs; the locks are kept in the PostgreSQL database '${name}' at ${new URL(url).host}`
+    )
     const everything = async (): Promise<void> => {
       for (const [method, path, body] of [
         ['POST', '/locks/request', { resource_name: 'a', process_id: 'p', wait_seconds: 0.05 }],
@@ -70,7 +74,7 @@ void t.test('nor in what is said by a program that cannot start', async (t) => {
     t.equal(code, 1, stderr)
     t.not(stderr, '')
     t.notMatch(stdout + stderr, PASSWORD, `${program} ${index}`)
-    if (url.includes('%zz')) t.match(stderr, /^DATABASE_URL is not a well-formed PostgreSQL URL; .*\.\n$/)
+    if (url.includes('%zz')) t.match(fatalSentence(stderr), /^DATABASE_URL is not a well-formed PostgreSQL URL; .*\.$/)
     t.notMatch(stderr, /\n\s+at /, 'no stack trace')
   }
 })

@@ -93,6 +93,12 @@ async function examine(pool: pg.Pool): Promise<string[]> {
   return warnings
 }
 
+/** Where the driver looks for the database of a URL, without user and password. */
+export function describePostgres(url: string): string {
+  const { host, port, database } = new pg.Client({ connectionString: url })
+  return `the PostgreSQL database '${database}' at ${host}:${port}`
+}
+
 /** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
 export function asStartupError(error: unknown, url: string, setting = 'DATABASE_URL'): unknown {
   if (error instanceof StartupError) return error
