@@ -5,7 +5,7 @@ import { Service, type Answer } from '../support/service.js'
 import { Session } from '../support/session.js'
 
 /** They go on until so many sets were granted, on each database. */
-const ENOUGH = Number(process.env['SOAK_SETS'] ?? 1000)
+const ENOUGH = Number(process.env['SOAK_SETS'] ?? 200)
 const PROCESSES = 50
 const NAMES = Array.from({ length: 12 }, (_, index) => `name/${index}`)
 
