@@ -1,0 +1,131 @@
+import type { AcquireCommand, Command, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand } from '../../src/locks/commands.js'
+import type { ListQuery } from '../../src/locks/lock-store.js'
+import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
+import { drawAcquire, drawRelease, drawRenew, drawRenewal, KEYS, NAMES, PREFIXES, PROCESSES } from './draws.js'
+import { unlessOneOf, type CountQuery } from './list.js'
+import { command, row, type Row } from './table.js'
+
+/** Who waits comes and goes by rules of its own, and by a real clock: test/locks/waiting.test.ts covers those commands. */
+type Uncovered = 'enqueue' | 'leave' | 'beat' | 'tidy'
+
+/** A new command does not compile before it has a row. */
+const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } = {
+  acquire: command<AcquireCommand>('acquire', {
+    weight: 40,
+    judged: 'in order',
+    draw: drawAcquire,
+    judge: (model, command, outcome) => model.faultOfAcquire(command, outcome)
+  }),
+
+  release: command<ReleaseCommand>('release', {
+    weight: 26,
+    judged: 'in order',
+    draw: drawRelease,
+    judge: (model, command, outcome) => unlessOneOf(model.release(command), outcome)
+  }),
+
+  'release-many': command<ReleaseManyCommand>('release-many', {
+    weight: 4,
+    judged: 'in order',
+    draw: (scene) => ({ kind: 'release-many', releases: Array.from({ length: scene.random.whole(0, 6) }, () => drawRelease(scene)) }),
+    judge(model, { releases }, { outcomes }) {
+      if (outcomes.length !== releases.length) return `expected ${releases.length} outcomes`
+      return releases.map((release, index) => unlessOneOf(model.release(release), outcomes[index] ?? {})).find((fault) => fault !== undefined)
+    }
+  }),
+
+  renew: command<RenewCommand>('renew', {
+    weight: 15,
+    judged: 'in order',
+    draw: drawRenew,
+    judge: (model, command, outcome) => unlessOneOf(model.renew(command), outcome)
+  }),
+
+  'renew-all': command<RenewAllCommand>('renew-all', {
+    weight: 3,
+    judged: 'in order',
+    alone: 'where steps overlap',
+    draw: ({ random }) => ({
+      kind: 'renew-all',
+      processId: random.pick(PROCESSES),
+      ttlMs: drawRenewal(random),
+      after: random.chance(0.5) ? '' : random.pick(NAMES),
+      bite: random.pick([1, 2, 5, 200]),
+      prefix: random.pick(PREFIXES),
+      key: random.pick(KEYS)
+    }),
+    judge: (model, command, outcome) => unlessOneOf([model.renewAll(command)], outcome)
+  }),
+
+  inspect: command('inspect', {
+    weight: 15,
+    judged: 'last',
+    draw: ({ random, names }) => ({ kind: 'inspect', resourceName: random.pick(names) }),
+    judge: (model, { resourceName }, outcome) => unlessOneOf(model.inspect(resourceName), outcome)
+  }),
+
+  sweep: command('sweep', {
+    weight: 6,
+    judged: 'first',
+    draw: ({ random }) => ({ kind: 'sweep', bite: random.pick([1, 2, 5, 200, 200]) }),
+    judge: (model, command, outcome, concurrent) => model.faultOfSweep(command, outcome, concurrent)
+  })
+}
+
+/** Every step there is. */
+export const ROWS: readonly Row[] = [
+  ...Object.values(COMMANDS),
+
+  row('list', {
+    weight: 6,
+    judged: 'last',
+    draw: ({ random }): ListQuery => ({
+      prefix: random.pick(PREFIXES),
+      processId: random.chance(0.3) ? random.pick(PROCESSES) : null,
+      after: random.chance(0.4) ? random.pick(NAMES) : null,
+      limit: random.pick([1, 2, 5, 20, 1000])
+    }),
+    run: (bench, query, instance) => bench.store(instance).list(query),
+    judge: (model, query, page) => model.faultOfPage(query, page)
+  }),
+
+  row('count', {
+    weight: 2,
+    judged: 'last',
+    draw: ({ random }): CountQuery => ({ prefix: random.pick(PREFIXES), processId: random.chance(0.3) ? random.pick(PROCESSES) : null }),
+    run: (bench, query, instance) => bench.store(instance).count(query),
+    judge: (model, query, count) => model.faultOfCount(query, count)
+  }),
+
+  row('clock', {
+    weight: 11,
+    judged: 'in order',
+    alone: 'always',
+    draw(scene) {
+      const { random, model } = scene
+      // Past whatever the store keeps of ended grants, or until renewals are told again.
+      if (random.chance(0.1)) return { to: model.now + KEEP_ENDED_MS + random.whole(0, 5000) }
+      if (random.chance(0.05)) return { to: model.now + TELL_RENEWALS_EVERY_MS - random.whole(0, 1) }
+      const points = model.turningPoints()
+      const point = random.chance(0.8) ? points[0] : points[random.whole(0, points.length - 1)]
+      if (point === undefined || random.chance(0.3)) return { to: model.now + random.whole(1, 50) }
+      // To the very millisecond, or to the last one before it. The next rounds are about what changes there.
+      scene.focus = [point.name]
+      return { to: point.at - random.whole(0, 1) }
+    },
+    run: (bench, { to }) => bench.setClock(to),
+    judge(model, { to }) {
+      model.now = to
+      return undefined
+    }
+  }),
+
+  row('reopen', {
+    weight: 1,
+    judged: 'in order',
+    alone: 'always',
+    draw: () => ({}),
+    run: (bench) => bench.reopen(),
+    judge: (model, _, events) => model.faultOfHistory(events)
+  })
+]

@@ -1,0 +1,141 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
+import type { Sighting } from './checker/queue-order.js'
+import { PostgresServer } from '../support/postgres.js'
+import { Session } from '../support/session.js'
+
+/** A database that can be hurt. */
+export interface Victim extends AsyncDisposable {
+  /** What a server is to be started with. */
+  readonly url: string
+  /** The places in line that count now; rejects while the database is away. @param starts how often the servers were started. */
+  sight(starts: number): Promise<Sighting[]>
+}
+
+interface PlaceRow {
+  readonly resource_name: string
+  readonly ticket: string
+  readonly process_id: string
+  readonly until: number | null
+}
+
+/** A SQLite file of one server process. */
+export class SqliteVictim implements Victim {
+  readonly url: string
+  readonly #file: string
+
+  constructor(folder: string) {
+    this.#file = join(folder, 'locks.db')
+    this.url = `sqlite:${this.#file}`
+  }
+
+  /** Opens the file anew each time: a connection that stays would spare a killed server's successor the recovery. */
+  sight(starts: number): Promise<Sighting[]> {
+    const reader = new Database(this.#file, { readonly: true, timeout: 0 })
+    try {
+      const from = Date.now()
+      const rows = reader
+        .prepare('select resource_name, ticket, process_id, lease_until as until from lock_waiters where lease_until is null or lease_until > ?')
+        .all(from) as PlaceRow[]
+      const to = Date.now()
+      // A process counts its tickets anew.
+      return Promise.resolve(rows.map((row) => sightingOf({ ...row, ticket: `${starts}/${row.ticket}` }, from, to)))
+    } finally {
+      reader.close()
+    }
+  }
+
+  /** Keeps the server from writing, as a backup would; resolves to false when it was writing itself. */
+  async occupy(ms: number): Promise<boolean> {
+    const other = new Database(this.#file, { timeout: 50 })
+    try {
+      other.exec('begin immediate')
+      await sleep(ms)
+      other.exec('rollback')
+      return true
+    } catch {
+      return false
+    } finally {
+      other.close()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Nothing is kept open.
+  }
+}
+
+const MOST_BOOTS = 40
+
+/** A PostgreSQL server of its own. */
+export class PostgresVictim implements Victim {
+  readonly #server: PostgresServer
+  #session: Session | undefined
+
+  private constructor(server: PostgresServer) {
+    this.#server = server
+  }
+
+  static async start(): Promise<PostgresVictim> {
+    return new PostgresVictim(await PostgresServer.start())
+  }
+
+  get url(): string {
+    return this.#server.url
+  }
+
+  get port(): number {
+    return this.#server.port
+  }
+
+  async sight(): Promise<Sighting[]> {
+    const from = Date.now()
+    try {
+      this.#session ??= await Session.open(this.url)
+      const rows = await this.#session.run<PlaceRow>(
+        `select w.resource_name, w.ticket, w.process_id, coalesce(w.lease_until, i.lease_until)::float as until
+         from lock_waiters w left join lock_instances i on i.instance = w.instance
+         where coalesce(w.lease_until, i.lease_until) > extract(epoch from clock_timestamp()) * 1000`
+      )
+      const to = Date.now()
+      return rows.map((row) => sightingOf(row, from, to))
+    } catch (error) {
+      const session = this.#session
+      this.#session = undefined
+      void session?.[Symbol.asyncDispose]().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** SIGKILL, and a start after a while. */
+  async crash(downMs: number): Promise<void> {
+    await this.#server.stop('SIGKILL')
+    await sleep(downMs)
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#server.boot()
+      } catch (error) {
+        // The last of the old server's processes may still be on their way out.
+        if (tries === MOST_BOOTS) throw error
+        await sleep(100)
+      }
+    }
+  }
+
+  /** Ends connections of the service from the server's side. */
+  async terminate(which: 'listeners' | 'workers'): Promise<void> {
+    const name = which === 'listeners' ? 'resource-lock-manager listener' : 'resource-lock-manager'
+    await using session = await Session.open(this.url)
+    await session.run('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1', [name])
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session?.[Symbol.asyncDispose]().catch(() => undefined)
+    await this.#server[Symbol.asyncDispose]()
+  }
+}
+
+function sightingOf({ resource_name: resource, ticket, process_id: process, until }: PlaceRow, from: number, to: number): Sighting {
+  return { resource, ticket, process, from, to, until: until ?? Number.POSITIVE_INFINITY }
+}

@@ -1,0 +1,40 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { SEEDED_BUGS, type SeededBug } from './bugs.js'
+import { patchedCopy } from './patching.js'
+
+const TORTURE = ['--until-violation', '--minutes', '3', '--epoch-seconds', '6', '--clients', '16']
+
+/*
+ * Puts one bug after another into a copy of the compiled service and runs what must find it: `npm run seeded-bugs`, or
+ * `npm run seeded-bugs -- renewal` for those with that word in their title. Fails when a bug gets away.
+ */
+async function main([word = '']: readonly string[]): Promise<void> {
+  let escaped = 0
+  for (const bug of SEEDED_BUGS.filter(({ title }) => title.includes(word))) {
+    const began = Date.now()
+    const caught = await isCaught(bug)
+    if (!caught) escaped += 1
+    process.stdout.write(`${caught ? 'caught ' : 'ESCAPED'} ${String(Math.round((Date.now() - began) / 1000)).padStart(4)} s  ${bug.title}: ${catcherOf(bug)}\n`)
+  }
+  process.exitCode = escaped === 0 ? 0 : 1
+}
+
+async function isCaught(bug: SeededBug): Promise<boolean> {
+  await using copy = await patchedCopy(bug.patches)
+  const { caughtBy } = bug
+  const command = 'test' in caughtBy ? [`dist/test/${caughtBy.test}`] : ['dist/test/torture/run-torture.js', '--database', caughtBy.torture, ...TORTURE]
+  const child = spawn(process.execPath, command, { cwd: copy.path, env: { ...process.env, TAP_TIMEOUT: '300' }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const [code] = (await once(child, 'close')) as [number | null]
+  const caught = code !== 0 && bug.says.test(said)
+  if (!caught) process.stdout.write(`exit code ${code}; the last that was said:\n${said.slice(-2000)}\n`)
+  return caught
+}
+
+function catcherOf({ caughtBy }: SeededBug): string {
+  return 'test' in caughtBy ? `test/${caughtBy.test.replace(/\.js$/, '.ts')}` : `torture on ${caughtBy.torture}`
+}
+
+await main(process.argv.slice(2))
