@@ -20,6 +20,8 @@ export interface StoreOptions {
   readonly maxWaiting?: number
   /** Told of database connections that break while nobody uses them. */
   readonly onConnectionError?: (error: Error) => void
+  /** Called once with a fault that cannot heal: from then on nothing is answered, and the process should be started again. */
+  readonly onFatal?: (error: Error) => void
 }
 
 /** Seven days. */

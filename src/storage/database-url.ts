@@ -25,10 +25,12 @@ export function parseDatabaseUrl(url: string): DatabaseLocation {
     const found = scheme === undefined ? 'has no scheme' : `has the scheme '${scheme}'`
     throw new StartupError(`DATABASE_URL ${found}; ${EXPECTED}.`)
   }
-  const file = sqlite.groups?.['file'] ?? ''
+  const text = sqlite.groups?.['file'] ?? ''
+  // The driver leaves out spaces around a name: it must not have another name here.
+  const file = decodeFile(text).trim()
   if (file === '' || file === ':memory:') return { kind: 'sqlite', file: ':memory:' }
-  if (file.includes('\0') || /[?#]/.test(file)) throw new StartupError(`DATABASE_URL names no usable SQLite file; ${EXPECTED}.`)
-  return { kind: 'sqlite', file: decodeFile(file) }
+  if (file.includes('\0') || /[?#]/.test(text)) throw new StartupError(`DATABASE_URL names no usable SQLite file; ${EXPECTED}.`)
+  return { kind: 'sqlite', file }
 }
 
 /** Whether each part of the URL can be read. */

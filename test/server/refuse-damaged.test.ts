@@ -31,7 +31,7 @@ for (const { left, leave } of [
     const log = await contentsOf(`${file}-wal`)
     t.equal(log.length > 0, left.includes('crash'))
     const options = { cwd: folder.path, settings: { DATABASE_URL: 'sqlite:x.db' } }
-    await refused(t, 'server', options, /The SQLite file x\.db is damaged; restore it from a backup/)
+    await refused(t, 'server', options, /The SQLite file \/.*\/x\.db is damaged; restore it from a backup/)
     t.ok(bytes.equals(await readFile(file)), 'not a byte of it was changed')
     t.ok(log.equals(await contentsOf(`${file}-wal`)), 'nor of its log')
   })

@@ -12,7 +12,7 @@ void t.test('a SQLite file that another server has, which goes on undisturbed', 
   const options = { cwd: folder.path, settings: { DATABASE_URL: 'sqlite:x.db', PORT: '0' } }
   await using first = await Service.start(options)
   for (const program of ['server', 'migrate'] as const) {
-    await refused(t, program, options, /Another server is already running on the SQLite file x\.db/)
+    await refused(t, program, options, new RegExp(`Another server is already running on the SQLite file ${folder.path}/x\\.db`))
   }
   t.match(await first.request('a', 'p'), { status: 200 })
 })
@@ -30,7 +30,7 @@ void t.test('a SQLite file that another program has locked', async (t) => {
 })
 
 void t.test('a SQLite file in a folder that does not exist', async (t) => {
-  await refused(t, 'server', { settings: { DATABASE_URL: 'sqlite:///./no/x.db' } }, /The folder of the SQLite file .*no\/x\.db does not exist/)
+  await refused(t, 'server', { settings: { DATABASE_URL: 'sqlite:///./no/x.db' } }, /The folder of the SQLite file \/.*\/no\/x\.db does not exist/)
 })
 
 void t.test('a file that is no SQLite database', async (t) => {
@@ -38,7 +38,7 @@ void t.test('a file that is no SQLite database', async (t) => {
     await using folder = await temporaryFolder()
     await writeFile(join(folder.path, 'x.db'), bytes)
     const options = { cwd: folder.path, settings: { DATABASE_URL: 'sqlite:x.db' } }
-    await refused(t, 'server', options, /x\.db is not a SQLite database; it was left as it is/)
+    await refused(t, 'server', options, /\/x\.db is not a SQLite database; it was left as it is/)
     t.ok(bytes.equals(await readFile(join(folder.path, 'x.db'))), 'not a byte of it was changed')
   }
 })

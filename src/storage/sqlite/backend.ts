@@ -12,18 +12,18 @@ const LANES = 8
 const ENOUGH = 32
 
 export async function sqliteBackend(file: string, options: StoreOptions): Promise<SqlBackend> {
-  const { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
+  const { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS, onFatal = () => undefined } = options
   const turns = { listener: (_ticket: number) => {} }
   const remote = await RemoteSqlite.open({
     file,
     keepHistoryMs,
     clock,
     onTurn: (ticket) => turns.listener(ticket),
-    onLost: onConnectionError
+    onLost: onFatal
   })
   return {
     turns,
-    warnings: [],
+    warnings: remote.warnings,
     pools: () => [],
     keepsHistory: keepHistoryMs > 0,
     executor: { lanes: LANES, sequential: true, enough: ENOUGH, execute: (commands) => remote.execute(commands) },
@@ -38,7 +38,7 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
 /** Brings a file to the newest version and closes it again; resolves to the names of the migrations that were run. */
 export async function migrateSqlite(file: string): Promise<readonly string[]> {
   using opened = openSqlite(file)
-  return await migrate(opened, file)
+  return await migrate(opened)
 }
 
 function readsBy(remote: RemoteSqlite): LockReads {
@@ -53,7 +53,6 @@ function readsBy(remote: RemoteSqlite): LockReads {
     countWaiters: read('countWaiters'),
     history: read('history'),
     newestEvent: read('newestEvent'),
-    feedStart: read('feedStart'),
     isForgotten: read('isForgotten'),
     eventsAfter: read('eventsAfter')
   }

@@ -6,6 +6,7 @@ import { SqlKeyStore, type OpenKeys } from '../keys.js'
 import type { Tables } from '../tables.js'
 import { migrateSqlite } from './backend.js'
 import { toLockError } from './errors.js'
+import { locateFile, refuseReadOnly } from './files.js'
 import { asStartupError } from './open-sqlite.js'
 
 /** How long to wait for the service's own commits, in milliseconds; the service waits as patiently for the one commit here. */
@@ -19,11 +20,13 @@ export async function sqliteKeys(file: string): Promise<OpenKeys> {
   if (file === ':memory:') {
     throw new StartupError('DATABASE_URL names a database in memory, whose keys would be gone at once; name a file or PostgreSQL.')
   }
+  const path = locateFile(file)
   let database: Database.Database | undefined
   try {
+    refuseReadOnly(path)
     // Only by whoever may be the one server: a running one of an older version must not find its tables changed.
-    if (!hasKeys(file)) await migrateSqlite(file)
-    const opened = new Database(file, { timeout: PATIENCE_MS, fileMustExist: true })
+    if (!hasKeys(path)) await migrateSqlite(path)
+    const opened = new Database(path, { timeout: PATIENCE_MS, fileMustExist: true })
     database = opened
     opened.pragma('synchronous = full')
     // The service moves the log into the file when it suits it.
@@ -33,7 +36,7 @@ export async function sqliteKeys(file: string): Promise<OpenKeys> {
     return { keys, [Symbol.asyncDispose]: () => Promise.resolve(void opened.close()) }
   } catch (error) {
     database?.close()
-    throw asStartupError(error, file)
+    throw asStartupError(error, path)
   }
 }
 

@@ -17,7 +17,7 @@ interface Pending {
 export interface RemoteOptions extends ThreadOptions {
   readonly clock: () => EpochMs
   readonly onTurn: (ticket: number) => void
-  /** Told when the thread came to an unexpected end; from then on nothing is answered any more. */
+  /** Called once if the thread ends unexpectedly; from then on every call is rejected. */
   readonly onLost: (error: Error) => void
 }
 
@@ -28,7 +28,9 @@ export class RemoteSqlite implements AsyncDisposable {
   readonly #pending = new Map<number, Pending>()
   readonly #ended: Promise<void>
   #lastId = OPENED
+  #warnings: readonly string[] = []
   #lost: Error | undefined
+  #serving = false
 
   private constructor(options: RemoteOptions) {
     this.#options = options
@@ -39,30 +41,34 @@ export class RemoteSqlite implements AsyncDisposable {
       execArgv: []
     })
     this.#ended = new Promise((resolve) => {
-      this.#worker.once('exit', () => {
-        this.#lose(new Error('the thread of the SQLite file has ended'))
+      this.#worker.once('exit', (code) => {
+        this.#lose(new Error(`it exited with code ${code}`))
         resolve()
       })
     })
     this.#worker.on('message', (text: string) => {
       for (const answer of JSON.parse(text) as readonly Answer[]) this.#hear(answer)
     })
-    this.#worker.on('error', (error) => {
-      this.#lose(error)
-      options.onLost(error)
-    })
+    this.#worker.on('error', (error) => this.#lose(error))
   }
 
   /** @throws StartupError when the file cannot be used. */
   static async open(options: RemoteOptions): Promise<RemoteSqlite> {
     const remote = new RemoteSqlite(options)
     try {
-      await remote.#answerTo(OPENED)
+      remote.#warnings = (await remote.#answerTo(OPENED)) as readonly string[]
+      remote.#serving = true
       return remote
     } catch (error) {
       await remote.#worker.terminate()
-      throw error
+      // The thread may have ended before it could say anything.
+      throw error instanceof LockError ? error.cause : error
     }
+  }
+
+  /** What an operator should know about the files, in sentences. */
+  get warnings(): readonly string[] {
+    return this.#warnings
   }
 
   /** Carries out a batch; never rejects. */
@@ -120,13 +126,16 @@ export class RemoteSqlite implements AsyncDisposable {
 
   /** Nobody knows how far the thread came with what it was asked. */
   #lose(cause: Error): void {
-    this.#lost ??= cause
+    if (this.#lost !== undefined) return
+    this.#lost = cause
     for (const { reject } of this.#pending.values()) reject(new LockError('OUTCOME_UNKNOWN', { cause }))
     this.#pending.clear()
+    if (this.#serving) this.#options.onLost(new Error(`The thread of the SQLite file was lost (${cause.message}); the process has to be started again.`, { cause }))
   }
 
   /** Lets the thread finish what it was asked before. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#serving = false
     if (this.#lost === undefined) await this.#ask({ kind: 'close' }, this.#options.clock()).catch(() => undefined)
     await this.#ended
   }

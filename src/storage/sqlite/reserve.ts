@@ -1,4 +1,5 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { PRIVATE_MODE } from './files.js'
 
 const RESERVE_BYTES = 512 * 1024
 
@@ -28,7 +29,7 @@ export class Reserve {
     if (existsSync(this.#file) && !this.#full) return true
     try {
       // Beside the old one: that there is room for both proves that the disk is full no longer.
-      const handle = openSync(this.#new, 'w')
+      const handle = openSync(this.#new, 'w', PRIVATE_MODE)
       try {
         // Not writeSync: that writes what there is room for, and is content.
         writeFileSync(handle, Buffer.alloc(RESERVE_BYTES))

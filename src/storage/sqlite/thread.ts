@@ -10,7 +10,7 @@ import { toLockError } from './errors.js'
 import { SqliteExecutor, type Timed } from './executor.js'
 import { filedEvents } from './filing.js'
 import { OPENED, toSent, type Answer, type Question, type ThreadOptions } from './messages.js'
-import { openMigrated, type OpenSqlite } from './open-sqlite.js'
+import { asStartupError, openMigrated, shortenLog, type OpenSqlite } from './open-sqlite.js'
 
 /**
  * The thread that has a SQLite file, so that neither a commit's flush nor a checkpoint, a long list or the sweeper ever holds
@@ -62,6 +62,7 @@ function serve(opened: OpenSqlite): void {
     })
     let from = 0
     say(...batches.map(({ id, commands }, index) => ({ id, settled: settled.slice(from, (from += commands.length)), turns: index === 0 ? turns : [] })))
+    if (timed.some(({ command }) => command.kind === 'sweep')) shortenLog(database)
   }
 
   /** Throws a LockError when the database cannot be read or has no room. */
@@ -108,8 +109,13 @@ function next(): string | undefined {
 }
 
 try {
-  serve(await openMigrated(file))
-  say({ id: OPENED, value: null })
+  const opened = await openMigrated(file)
+  try {
+    serve(opened)
+  } catch (error) {
+    throw asStartupError(error, opened.database.name)
+  }
+  say({ id: OPENED, value: opened.warnings })
 } catch (error) {
   say({ id: OPENED, failed: toSent(error) })
 }
