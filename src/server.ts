@@ -78,7 +78,13 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     databaseUrl: config.DATABASE_URL,
     listenUrl: config.DATABASE_LISTEN_URL,
     keepHistoryMs: config.HISTORY_RETENTION_DAYS * 86_400_000,
-    onConnectionError: (err) => log.warn({ err }, 'a connection to the database broke')
+    onConnectionError: (err) => log.warn({ err }, 'a connection to the database broke'),
+    onFatal: (error) => {
+      // As an uncaught exception, which ends the process in whatever state it is: a service manager then starts it again.
+      setImmediate(() => {
+        throw error
+      })
+    }
   })
   try {
     for (const warning of store.warnings) log.warn(warning)

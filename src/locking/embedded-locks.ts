@@ -51,6 +51,7 @@ export async function createLocks(options: EmbeddedLocksOptions): Promise<Embedd
     databaseUrl,
     keepHistoryMs: keepHistoryDays * 86_400_000,
     onConnectionError: onFault,
+    onFatal: onFault,
     ...(clock === undefined ? {} : { clock })
   })
   return new EmbeddedLocks(store, holder, onFault)
