@@ -1,5 +1,5 @@
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
-import type { HistoryPage, ListPage, LockStore, QueuePage } from '../../src/locks/lock-store.js'
+import type { FeedStart, HistoryPage, ListPage, LockStore, QueuePage } from '../../src/locks/lock-store.js'
 
 /** A store of the benchmark: what it is never asked for is answered as if there were nothing. */
 export abstract class BareStore implements LockStore {
@@ -31,6 +31,10 @@ export abstract class BareStore implements LockStore {
 
   newestEvent(): Promise<number> {
     return Promise.resolve(0)
+  }
+
+  feedStart(): Promise<FeedStart> {
+    return Promise.resolve({ after: 0, earlier: [] })
   }
 
   isForgotten(): Promise<boolean> {

@@ -25,7 +25,7 @@ export class EventFeed {
   #recent: LockEvent[] = []
   /** The newest event that was handed out; undefined while nobody watches. */
   #position: number | undefined
-  #starting: Promise<void> | undefined
+  #starting: Promise<ReadonlySet<number>> | undefined
   #timer: NodeJS.Timeout | undefined
   #watchers = 0
   /** A reading is due in a moment. */
@@ -59,7 +59,7 @@ export class EventFeed {
     }
     this.#watchers += 1
     try {
-      await this.#start()
+      const earlier = await this.#start()
       let position = after ?? this.#position ?? 0
       if (after !== null && (await this.#store.isForgotten(after))) {
         yield { kind: 'end', reason: 'too_old' }
@@ -83,6 +83,7 @@ export class EventFeed {
         const events = await this.#next(position)
         for (const event of events) {
           position = event.eventId
+          if (after === null && earlier.has(position)) continue
           if (event.resourceName.startsWith(prefix)) yield { kind: 'event', event }
         }
         if (events.length === 0 && !(await this.#sleep(quietMs, signal))) yield { kind: 'quiet' }
@@ -103,12 +104,19 @@ export class EventFeed {
     return events.filter(({ eventId }) => eventId <= newest)
   }
 
-  async #start(): Promise<void> {
-    this.#starting ??= this.#store.newestEvent().then((newest) => {
-      this.#position = newest
-      this.#schedule(POLL_MS)
+  /** Resolves to the ids of events that will be handed out and happened before. */
+  #start(): Promise<ReadonlySet<number>> {
+    if (this.#starting !== undefined) return this.#starting
+    const starting = this.#store.feedStart().then((start) => {
+      // Every watcher may have gone meanwhile.
+      if (this.#starting === starting) {
+        this.#position = start.after
+        this.#schedule(POLL_MS)
+      }
+      return new Set(start.earlier)
     })
-    await this.#starting
+    this.#starting = starting
+    return starting
   }
 
   #stop(): void {

@@ -113,6 +113,14 @@ export interface HistoryPage {
   readonly more: boolean
 }
 
+/** Where reading what happens from now on begins. */
+export interface FeedStart {
+  /** Every event up to this id can be read now; events follow after it. */
+  readonly after: number
+  /** Larger ids of events that happened before now: an event with an id between them may still be committed. */
+  readonly earlier: readonly number[]
+}
+
 /**
  * The port to the database. Whatever it promises holds across all instances on one database, is decided by the database's
  * clock, and does not depend on whether the sweeper has run. Every rejection is a LockError, unless it is a bug.
@@ -163,14 +171,17 @@ export interface LockStore extends AsyncDisposable {
   /** The id of the newest event; 0 where there is none. */
   newestEvent(): Promise<number>
 
+  /** Where to begin with what happens from now on. */
+  feedStart(): Promise<FeedStart>
+
   /** Whether events after that one may have been removed for their age. */
   isForgotten(eventId: number): Promise<boolean>
 
   /**
    * The events that follow after one, oldest first.
    *
-   * @param until `settled` stops before an event that another transaction may still precede, so that whoever reads on from the
-   * last one misses nothing; to be asked by one reader at a time.
+   * @param until `settled` stops before an event that another transaction may still precede, so that a reader that goes on
+   * from the last one misses nothing; to be asked by one reader at a time.
    */
   eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage>
 

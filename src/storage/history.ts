@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
-import type { HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
+import type { FeedStart, HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
 import { beginsWith } from './list.js'
 import type { LockEventsTable, Tables } from './tables.js'
 
@@ -84,18 +84,37 @@ export async function isForgotten(db: Kysely<Tables>, eventId: number): Promise<
   return (await oldestEvent(db)) > eventId + 1 || (await newestEvent(db)) < eventId
 }
 
+/** So many ids before the newest are looked through for one that an open transaction may still commit. */
+const LOOK_BACK = 10_000
+
 /**
- * Ids are drawn before a transaction commits, so that in PostgreSQL a smaller one may become visible after a larger one. A
- * gap is therefore waited for until every transaction that ran when it was first seen has ended; then its id is a lost one.
+ * Reads the history in the order of its ids, without gaps.
+ *
+ * In PostgreSQL a transaction draws the id of an event before it commits, so that a smaller id may become visible after a
+ * larger one, or never. A transaction that has drawn an id holds a lock on the table until it ends. An id that is missing on
+ * a page was drawn before the page was read; so once every transaction that held such a lock after the page was read has
+ * ended, a second reading shows the event, or its id is lost. Transactions that do not write events delay nothing.
  */
 export class EventReader {
   readonly #db: Kysely<Tables>
   readonly #mayHaveGaps: boolean
-  #gap: { readonly at: number; readonly closedFrom: number } | undefined
+  /** Nothing up to that id is missing any longer once those transactions have ended. */
+  #horizon: { readonly upTo: number; readonly writers: ReadonlySet<string> } | undefined
 
   constructor(db: Kysely<Tables>, mayHaveGaps: boolean) {
     this.#db = db
     this.#mayHaveGaps = mayHaveGaps
+  }
+
+  async start(): Promise<FeedStart> {
+    const newest = await newestEvent(this.#db)
+    // After the newest: who could still commit a smaller id is among them.
+    if (!this.#mayHaveGaps || (await this.#openWriters()).size === 0) return { after: newest, earlier: [] }
+    const first = Math.max(1, newest - LOOK_BACK)
+    const rows = await this.#db.selectFrom('lock_events').select('id').where('id', '>=', first).where('id', '<=', newest).orderBy('id').execute()
+    const missing = rows.findIndex(({ id }, index) => id !== first + index)
+    if (missing < 0) return { after: newest, earlier: [] }
+    return { after: first + missing - 1, earlier: rows.slice(missing).map(({ id }) => id) }
   }
 
   async after(eventId: number, limit: number): Promise<HistoryPage> {
@@ -110,28 +129,27 @@ export class EventReader {
   }
 
   async settledAfter(eventId: number, limit: number): Promise<HistoryPage> {
-    // Before the events: what had ended by then is among them.
-    const running = this.#mayHaveGaps ? await this.#running() : undefined
     const page = await this.after(eventId, limit)
-    if (running === undefined) return page
-    let expected = eventId + 1
-    for (const [index, { eventId: found }] of page.events.entries()) {
-      if (found !== expected) {
-        const gap = this.#gap?.at === expected ? this.#gap : undefined
-        if (gap === undefined) this.#gap = { at: expected, closedFrom: running.next }
-        if (gap === undefined || running.oldest < gap.closedFrom) return { events: page.events.slice(0, index), more: false }
-      }
-      expected = found + 1
+    const complete = page.events.findIndex((event, index) => event.eventId !== eventId + 1 + index)
+    if (!this.#mayHaveGaps || complete < 0) return page
+    const open = await this.#openWriters()
+    if (this.#horizon === undefined || this.#horizon.upTo <= eventId + complete + 1) {
+      this.#horizon = { upTo: page.events.at(-1)?.eventId ?? eventId, writers: open }
     }
-    return page
+    const { upTo, writers } = this.#horizon
+    if ([...writers].some((writer) => open.has(writer))) return { events: page.events.slice(0, complete), more: false }
+    const settled = (await this.after(eventId, limit)).events.filter((event) => event.eventId <= upTo)
+    if (settled.length === 0) this.#horizon = undefined
+    return { events: settled, more: settled.length > 0 }
   }
 
-  /** The oldest transaction that may still write, and the number that the next one will get. */
-  async #running(): Promise<{ oldest: number; next: number }> {
-    const { rows } = await sql<{ oldest: number; next: number }>`
-      select pg_snapshot_xmin(now)::text::bigint as oldest, pg_snapshot_xmax(now)::text::bigint as next
-      from pg_current_snapshot() as now`.execute(this.#db)
-    return rows[0] ?? { oldest: 0, next: 0 }
+  /** The transactions that may have drawn the id of an event and not committed it yet. */
+  async #openWriters(): Promise<ReadonlySet<string>> {
+    const { rows } = await sql<{ writer: string }>`
+      select virtualtransaction as writer from pg_locks
+      where locktype = 'relation' and relation = 'lock_events'::regclass and mode = 'RowExclusiveLock'
+        and database = (select oid from pg_database where datname = current_database())`.execute(this.#db)
+    return new Set(rows.map(({ writer }) => writer))
   }
 }
 

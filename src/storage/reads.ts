@@ -1,10 +1,10 @@
-import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
+import type { CountQuery, FeedStart, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
 import { EventReader, isForgotten, newestEvent, readHistory, type EventIndex } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'
 import { readQueue } from './queue.js'
 
 /** What is read without a batch. */
-export type LockReads = Pick<LockStore, 'list' | 'count' | 'queue' | 'countWaiters' | 'history' | 'newestEvent' | 'isForgotten' | 'eventsAfter'>
+export type LockReads = Pick<LockStore, 'list' | 'count' | 'queue' | 'countWaiters' | 'history' | 'newestEvent' | 'feedStart' | 'isForgotten' | 'eventsAfter'>
 
 export interface ReadContext extends ListContext {
   readonly countWaiters: (prefix: string) => Promise<number>
@@ -45,6 +45,10 @@ export class SqlReads implements LockReads {
 
   newestEvent(): Promise<number> {
     return newestEvent(this.#context.db)
+  }
+
+  feedStart(): Promise<FeedStart> {
+    return this.#events.start()
   }
 
   isForgotten(eventId: number): Promise<boolean> {

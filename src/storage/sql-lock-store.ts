@@ -1,6 +1,6 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { KeyStore } from '../locks/key-store.js'
-import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from '../locks/lock-store.js'
+import type { CountQuery, FeedStart, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 
@@ -60,6 +60,10 @@ export class SqlLockStore implements LockStore {
 
   newestEvent(): Promise<number> {
     return this.#read(this.#backend.reads.newestEvent())
+  }
+
+  feedStart(): Promise<FeedStart> {
+    return this.#read(this.#backend.reads.feedStart())
   }
 
   isForgotten(eventId: number): Promise<boolean> {

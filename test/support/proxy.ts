@@ -14,6 +14,7 @@ export class Proxy implements AsyncDisposable {
   #held: Direction | undefined
   #onHeld: (() => void) | undefined
   #latencyMs = 0
+  #before: ((request: Buffer) => Promise<void> | undefined) | undefined
   /** What is on its way to each socket, and when it arrives there. */
   readonly #late = new Map<Socket, { readonly at: number; readonly bytes: Buffer }[]>()
 
@@ -28,7 +29,11 @@ export class Proxy implements AsyncDisposable {
         socket.on('error', () => undefined)
         socket.on('close', () => this.#end(pair))
       }
-      client.on('data', (bytes) => this.#pass('requests', bytes, server))
+      let passed = Promise.resolve()
+      client.on('data', (bytes) => {
+        if (this.#before === undefined) return this.#pass('requests', bytes, server)
+        passed = passed.then(() => this.#before?.(bytes)).then(() => this.#pass('requests', bytes, server))
+      })
       server.on('data', (bytes) => this.#pass('answers', bytes, client))
     })
   }
@@ -56,6 +61,11 @@ export class Proxy implements AsyncDisposable {
     return new Promise((resolve) => {
       this.#onHeld = resolve
     })
+  }
+
+  /** From now on that happens before a request gets any further. */
+  intercept(before: (request: Buffer) => Promise<void> | undefined): void {
+    this.#before = before
   }
 
   /** From now on everything takes so much longer to arrive, in each direction; 0 ends that. */

@@ -53,6 +53,7 @@ function readsBy(remote: RemoteSqlite): LockReads {
     countWaiters: read('countWaiters'),
     history: read('history'),
     newestEvent: read('newestEvent'),
+    feedStart: read('feedStart'),
     isForgotten: read('isForgotten'),
     eventsAfter: read('eventsAfter')
   }
