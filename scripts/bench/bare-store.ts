@@ -29,6 +29,10 @@ export abstract class BareStore implements LockStore {
     return Promise.resolve({ events: [], more: false })
   }
 
+  releasedAt(): Promise<null> {
+    return Promise.resolve(null)
+  }
+
   newestEvent(): Promise<number> {
     return Promise.resolve(0)
   }

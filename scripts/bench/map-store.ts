@@ -33,6 +33,7 @@ export class MapStore extends BareStore {
         return { kind: 'beaten' }
       case 'release-many':
       case 'renew':
+      case 'renew-many':
       case 'renew-all':
       case 'enqueue':
       case 'leave':

@@ -11,6 +11,7 @@ const ACCESS: Readonly<Record<string, Access>> = {
   'POST /locks/renew-all': 'write',
   'POST /locks/request-many': 'write',
   'POST /locks/release-many': 'write',
+  'POST /locks/renew-many': 'write',
   'DELETE /locks/release-all': 'write',
 
   'GET /locks/status': 'read',

@@ -99,6 +99,19 @@ export type RenewOutcome =
   | { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: EpochMs }
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
+/** Renew several grants together, each as its own command says; what is not held does not keep the others from being renewed. */
+export interface RenewManyCommand {
+  readonly kind: 'renew-many'
+  /** For different names. */
+  readonly renewals: readonly RenewCommand[]
+}
+
+/** In the order of the renewals. */
+export interface RenewManyOutcome {
+  readonly kind: 'renewed-many'
+  readonly outcomes: readonly RenewOutcome[]
+}
+
 /** Move the ends of the next grants of a process, in name order. */
 export interface RenewAllCommand {
   readonly kind: 'renew-all'
@@ -209,6 +222,7 @@ interface Outcomes {
   release: ReleaseOutcome
   'release-many': ReleaseManyOutcome
   renew: RenewOutcome
+  'renew-many': RenewManyOutcome
   'renew-all': RenewAllOutcome
   inspect: InspectOutcome
   sweep: SweepOutcome
@@ -223,6 +237,7 @@ export type Command =
   | ReleaseCommand
   | ReleaseManyCommand
   | RenewCommand
+  | RenewManyCommand
   | RenewAllCommand
   | InspectCommand
   | SweepCommand

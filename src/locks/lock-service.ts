@@ -6,14 +6,15 @@ import type {
   OutcomeOf,
   ReleaseCommand,
   ReleaseOutcome,
+  RenewCommand,
   RenewOutcome
 } from './commands.js'
 import { EventFeed, type FeedItem } from './event-feed.js'
 import { markOf } from './fingerprint.js'
 import { LiveLocks, NO_LIMITS, type Limits } from './limits.js'
-import type { Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { CountQuery, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './lock-store.js'
-import type { ForceReleaseOutcome, HeldLock, LockRequest, Reach, Released, Renewals, RequestOutcome } from './requests.js'
+import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { CountQuery, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './lock-store.js'
+import type { ForceReleaseOutcome, HeldLock, LockRequest, Reach, Released, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
 import { Statistics } from './statistics.js'
 import { WaitingRoom, type WaitOptions } from './waiting-room.js'
 
@@ -103,9 +104,17 @@ export class LockService {
    * @param afresh counts the grant from now on, see {@link RenewCommand}.
    */
   async renew(lock: HeldLock, ttlMs: TtlMs | undefined, afresh?: Afresh): Promise<RenewOutcome> {
-    const outcome = await this.#submit({ kind: 'renew', ...lock, lockId: lock.lockId ?? null, key: lock.key ?? null, ttlMs, afresh })
+    const outcome = await this.#submit({ ...renewalOf(lock, ttlMs), afresh })
     this.statistics.renewed(outcome)
     return outcome
+  }
+
+  /** In the order of the locks, together; what is not held does not keep the others from being renewed. */
+  async renewMany(locks: readonly RenewalRequest[]): Promise<readonly RenewOutcome[]> {
+    const renewals = locks.map((lock) => renewalOf(lock, lock.ttlMs))
+    const { outcomes } = await this.#submit({ kind: 'renew-many', renewals })
+    for (const outcome of outcomes) this.statistics.renewed(outcome)
+    return outcomes
   }
 
   /** One heartbeat for all that the process holds, in name order. */
@@ -155,6 +164,11 @@ export class LockService {
   /** Who waits for one resource, in order. */
   queue(query: QueueQuery): Promise<QueuePage> {
     return this.#store.queue(query)
+  }
+
+  /** When the holder released that very grant, as far as the recent history tells; null where it did not, undefined where no history is kept. */
+  async releasedAt(grant: GrantNumber): Promise<EpochMs | null | undefined> {
+    return this.#store.keepsHistory ? this.#store.releasedAt(grant) : undefined
   }
 
   history(query: HistoryQuery): Promise<HistoryPage> {
@@ -229,6 +243,10 @@ function releaseOf(
   key: string | null = null
 ): ReleaseCommand {
   return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason, key }
+}
+
+function renewalOf({ resourceName, processId, lockId, key = null }: HeldLock, ttlMs: TtlMs | undefined): RenewCommand {
+  return { kind: 'renew', resourceName, processId, lockId: lockId ?? null, key, ttlMs }
 }
 
 function releasedAmong(outcomes: readonly ReleaseOutcome[]): Released[] {

@@ -90,6 +90,13 @@ export interface HistoryQuery {
   readonly limit: number
 }
 
+/** One grant, valid or not. */
+export interface GrantNumber {
+  readonly resourceName: ResourceName
+  readonly processId: ProcessId
+  readonly lockId: number
+}
+
 /** How a store uses its database. */
 export interface StoreFigures {
   /** How many commands were handed to the database together. */
@@ -164,6 +171,9 @@ export interface LockStore extends AsyncDisposable {
 
   /** One page of the history; empty where none is kept. */
   history(query: HistoryQuery): Promise<HistoryPage>
+
+  /** When the holder itself released that grant; null where the newest tens of thousands of events do not tell of it. */
+  releasedAt(grant: GrantNumber): Promise<EpochMs | null>
 
   /** Whether a history is kept at all. */
   readonly keepsHistory: boolean

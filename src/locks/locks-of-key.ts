@@ -3,9 +3,9 @@ import { ForbiddenError, UnauthorizedError } from './errors.js'
 import type { FeedItem } from './event-feed.js'
 import type { KnownKey } from './key-ring.js'
 import type { Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './lock-store.js'
+import type { GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './lock-store.js'
 import type { LockService } from './lock-service.js'
-import type { HeldLock, LockRequest, Reach, RequestOutcome } from './requests.js'
+import type { HeldLock, LockRequest, Reach, RenewalRequest, RequestOutcome } from './requests.js'
 import type { WaitOptions } from './waiting-room.js'
 
 /** What one caller may do with locks: anything, which the service itself is, or what its key allows. */
@@ -16,7 +16,9 @@ export type Locks = Pick<
   | 'releaseMany'
   | 'releaseAll'
   | 'renew'
+  | 'renewMany'
   | 'renewAll'
+  | 'releasedAt'
   | 'forceRelease'
   | 'forceReleaseAll'
   | 'inspect'
@@ -92,8 +94,18 @@ export class LocksOfKey implements Locks {
     return this.#locks.renew({ ...lock, key: this.#owner }, ...lease)
   }
 
+  async renewMany(locks: readonly RenewalRequest[]) {
+    for (const { resourceName } of locks) this.#mustCover(resourceName)
+    return this.#locks.renewMany(locks.map((lock) => ({ ...lock, key: this.#owner })))
+  }
+
   renewAll(processId: ProcessId, ttlMs: TtlMs | undefined) {
     return this.#locks.renewAll(processId, ttlMs, this.#reach)
+  }
+
+  async releasedAt(grant: GrantNumber) {
+    this.#mustCover(grant.resourceName)
+    return this.#locks.releasedAt(grant)
   }
 
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined) {

@@ -24,6 +24,11 @@ export interface HeldLock {
   readonly key?: string | null | undefined
 }
 
+export interface RenewalRequest extends HeldLock {
+  /** From now; undefined takes the lease with which the grant was made. */
+  readonly ttlMs: TtlMs | undefined
+}
+
 /** What of a process's grants a call for all of them may touch. */
 export interface Reach {
   /** Only names that begin with this text; empty takes all. */

@@ -51,6 +51,7 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
   'release',
   'release-many',
   'renew',
+  'renew-many',
   'renew-all',
   'leave',
   'tidy',
@@ -221,6 +222,8 @@ function namesOf(command: Command): readonly string[] {
       return [command.resourceName]
     case 'release-many':
       return command.releases.map(({ resourceName }) => resourceName)
+    case 'renew-many':
+      return command.renewals.map(({ resourceName }) => resourceName)
     case 'renew-all':
     case 'inspect':
     case 'sweep':

@@ -1,7 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
-import type { FeedStart, HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
+import type { EpochMs } from '../locks/lock.js'
+import type { FeedStart, GrantNumber, HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
 import { beginsWith } from './list.js'
 import type { LockEventsTable, Tables } from './tables.js'
 
@@ -44,6 +45,22 @@ export async function readHistory(db: Kysely<Tables>, index: EventIndex, query: 
     await turn()
   }
   return pageOf(rows, limit)
+}
+
+/** A repetition comes seconds after the release: an older one is not looked for, so that a wrong number costs two small queries. */
+export async function releasedAt(db: Kysely<Tables>, index: EventIndex, { resourceName, processId, lockId }: GrantNumber): Promise<EpochMs | null> {
+  const query = { prefix: '', resourceName, processId, before: null, limit: 1 }
+  const newest = bucketOf(await newestEvent(db))
+  const newestIndexed = await index.newestBucket()
+  const indexed = Array.from({ length: MOST_BUCKETS }, (_, back) => newest - back).filter((bucket) => bucket >= 0 && bucket <= newestIndexed)
+  const places: RawBuilder<SqlBool>[] = []
+  if (newestIndexed < newest) places.push(sql<SqlBool>`id >= ${firstOf(newestIndexed + 1)}`)
+  if (indexed.length > 0) places.push(index.among(query, indexed))
+  for (const place of places) {
+    const release = await matching(db, query).where('kind', '=', 'released').where('lock_id', '=', lockId).where(place).executeTakeFirst()
+    if (release !== undefined) return release.at
+  }
+  return null
 }
 
 function matching(db: Kysely<Tables>, { prefix, resourceName, processId, before }: HistoryQuery) {

@@ -1,10 +1,11 @@
-import type { CountQuery, FeedStart, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
-import { EventReader, isForgotten, newestEvent, readHistory, type EventIndex } from './history.js'
+import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
+import type { EpochMs } from '../locks/lock.js'
+import { EventReader, isForgotten, newestEvent, readHistory, releasedAt, type EventIndex } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'
 import { readQueue } from './queue.js'
 
 /** What is read without a batch. */
-export type LockReads = Pick<LockStore, 'list' | 'count' | 'queue' | 'countWaiters' | 'history' | 'newestEvent' | 'feedStart' | 'isForgotten' | 'eventsAfter'>
+export type LockReads = Pick<LockStore, 'list' | 'count' | 'queue' | 'countWaiters' | 'history' | 'releasedAt' | 'newestEvent' | 'feedStart' | 'isForgotten' | 'eventsAfter'>
 
 export interface ReadContext extends ListContext {
   readonly countWaiters: (prefix: string) => Promise<number>
@@ -41,6 +42,10 @@ export class SqlReads implements LockReads {
 
   history(query: HistoryQuery): Promise<HistoryPage> {
     return readHistory(this.#context.db, this.#context.events, query)
+  }
+
+  releasedAt(grant: GrantNumber): Promise<EpochMs | null> {
+    return releasedAt(this.#context.db, this.#context.events, grant)
   }
 
   newestEvent(): Promise<number> {

@@ -1,6 +1,7 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { KeyStore } from '../locks/key-store.js'
-import type { CountQuery, FeedStart, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from '../locks/lock-store.js'
+import type { EpochMs } from '../locks/lock.js'
+import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from '../locks/lock-store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 
@@ -52,6 +53,10 @@ export class SqlLockStore implements LockStore {
 
   history(query: HistoryQuery): Promise<HistoryPage> {
     return this.#read(this.#backend.reads.history(query))
+  }
+
+  releasedAt(grant: GrantNumber): Promise<EpochMs | null> {
+    return this.#read(this.#backend.reads.releasedAt(grant))
   }
 
   get keepsHistory(): boolean {

@@ -55,6 +55,10 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
     [body('POST', '/locks/renew', { ...owned, ...p, ttl_seconds: 5 }), `${N}  403 404 200 200 200  403 404 200  403 403 403`],
     [body('POST', '/locks/renew', { ...nobodys, ...p }), `${N}  403 200 200 200 200  403 200 200  403 403 403`]
   ],
+  'POST /locks/renew-many': [
+    [body('POST', '/locks/renew-many', { locks: [owned], ...p }), `${N}  403 200 200 200 200  403 200 200  403 403 403`],
+    [body('POST', '/locks/renew-many', { locks: [owned, { resource_name: 'out/owned' }], ...p }), `${N}  403 200 200 200 200  403 403 403  403 403 403`]
+  ],
   'POST /locks/renew-all': [[body('POST', '/locks/renew-all', p), `${N}  403 200 200 200 200  403 200 200  403 200 200`]],
   'GET /locks/status': [[query('GET', '/locks/status', owned), `${N}  200 403 200 403 403  200 403 200  403 403 403`]],
   'GET /locks/all-locked': [
@@ -174,6 +178,11 @@ const REACH: readonly (readonly [InjectOptions, (answer: Data) => unknown, Reado
     body('POST', '/locks/renew-all', p),
     ({ data }) => names(data.locks),
     { writer: 'in/nobodys', admin: ALL, owner: ALL, heir: ALL, 'writer in/': 'in/nobodys', 'admin in/': 'in/nobodys in/owned', 'writer out/': '', 'admin out/': 'out/owned' }
+  ],
+  [
+    body('POST', '/locks/renew-many', { locks: [owned, nobodys], ...p }),
+    ({ data }) => names(data['renewed'] as typeof data.locks),
+    { writer: 'in/nobodys', admin: 'in/nobodys in/owned', owner: 'in/nobodys in/owned', 'writer in/': 'in/nobodys', 'admin in/': 'in/nobodys in/owned' }
   ],
   [
     body('POST', '/locks/release-many', { resource_names: ['in/owned', 'in/nobodys'], ...p }),

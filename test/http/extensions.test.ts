@@ -19,6 +19,48 @@ onEachDatabase('each grant has a larger lock_id than the one before, and it is t
   t.strictSame(taken, [1, 2, 3])
 })
 
+onEachDatabase('a release that is repeated is told that this very lock was released, whoever has the resource now', async (t, api) => {
+  const mine = { resource_name: 'a', process_id: 'p' }
+  const again = { ...mine, lock_id: 1 }
+  await api.post('/locks/request', mine)
+  const { body } = await api.delete<{ data: { released_at: string } }>('/locks/release', again)
+  const { released_at } = body.data
+  t.match(await api.delete('/locks/release', again), { status: 404, body: { reason: 'released', released_at } })
+  await api.post('/locks/request', { ...mine, process_id: 'q' })
+  t.match(await api.delete('/locks/release', again), { status: 404, body: { code: 'LOCK_NOT_HELD', reason: 'held_by_other', released_at } })
+  t.match(await api.delete('/locks/release', { ...again, lock_id: 2 }), { status: 404, body: { reason: 'held_by_other', released_at: null } })
+  t.notOk('released_at' in (await api.delete<object>('/locks/release', mine)).body, 'nothing is known of a lock without its number')
+  await api.post('/locks/force-release', { resource_name: 'a', reason: 'why' })
+  t.match(await api.delete('/locks/release', { ...mine, process_id: 'q', lock_id: 2 }), { status: 404, body: { reason: 'released', released_at: null } })
+})
+
+onEachDatabase('several locks are renewed in one call, which says what was not held', async (t, api) => {
+  await api.post('/locks/request-many', { resource_names: ['a', 'b'], process_id: 'p', ttl_seconds: 10 })
+  await api.post('/locks/request', { resource_name: 'c', process_id: 'q' })
+  await api.advance(5000)
+  const locks = [{ resource_name: 'c' }, { resource_name: 'b', lock_id: 2 }, { resource_name: 'a', lock_id: 9 }, { resource_name: 'x' }]
+  t.match(await api.post('/locks/renew-many', { process_id: 'p', locks }), {
+    status: 200,
+    body: {
+      message: 'Renewed 1 of 4 locks',
+      data: {
+        renewed: [{ resource_name: 'b', lock_id: 2, renewed_at: String }],
+        not_held: [
+          { resource_name: 'c', reason: 'held_by_other' },
+          { resource_name: 'a', lock_id: 9, reason: 'held_by_other' },
+          { resource_name: 'x', reason: 'not_locked' }
+        ]
+      }
+    }
+  })
+  await api.advance(5000)
+  t.match(await api.get('/locks/all-locked', { process_id: 'p' }), { body: { data: { locks: [{ resource_name: 'b' }], total_locks: 1 } } })
+  const one = { resource_name: 'b', ttl_seconds: 60 }
+  for (const bad of [[], [one, { resource_name: 'b' }], [{ ...one, ttl_seconds: 0 }], [{ ...one, ttl: 5 }], Array.from({ length: 101 }, (_, index) => ({ resource_name: `n${index}` }))]) {
+    t.match(await api.post('/locks/renew-many', { process_id: 'p', locks: bad }), { status: 422, body: { code: 'INVALID_REQUEST' } })
+  }
+})
+
 onEachDatabase('lock_id as a precondition releases exactly that grant', async (t, api) => {
   await api.post('/locks/request', mine)
   await api.delete('/locks/release', { ...mine, lock_id: 1 })

@@ -18,6 +18,7 @@ onEachDatabase('the figures tell what happened, and never to what', async (t, ap
   await api.post('/locks/request-many', { resource_names: ['secret-b', 'secret-c'], process_id: 'p' })
   await api.post('/locks/renew', mine)
   await api.post('/locks/renew', { ...mine, process_id: 'q' })
+  await api.post('/locks/renew-many', { process_id: 'p', locks: [{ resource_name: 'secret-b' }, { resource_name: 'secret-x' }] })
   await api.advance(90_000)
   await api.delete('/locks/release', mine)
   await api.delete('/locks/release', mine)
@@ -33,7 +34,7 @@ onEachDatabase('the figures tell what happened, and never to what', async (t, ap
     [['granted', 2], ['replayed', 1], ['request_id_reused', 1], ['held', 1], ['waited_in_vain', 0]]
   )
   t.strictSame([calls('release', 'released'), calls('release', 'not_held')], [2, 2])
-  t.strictSame([calls('renew', 'renewed'), calls('renew', 'not_held')], [1, 1])
+  t.strictSame([calls('renew', 'renewed'), calls('renew', 'not_held')], [2, 2])
   t.strictSame([calls('force_release', 'released'), calls('force_release', 'not_held')], [1, 0])
   t.equal(scrape.value('rlm_locks_granted_total'), 3)
   t.strictSame(['INVALID_REQUEST', 'NOT_FOUND', 'INTERNAL'].map((code) => scrape.value('rlm_errors_total', { code })), [1, 1, 0])

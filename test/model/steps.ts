@@ -1,4 +1,4 @@
-import type { AcquireCommand, Command, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, Command, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand, RenewManyCommand } from '../../src/locks/commands.js'
 import type { ListQuery } from '../../src/locks/lock-store.js'
 import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
 import { drawAcquire, drawRelease, drawRenew, drawRenewal, KEYS, NAMES, PREFIXES, PROCESSES } from './draws.js'
@@ -39,6 +39,19 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
     judged: 'in order',
     draw: drawRenew,
     judge: (model, command, outcome) => unlessOneOf(model.renew(command), outcome)
+  }),
+
+  'renew-many': command<RenewManyCommand>('renew-many', {
+    weight: 4,
+    judged: 'in order',
+    draw(scene) {
+      const drawn = Array.from({ length: scene.random.whole(0, 6) }, () => drawRenew(scene))
+      return { kind: 'renew-many', renewals: [...new Map(drawn.map((renewal) => [renewal.resourceName, renewal])).values()] }
+    },
+    judge(model, { renewals }, { outcomes }) {
+      if (outcomes.length !== renewals.length) return `expected ${renewals.length} outcomes`
+      return renewals.map((renewal, index) => unlessOneOf(model.renew(renewal), outcomes[index] ?? {})).find((fault) => fault !== undefined)
+    }
   }),
 
   'renew-all': command<RenewAllCommand>('renew-all', {

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { processId, resourceName } from '../../src/locks/lock.js'
 import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
 import { acquire, allEvents, force, inspect, release, renew, renewAfresh, renewAll, sweep } from '../support/commands.js'
 import { besideService, DATABASES, START } from '../support/databases.js'
@@ -117,6 +118,39 @@ for (const kind of DATABASES) {
         { kind: 'not-held', reason: 'not_locked' },
         { kind: 'released', grant: { resourceName: 'a' } }
       ])
+    })
+
+    await onStore('several renewals in one go say of each what became of it', async (t, store) => {
+      for (const name of ['a', 'b']) await store.submit(acquire(name, 'p', 1000))
+      await store.submit(acquire('c', 'q', 1000))
+      const renewals = [renew('c', 'p'), renew('b', 'p', 5000), renew('x', 'p'), renew('a', 'p', null, 9), { ...renew('d', 'p') }]
+      const { outcomes } = await store.submit({ kind: 'renew-many', renewals })
+      t.match(outcomes, [
+        { kind: 'not-held', reason: 'held_by_other' },
+        { kind: 'renewed', grant: { resourceName: 'b', lockId: 2, expiresAt: START + 5000 }, renewedAt: START },
+        { kind: 'not-held', reason: 'not_locked' },
+        { kind: 'not-held', reason: 'held_by_other' },
+        { kind: 'not-held', reason: 'not_locked' }
+      ])
+      t.match(await store.submit(inspect('a')), { grant: { expiresAt: START + 1000 } })
+    })
+
+    await onStore('the history tells whether the holder itself released a grant, whoever came after it', async (t, store, database) => {
+      const of = (lockId: number, process = 'p') => store.releasedAt({ resourceName: resourceName('a'), processId: processId(process), lockId })
+      await store.submit(acquire('a', 'p'))
+      t.equal(await of(1), null)
+      await database.advance(5)
+      await store.submit(release('a', 'p'))
+      await store.submit(acquire('a', 'p'))
+      await store.submit(force('a', 'why'))
+      await store.submit(acquire('a', 'p', 10))
+      await database.advance(10)
+      await store.submit(acquire('a', 'q'))
+      t.strictSame([await of(1), await of(2), await of(3), await of(4, 'q'), await of(1, 'q'), await of(99)], [START + 5, null, null, null, null, null])
+      // Past a bucket of the history, which is found in another way.
+      for (let more = 0; more < 600; more += 1) await Promise.all([store.submit(acquire('b', 'p')), store.submit(release('b', 'p'))])
+      t.equal(await of(1), START + 5)
+      t.equal(await of(2), null)
     })
 
     await onStore('the history tells what happened, newest first', async (t, store, database) => {

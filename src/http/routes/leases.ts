@@ -1,6 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { Released, Renewals } from '../../locks/requests.js'
 import { leaseSchemas } from '../schemas/leases.js'
+import { InvalidRequestError } from '../errors.js'
 import { requestLocks } from '../request-locks.js'
 import { conflictBody, grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
 import { isoTime } from '../time.js'
@@ -15,6 +16,20 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     const outcome = await locksOf(apiKey).renew({ resourceName: resource_name, processId: process_id, lockId: lock_id }, ttlOf(ttl_seconds))
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
     return success(`Lock renewed successfully for resource '${resource_name}'`, renewedBody(outcome))
+  })
+
+  app.post('/locks/renew-many', { schema: schemas.renewMany }, async ({ body, apiKey }) => {
+    const { process_id: processId, locks } = body
+    mustDiffer(locks.map(({ resource_name }) => resource_name))
+    const outcomes = await locksOf(apiKey).renewMany(
+      locks.map(({ resource_name, lock_id, ttl_seconds }) => ({ resourceName: resource_name, processId, lockId: lock_id, ttlMs: ttlOf(ttl_seconds) }))
+    )
+    const renewed = outcomes.flatMap((outcome) => (outcome.kind === 'renewed' ? [renewedBody(outcome)] : []))
+    const notHeld = locks.flatMap(({ resource_name, lock_id }, index) => {
+      const outcome = outcomes[index]
+      return outcome?.kind === 'not-held' ? [{ resource_name, ...(lock_id === undefined ? {} : { lock_id }), reason: outcome.reason }] : []
+    })
+    return success(`Renewed ${renewed.length} of ${outcomes.length} locks`, { renewed, not_held: notHeld })
   })
 
   app.post('/locks/renew-all', { schema: schemas.renewAll }, async ({ body, apiKey }) => {
@@ -57,6 +72,12 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
   })
 
   done()
+}
+
+function mustDiffer(names: readonly string[]): void {
+  if (new Set(names).size < names.length) {
+    throw new InvalidRequestError([{ type: 'unique_items', loc: ['body', 'locks'], msg: 'Items should name different resources' }])
+  }
 }
 
 function renewedBody({ grant, renewedAt }: Renewals[number]) {

@@ -30,8 +30,13 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
 
   app.delete('/locks/release', { schema: schemas.release }, async ({ query, apiKey }, reply) => {
     const { resource_name, process_id, lock_id } = query
-    const outcome = await locksOf(apiKey).release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
-    if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
+    const locks = locksOf(apiKey)
+    const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
+    if (outcome.kind === 'not-held') {
+      const refused = notHeldBody(resource_name, process_id, outcome.reason)
+      const releasedAt = lock_id === undefined ? undefined : await locks.releasedAt({ resourceName: resource_name, processId: process_id, lockId: lock_id })
+      return reply.code(404).send(releasedAt === undefined ? refused : { ...refused, released_at: isoTimeOrNull(releasedAt) })
+    }
     return success(`Lock released successfully for resource '${resource_name}'`, {
       resource_name,
       process_id,

@@ -132,6 +132,24 @@ export const LOCK_NOT_HELD = refusal(
   { reason: 'expired' }
 )
 
+/** As {@link LOCK_NOT_HELD}, and what became of that very grant. */
+export const NOT_RELEASED = Type.Composite(
+  [
+    LOCK_NOT_HELD,
+    Type.Object({
+      released_at: Type.Optional(
+        orNull<string>('string', {
+          description:
+            'Where `lock_id` was given and a history is kept: when the process itself released that very grant, whoever holds the resource now; ' +
+            'null where the recent history does not tell of that.',
+          examples: ['2024-01-15T10:35:00.123+00:00']
+        })
+      )
+    })
+  ],
+  { description: String(LOCK_NOT_HELD.description), examples: LOCK_NOT_HELD.examples }
+)
+
 /** What any call that changes locks can be refused with, beside its own refusals. */
 export const WITH_BODY = { 422: InvalidRequest, ...TOO_MANY, ...BODY_FAULTS, ...STORAGE_FAULTS }
 export const WITH_QUERY = { 422: InvalidRequest, ...TOO_MANY, ...STORAGE_FAULTS }

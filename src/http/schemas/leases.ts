@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox'
+import { MAX_NAMES } from '../../locks/lock.js'
 import { answer, LockIdSchema, MetadataSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from './common.js'
 import {
   exampleGrant,
@@ -46,6 +47,34 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
       response: {
         200: answer('The lock was renewed.', Type.Object(renewedLock), "Lock renewed successfully for resource 'database_backup'", exampleRenewed),
         404: LOCK_NOT_HELD,
+        ...WITH_BODY
+      }
+    },
+
+    renewMany: {
+      tags,
+      summary: 'Renew several locks',
+      description: 'Renews those of the locks that the process holds, each for as long as it says, and says which it did not hold.',
+      body: Type.Object(
+        {
+          process_id: ProcessIdSchema,
+          locks: Type.Array(
+            Type.Object({ resource_name: ResourceNameSchema, lock_id: Type.Optional(LockIdSchema), ttl_seconds: RenewFor }, { additionalProperties: false }),
+            { minItems: 1, maxItems: maxNames ?? MAX_NAMES, description: `1 to ${maxNames ?? MAX_NAMES} locks of different resources.` }
+          )
+        },
+        { examples: [{ process_id: 'process_123', locks: [{ resource_name: 'database_backup', lock_id: 42, ttl_seconds: 300 }, { resource_name: 'report' }] }] }
+      ),
+      response: {
+        200: answer(
+          'What was renewed and what was not held, in the order of the locks.',
+          Type.Object({
+            renewed: Type.Array(Type.Object(renewedLock)),
+            not_held: Type.Array(Type.Object({ resource_name: Type.String(), lock_id: Type.Optional(LockIdSchema), reason: Reason }))
+          }),
+          'Renewed 1 of 2 locks',
+          { renewed: [exampleRenewed], not_held: [{ resource_name: 'report', reason: 'expired' }] }
+        ),
         ...WITH_BODY
       }
     },

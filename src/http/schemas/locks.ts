@@ -7,7 +7,7 @@ import {
   exampleTimes,
   grantFields,
   KeepPlace,
-  LOCK_NOT_HELD,
+  NOT_RELEASED,
   type LeaseLimits,
   Replayed,
   RequestIdSchema,
@@ -79,7 +79,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           "Lock released successfully for resource 'database_backup'",
           { ...exampleNames, released_at: '2024-01-15T10:35:00.123+00:00' }
         ),
-        404: LOCK_NOT_HELD,
+        404: NOT_RELEASED,
         ...WITH_BODY
       }
     },

@@ -95,6 +95,7 @@ export class PostgresExecutor implements BatchExecutor {
         settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
         settle(ofKind(commands, 'leave'), async (some) => done(await this.#line.leave(session, some))),
         one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
+        one('renew-many', ({ renewals }) => this.#renewing.renewMany(session, renewals)),
         one('renew-all', (command) => this.#renewing.renewAll(session, command)),
         one('sweep', (command) => this.#sweep(session, command)),
         one('enqueue', (command) => this.#line.enqueue(session, command)),

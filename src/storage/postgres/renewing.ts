@@ -1,5 +1,5 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
-import type { RenewAllCommand, RenewAllOutcome, RenewCommand } from '../../locks/commands.js'
+import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
 import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
@@ -34,6 +34,9 @@ interface RenewAllArgs {
   readonly prefix: string
   readonly key: string | null
 }
+
+/** How often a grant that came in between is looked for again. */
+const MOST_TRIES = 3
 
 const EVERY = sql.lit(TELL_RENEWALS_EVERY_MS)
 
@@ -103,30 +106,50 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
       )`)
   )
 
+  /** Commands for different names. Undefined for one whose grant was made only after the statement had looked. */
+  async function renewTogether(session: Session, commands: readonly RenewCommand[]): Promise<(RenewOutcome | undefined)[]> {
+    const rows = await session.run(renewOnes, {
+      names: commands.map(({ resourceName }) => resourceName),
+      processes: commands.map(({ processId }) => processId),
+      lockIds: commands.map(({ lockId }) => lockId),
+      own: commands.map(({ ttlMs }) => ttlMs === undefined),
+      ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
+      keys: commands.map(({ key }) => key),
+      afresh: commands.map(({ afresh }) => afresh !== undefined),
+      metadata: commands.map(({ afresh }) => metadataToText(afresh?.metadata ?? null))
+    })
+    const renewed = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
+    const refused = commands.filter((command) => !renewed.has(command))
+    const names = refused.map(({ resourceName }) => resourceName)
+    const glances = refused.length === 0 ? undefined : await look(session, names)
+    return commands.map((command): RenewOutcome | undefined => {
+      const row = renewed.get(command)
+      if (row !== undefined) return { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at }
+      const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
+      return isMeant(latest, command, at) ? undefined : { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
+    })
+  }
+
   return {
     /** Commands for different names. One for a grant that was made only after the statement had looked goes again. */
     async renew(session: Session, commands: readonly RenewCommand[]): Promise<Settlement[]> {
-      const rows = await session.run(renewOnes, {
-        names: commands.map(({ resourceName }) => resourceName),
-        processes: commands.map(({ processId }) => processId),
-        lockIds: commands.map(({ lockId }) => lockId),
-        own: commands.map(({ ttlMs }) => ttlMs === undefined),
-        ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
-        keys: commands.map(({ key }) => key),
-        afresh: commands.map(({ afresh }) => afresh !== undefined),
-        metadata: commands.map(({ afresh }) => metadataToText(afresh?.metadata ?? null))
-      })
-      const renewed = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
-      const refused = commands.filter((command) => !renewed.has(command))
-      const names = refused.map(({ resourceName }) => resourceName)
-      const glances = refused.length === 0 ? undefined : await look(session, names)
-      return commands.map((command): Settlement => {
-        const row = renewed.get(command)
-        if (row !== undefined) return { kind: 'done', outcome: { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at } }
-        const { latest, at = 0 } = glances?.get(command.resourceName) ?? {}
-        if (isMeant(latest, command, at)) return AGAIN
-        return { kind: 'done', outcome: { kind: 'not-held', reason: whyNotHeld(latest, command, at) } }
-      })
+      const outcomes = await renewTogether(session, commands)
+      return outcomes.map((outcome) => (outcome === undefined ? AGAIN : { kind: 'done', outcome }))
+    },
+
+    /** In one statement; what was granted only after that had looked is renewed by another one. */
+    async renewMany(session: Session, commands: readonly RenewCommand[]): Promise<RenewManyOutcome> {
+      const outcomes = new Map<RenewCommand, RenewOutcome>()
+      let left = commands
+      for (let tries = 0; left.length > 0 && tries < MOST_TRIES; tries += 1) {
+        const settled = await renewTogether(session, left)
+        left = left.filter((command, index) => {
+          const outcome = settled[index]
+          if (outcome !== undefined) outcomes.set(command, outcome)
+          return outcome === undefined
+        })
+      }
+      return { kind: 'renewed-many', outcomes: commands.map((command) => outcomes.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }) }
     },
 
     async renewAll(session: Session, { processId, ttlMs, ...bite }: RenewAllCommand): Promise<RenewAllOutcome> {

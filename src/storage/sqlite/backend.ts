@@ -52,6 +52,7 @@ function readsBy(remote: RemoteSqlite): LockReads {
     queue: read('queue'),
     countWaiters: read('countWaiters'),
     history: read('history'),
+    releasedAt: read('releasedAt'),
     newestEvent: read('newestEvent'),
     feedStart: read('feedStart'),
     isForgotten: read('isForgotten'),

@@ -125,6 +125,8 @@ export class SqliteExecutor {
         return { kind: 'released-many', outcomes: command.releases.map((release) => this.#release(release, now)) }
       case 'renew':
         return this.#renewing.renew(command, now)
+      case 'renew-many':
+        return { kind: 'renewed-many', outcomes: command.renewals.map((renewal) => this.#renewing.renew(renewal, now)) }
       case 'renew-all':
         return this.#renewing.renewAll(command, now)
       case 'inspect': {
