@@ -54,6 +54,8 @@ function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
     process.exit(code)
   }
   for (const signal of STOP_SIGNALS) {
+    // Somebody listens already where rlm was told to ignore it, as by nohup.
+    if (process.listenerCount(signal) > 0) continue
     process.on(signal, () => {
       if (since === undefined) {
         log.info({ signal }, 'stopping')

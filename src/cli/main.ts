@@ -1,21 +1,34 @@
+import { setImmediate } from 'node:timers/promises'
 import { VERSION } from '../version.js'
-import { doctor } from './commands/doctor.js'
-import { forceRelease } from './commands/force-release.js'
-import { history } from './commands/history.js'
-import { ls } from './commands/ls.js'
-import { release } from './commands/release.js'
-import { run } from './commands/run.js'
-import { status } from './commands/status.js'
-import { failureOf, UsageError } from './errors.js'
-import { EXIT } from './exit-codes.js'
-import { PROGRAMS, type ProgramName } from './programs.js'
-import { Screen, type Output } from './screen.js'
-import type { Command, Session } from './session.js'
+import { helpOf, urlOf, type Command, type Session } from './args.js'
+import { completionOf } from './completion.js'
+import { doctor } from './doctor.js'
+import { EXIT, failureOf, UsageError, type Failure } from './errors.js'
+import { lock } from './lock.js'
+import { forceRelease, history, release, status } from './locks.js'
+import { ls } from './ls.js'
+import { Screen, type Output } from './output.js'
+import { run } from './run.js'
+import { keys, migrate, raiseNumbers, serve } from './server-commands.js'
 
-const COMMANDS: Readonly<Record<string, Command>> = { run, ls, status, release, 'force-release': forceRelease, history, doctor }
+const COMMANDS: Readonly<Record<string, Command>> = {
+  run,
+  lock,
+  ls,
+  status,
+  release,
+  'force-release': forceRelease,
+  history,
+  doctor,
+  serve,
+  migrate,
+  keys,
+  'raise-numbers': raiseNumbers,
+  completion: completionOf(() => COMMANDS)
+}
 
-/** An exit code, or a program of the server that is to go on in this process. */
-export type Outcome = { readonly kind: 'done'; readonly code: number } | { readonly kind: 'program'; readonly name: ProgramName }
+/** An exit code, or that this process is to go on as the service: it gets the signals, and there is no second process to lose. */
+export type Outcome = { readonly kind: 'done'; readonly code: number } | { readonly kind: 'serve' }
 
 /** What a process has; {@link process} itself will do. */
 export interface Surroundings {
@@ -25,33 +38,43 @@ export interface Surroundings {
 }
 
 /** Runs one command line, without the program's name. Never rejects. */
-export async function main(args: readonly string[], { env, stdout, stderr }: Surroundings): Promise<Outcome> {
-  const session: Session = { env, out: new Screen(stdout, env), err: new Screen(stderr, env) }
+export async function main(args: readonly string[], { env, stdout, stderr }: Surroundings, ignored: Session['ignored'] = []): Promise<Outcome> {
+  const session: Session = { env, out: new Screen(stdout, env), err: new Screen(stderr, env), ignored }
   const [name = '', ...rest] = args
   try {
-    if (isProgram(name) && (name === 'keys' || !asksForHelp(rest))) {
-      if (name !== 'keys' && rest.length > 0) throw new UsageError(`${name} takes nothing; its settings come from the environment`)
-      return { kind: 'program', name }
-    }
-    return { kind: 'done', code: await runCommand(name, rest, session) }
+    const code = await runCommand(name, rest, session)
+    return name === 'serve' && !asksForHelp(rest) ? { kind: 'serve' } : { kind: 'done', code }
   } catch (error) {
-    const { code, sentence } = failureOf(error)
+    const { code, sentence } = failure(error, env)
     if (sentence !== undefined) session.err.line(`rlm: ${sentence}`)
-    if (error instanceof UsageError) session.err.line(`Try: rlm ${Object.hasOwn(COMMANDS, name) || isProgram(name) ? `${name} ` : ''}--help`)
+    if (error instanceof UsageError) session.err.line(`Try: rlm ${Object.hasOwn(COMMANDS, name) ? `${name} ` : ''}--help`)
     return { kind: 'done', code }
   }
 }
 
+/** Where the URL itself is what makes no sense, the sentence needs none. */
+function failure(error: unknown, env: Session['env']): Failure {
+  return failureOf(error, error instanceof UsageError ? '' : urlOf(env))
+}
+
 async function runCommand(name: string, args: readonly string[], session: Session): Promise<number> {
   if (name === '--version' || name === '-V') session.out.line(VERSION)
-  else if (name === 'help' || asksForHelp([name])) session.out.line(overview())
+  else if (asksForHelp([name])) session.out.line(overview())
+  else if (name === 'help') return await runCommand(args[0] ?? '--help', args.length > 0 ? ['--help'] : [], session)
   else if (name === '') throw new UsageError('A command is missing')
-  else if (isProgram(name)) session.out.line(`Usage: rlm ${name}\n\n${PROGRAMS[name]}`)
   else {
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
     if (command === undefined) throw new UsageError(`There is no command '${name}'`)
-    if (!asksForHelp(args)) return await command.run(args, session)
-    session.out.line(`Usage: rlm ${command.usage}\n\n${command.summary}\n\n${command.help}`)
+    if (!asksForHelp(args)) {
+      const code = await command.run(args, session)
+      // A fault of the last line shows a moment later.
+      await setImmediate()
+      const { fault } = session.out
+      if (fault === undefined) return code
+      session.err.line(`rlm: the standard output cannot be written: ${fault}`)
+      return EXIT.output
+    }
+    session.out.line(helpOf(command))
   }
   return EXIT.ok
 }
@@ -62,12 +85,8 @@ function asksForHelp(args: readonly string[]): boolean {
   return (end < 0 ? args : args.slice(0, end)).some((arg) => arg === '--help' || arg === '-h')
 }
 
-function isProgram(name: string): name is ProgramName {
-  return Object.hasOwn(PROGRAMS, name)
-}
-
 function overview(): string {
-  const summaries = [...Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary]), ...Object.entries(PROGRAMS)]
+  const summaries = Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary])
   return `Usage: rlm COMMAND …
 
 ${summaries.map(([name = '', summary]) => `  ${name.padEnd(14)} ${summary}`).join('\n')}

@@ -95,6 +95,11 @@ export class HeldLock implements Lock, AsyncDisposable {
     return this.#loss
   }
 
+  /** Why the last renewal was not confirmed; undefined after one that was. */
+  get renewalError(): unknown {
+    return this.#failure
+  }
+
   /** When it ends unless it is renewed, by the database's clock; null never does. */
   get expiresAt(): Date | null {
     return this.#expiresAt

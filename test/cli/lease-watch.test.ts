@@ -1,5 +1,5 @@
 import t from 'tap'
-import { LeaseWatch } from '../../src/cli/lease-watch.js'
+import { LeaseWatch } from '../../src/cli/hold.js'
 import type { LockLostError } from '../../src/client/index.js'
 import { onEachClient } from '../support/client.js'
 import { eventually } from '../support/eventually.js'

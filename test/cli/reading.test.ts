@@ -1,10 +1,11 @@
 import t from 'tap'
-import { durationMs, wholeNumber } from '../../src/cli/arguments.js'
-import { readRunTask } from '../../src/cli/commands/run-task.js'
-import { failureOf, InterruptedError, UsageError } from '../../src/cli/errors.js'
-import { wireJson } from '../../src/cli/json.js'
-import { cut, lengthText, ordinal, tableLines } from '../../src/cli/text.js'
+import { durationMs, wholeNumber } from '../../src/cli/args.js'
+import { failureOf as failureAt, InterruptedError, UsageError } from '../../src/cli/errors.js'
+import { cut, cutMiddle, lengthText, ordinal, Screen, tableLines, widthOf, wireJson } from '../../src/cli/output.js'
+import { readRunTask } from '../../src/cli/run.js'
 import { LockLostError, LockRequestError, LockServiceUnavailableError } from '../../src/client/index.js'
+
+const failureOf = (error: unknown) => failureAt(error, 'http://locks:8000')
 
 void t.test('times have units, or are seconds', (t) => {
   const times = { '30s': 30_000, '500ms': 500, '2m': 120_000, '1h': 3_600_000, '5': 5000, '0.25': 250, '1.5s': 1500, '0': 0 }
@@ -75,8 +76,16 @@ void t.test('every failure has its exit code', (t) => {
   const faults = [{ type: 'string_too_long', loc: ['body', 'resource_name'], msg: 'too long' }]
   t.match(failureOf(new LockRequestError(422, 'INVALID_REQUEST', faults)), { code: 64, sentence: 'resource_name: too long' })
   const away = new LockServiceUnavailableError('The lock service answered 503 STORAGE_UNAVAILABLE', { status: 503, outcomeUnknown: false })
-  t.match(failureOf(away), { code: 69, sentence: away.message })
+  t.match(failureOf(away), { code: 69, sentence: `${away.message}; RLM_URL is 'http://locks:8000'` })
   t.match(failureOf(new Error('a bug')), { code: 70, sentence: /^Error: a bug\n\s+at / })
+  t.end()
+})
+
+void t.test('a wrong URL is told as such', (t) => {
+  t.match(failureOf(new LockRequestError(404, 'NOT_FOUND', 'Nothing is here')), { code: 64, sentence: /^RLM_URL is 'http:\/\/locks:8000', where no lock service answers: it says 404/ })
+  t.match(failureOf(new LockRequestError(405, 'METHOD_NOT_ALLOWED', 'Not this way')), { code: 64 })
+  const revoked = new LockRequestError(401, 'UNAUTHORIZED', 'The API key is not valid')
+  t.match(failureOf(new LockLostError('x', 7, 'unconfirmed', { cause: revoked })), { code: 76, sentence: /is lost: [^:]+: The API key is not valid; RLM_API_KEY / })
   t.end()
 })
 
@@ -88,6 +97,40 @@ void t.test('lengths, places, columns', (t) => {
   t.same(tableLines([['A', 'LONG', 'C'], ['aaa', 'b', 'c']]), ['A    LONG  C', 'aaa  b     c'])
   t.equal(cut('12345', 5), '12345')
   t.equal(cut('123456', 5), '1234…')
+  t.end()
+})
+
+void t.test('columns are counted as a terminal shows them', (t) => {
+  const widths = { abc: 3, 'é': 1, '漢字': 4, 'ｶﾅ': 2, 'Ａ': 2, 한국: 4, '🔒': 2, '👩‍🔧': 2, '🇨🇭': 2, '1️⃣': 2, '✔': 1, 'e\u0301': 1, '\u200B': 0, '…': 1, 'ไทย': 3 }
+  for (const [text, width] of Object.entries(widths)) t.equal(widthOf(text), width, text)
+  t.same(tableLines([['漢字', 'x'], ['abc', 'y'], ['🔒', 'z']]), ['漢字  x', 'abc   y', '🔒    z'])
+  t.equal(cut('漢字漢字', 6), '漢字…')
+  t.equal(cutMiddle('tenants/acme/invoices/42', 12), 'tenant…es/42')
+  t.equal(cutMiddle('漢字漢字漢字', 7), '漢…字')
+  t.equal(cutMiddle('abc', 3), 'abc')
+  t.end()
+})
+
+void t.test('a table that is too wide for the screen has its names cut in the middle', (t) => {
+  const rows = [['RESOURCE', 'HOLDER', 'ENDS IN'], [`${'a'.repeat(40)}/1`, 'host/12345/abcdef', 'never'], ['漢'.repeat(30), 'p', '12s']]
+  const lines = tableLines(rows, { columns: 50, names: [0, 1] })
+  for (const line of lines) t.ok(widthOf(line) <= 50, line)
+  t.match(lines[1], /^a+…a+\/1 +host\S+ +never$/)
+  t.match(lines[2], /^漢+…漢+ +p +12s$/)
+  t.same(tableLines(rows), tableLines(rows, { columns: 200, names: [0, 1] }), 'and not where there is room')
+  t.equal(tableLines([['a'.repeat(40), 'b'.repeat(40)]], { columns: 10, names: [0, 1] })[0]?.length, 10)
+  t.end()
+})
+
+void t.test('nothing in a name moves what a terminal shows', (t) => {
+  const shown: string[] = []
+  const screen = new Screen({ write: (text) => shown.push(text) }, {})
+  screen.line('a\u202Eb\u2066c\u200Fd\u001B[2Je')
+  t.same(shown, ['a\uFFFDb\uFFFDc\uFFFDd\uFFFD[2Je\n'])
+  t.same(tableLines([['a\nb', '\u001B[31mred', '\u061C']]), ['a\uFFFDb  \uFFFD[31mred  \uFFFD'])
+  const json = wireJson({ resourceName: 'a\u202Eb\u0085' })
+  t.notMatch(json, /[\u202E\u0085]/)
+  t.same(JSON.parse(json), { resource_name: 'a\u202Eb\u0085' })
   t.end()
 })
 

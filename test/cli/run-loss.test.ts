@@ -36,7 +36,7 @@ void t.test('a service that dies under it: all that ignores TERM is dead before 
   const expiresAt = Number(database.prepare("select expires_at from resource_locks where resource_name = 'x'").pluck().get())
   database.close()
   t.equal(code, 76)
-  t.match(stderr, /^rlm: Lock 1 of resource 'x' was not renewed and ends in [^\n]+; the command is stopped\n$/)
+  t.match(stderr, /^rlm: Lock 1 of resource 'x' was not renewed and ends in [^\n]+; stopping the command\n$/)
   t.equal(stdout, '')
   for (const worker of [child, grandchild]) {
     const asked = worker.beats.find(({ what }) => what === 'TERM')
@@ -55,7 +55,7 @@ void t.test('a lock that is taken away: the command is asked to end, and may tak
   t.match(await running.end(), {
     code: 76,
     stdout: 'ready\ntidied\n',
-    stderr: /^rlm: Lock \d+ of resource 'taken' is lost: [^\n]+; the command is stopped\n/
+    stderr: /^rlm: Lock \d+ of resource 'taken' is lost: [^\n]+; stopping the command\n/
   })
   t.match(await statusOf('taken'), { locked_by: 'other' }, 'the next holder is left alone')
 })
@@ -102,7 +102,7 @@ void t.test('a process that sleeps past the lease kills its command as soon as i
   const next = (await service.request('paused', 'next')).body.data?.['lock_id']
   t.ok(Number(next) > Number(token), 'the next token is larger, for what only a token can keep out')
   running.signal('SIGCONT')
-  t.match(await running.end(), { code: 76, stderr: /is lost: [^\n]+; the command is stopped\n$/ })
+  t.match(await running.end(), { code: 76, stderr: /is lost: [^\n]+; stopping the command\n$/ })
   const endedAt = Date.now()
   await new Promise((resolve) => setTimeout(resolve, 200))
   t.ok(worker.lastAt <= endedAt)

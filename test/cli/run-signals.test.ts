@@ -1,8 +1,8 @@
+import { once } from 'node:events'
 import t from 'tap'
-import { ProcessGroup } from '../../src/cli/process-group.js'
-import { Signals } from '../../src/cli/signals.js'
+import { ProcessGroup, Signals, signalsIn } from '../../src/cli/process-group.js'
 import { eventually } from '../support/eventually.js'
-import { temporaryFolder } from '../support/program.js'
+import { inProject, Program, startProgram, temporaryFolder } from '../support/program.js'
 import { startRlm } from '../support/rlm.js'
 import { Service } from '../support/service.js'
 import { Worker } from '../support/worker.js'
@@ -114,4 +114,79 @@ void t.test('what has to be done before a stopped command goes on is done before
   signals.relayTo(group, () => group.signal('SIGKILL'))
   process.kill(process.pid, 'SIGCONT')
   t.equal(await group.ended, 137)
+})
+
+async function sendTerm(): Promise<void> {
+  const arrived = once(process, 'SIGTERM')
+  process.kill(process.pid, 'SIGTERM')
+  await arrived
+}
+
+void t.test('the same signal within a tenth of a second reaches the command once', async (t) => {
+  await using folder = await temporaryFolder()
+  const worker = new Worker(folder.path, 'worker')
+  const group = await ProcessGroup.start(['sh', '-c', `exec ${worker.shellCommand}`], process.env)
+  await worker.untilAtWork()
+  let now = 0
+  using signals = new Signals({ now: () => now })
+  signals.relayTo(group, () => undefined)
+  const asked = (): number => worker.beats.filter(({ what }) => what === 'TERM').length
+  await sendTerm()
+  await eventually('it heard of the first', () => Promise.resolve(asked() === 1 || undefined))
+  now = 99
+  await sendTerm()
+  now = 100
+  await sendTerm()
+  await eventually('it heard of the third', () => Promise.resolve(asked() === 2 || undefined))
+  await worker.untilAtWork()
+  t.equal(asked(), 2, 'and not of the second')
+  group.signal('SIGKILL')
+  await group.ended
+})
+
+void t.test('what nohup has ignored stays ignored, by rlm and by its command', async (t) => {
+  await using folder = await temporaryFolder()
+  const script = 'echo ready; exec sleep 30'
+  const command = ['nohup', inProject('dist/src/rlm.js'), 'run', 'nohup', '--', 'sh', '-c', script]
+  const running = new Program(command, { RLM_URL: url }, folder.path)
+  await running.find((stdout) => stdout.includes('ready') || undefined)
+  const { locked_by: holder } = await statusOf('nohup')
+  t.equal(Number(String(holder).split('/')[1]), running.pid, 'the shell made way for rlm')
+  running.signal('SIGHUP')
+  running.signal('SIGTERM')
+  t.match(await running.end(), { code: 143, stdout: 'ready\n' }, 'HUP ended nothing')
+
+  const serving = new Program(['nohup', inProject('dist/src/rlm.js'), 'serve'], { PORT: '0' }, folder.path)
+  await serving.find((stdout) => stdout.includes('Server listening') || undefined)
+  serving.signal('SIGHUP')
+  serving.signal('SIGTERM')
+  t.match(await serving.end(), { code: 0, stdout: /"signal":"SIGTERM"/ }, 'nor does it end the service')
+
+  const ignoring = await ProcessGroup.start(['sh', '-c', 'kill -HUP $$; kill -INT $$; exit 3'], process.env, ['SIGHUP', 'SIGINT'])
+  t.equal(await ignoring.ended, 3)
+  const missing = await ProcessGroup.start(['no-such-program-anywhere'], process.env, ['SIGHUP'])
+  t.equal(await missing.ended, 127)
+})
+
+void t.test('the mask of the system tells the signals that are ignored', (t) => {
+  t.strictSame(signalsIn('0000000000000001'), ['SIGHUP'])
+  t.strictSame(signalsIn('0000000000384006'), ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGTSTP'])
+  for (const text of [undefined, '', '0', '0000000001001000', 'none', `1${'0'.repeat(40)}`]) t.strictSame(signalsIn(text), [])
+  t.end()
+})
+
+void t.test('a command that cannot be killed is said to be still running', async (t) => {
+  // As root without the right to kill what others run, which is what everybody is to a setuid program.
+  if (process.getuid?.() !== 0) return t.comment('only root can make a process that rlm may not kill')
+  const under = ['setpriv', '--bounding-set=-kill', '--inh-caps=-kill']
+  const command = ['setpriv', '--reuid=65534', '--clear-groups', 'sh', '-c', 'echo "$$"; exec sleep 30']
+  const running = startProgram('src/rlm.js', { args: ['run', 'immortal', '--ttl', '1s', '--', ...command], settings: { RLM_URL: url }, under })
+  const pid = await running.find((stdout) => /^(\d+)\n/.exec(stdout)?.[1])
+  running.signal('SIGINT')
+  await eventually('it says so', () => Promise.resolve(running.stderr.includes('SIGINT cannot be passed on') || undefined))
+  await service.call('POST', '/locks/force-release', { resource_name: 'immortal', reason: 'a test' })
+  await eventually('it says so', () => Promise.resolve(/is still running: it runs as another user/.test(running.stderr) || undefined))
+  t.ok(running.alive, 'and waits for it')
+  process.kill(Number(pid), 'SIGKILL')
+  t.match(await running.end(), { code: 76 })
 })

@@ -66,3 +66,10 @@ void t.test('ls --watch keeps the list on the screen up to date', async (t) => {
   terminal.control('C')
   t.equal(await terminal.end(), 130)
 })
+
+void t.test('a long name is cut in the middle, and the rest of its line is seen', async (t) => {
+  await service.request(`long/${'漢字'.repeat(40)}/42`, 'the holder')
+  await using terminal = Terminal.rlm(['ls', 'long/'], { ...settings, NO_COLOR: '1' })
+  t.equal(await terminal.end(), 0)
+  t.match(terminal.shown, /\nlong\/漢[漢字]*…[漢字]+\/42 +the holder +\d+ +\S+ +never\r\n$/)
+})

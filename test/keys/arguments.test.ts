@@ -1,15 +1,12 @@
 import t from 'tap'
-import { readArguments, USAGE } from '../../src/keys/arguments.js'
-import { keysCommand } from '../../src/keys/command.js'
+import { keysCommand, readKeysTask } from '../../src/cli/server-commands.js'
 import { StartupError } from '../../src/locks/errors.js'
+import { rlmHere } from '../support/rlm.js'
 
 const create = { kind: 'create', name: 'worker', scopes: ['read', 'write'], prefix: '', validForMs: null }
 
 void t.test('what can be asked for', (t) => {
   for (const [line, task] of [
-    ['', { kind: 'help' }],
-    ['help', { kind: 'help' }],
-    ['create worker --help', { kind: 'help' }],
     ['list', { kind: 'list' }],
     ['revoke worker', { kind: 'revoke', key: 'worker' }],
     ['revoke 7', { kind: 'revoke', key: '7' }],
@@ -21,7 +18,7 @@ void t.test('what can be asked for', (t) => {
     ['create worker --expires=12h', { ...create, validForMs: 43_200_000 }],
     ['create worker --expires 36500d', { ...create, validForMs: 36_500 * 86_400_000 }]
   ] as const) {
-    t.strictSame(readArguments(line.split(' ').filter((word) => word !== '')), task, line)
+    t.strictSame(readKeysTask(line.split(' ').filter((word) => word !== '')), task, line)
   }
   t.end()
 })
@@ -50,12 +47,12 @@ void t.test('what cannot be understood is said in one sentence, and no database 
     const open = (): never => t.fail('opened') as never
     const refused = await keysCommand(args, { open, print: () => undefined, note: () => undefined }).catch((error: unknown) => error)
     t.ok(refused instanceof StartupError, args.join(' '))
-    t.match(refused, { message: new RegExp(`^${sentence.replaceAll(/[().]/g, '\\$&')}[^\\n]*; see 'keys help'\\.$`) }, args.join(' '))
+    t.match(refused, { message: new RegExp(`^${sentence.replaceAll(/[().]/g, '\\$&')}[^\\n]*; see 'rlm keys --help'\\.$`) }, args.join(' '))
   }
 })
 
-void t.test('help is printed without a database', async (t) => {
-  const printed: string[] = []
-  await keysCommand(['help'], { open: () => t.fail('opened') as never, print: (text) => printed.push(text), note: () => undefined })
-  t.strictSame(printed, [USAGE])
+void t.test('help is printed without a database, and names rlm', async (t) => {
+  for (const args of [['keys'], ['keys', 'help'], ['keys', 'create', 'worker', '--help'], ['help', 'keys']]) {
+    t.match(await rlmHere(args), { code: 0, stdout: /^Usage: rlm keys .*\n {2}rlm keys create NAME /s, stderr: '' }, args.join(' '))
+  }
 })

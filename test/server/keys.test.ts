@@ -2,12 +2,12 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t from 'tap'
-import { keysCommand } from '../../src/keys/command.js'
+import { keysCommand } from '../../src/cli/server-commands.js'
 import { digestOf } from '../../src/locks/api-key.js'
 import { openKeys } from '../../src/storage/open-store.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { runProgram, temporaryFolder } from '../support/program.js'
+import { runCommand, temporaryFolder } from '../support/program.js'
 import { refused } from '../support/refused.js'
 import { Service } from '../support/service.js'
 
@@ -16,8 +16,8 @@ async function keys(databaseUrl: string, args: string): Promise<{ stdout: string
   const said = { stdout: '', stderr: '' }
   await keysCommand(args.split(' '), {
     open: () => openKeys(databaseUrl),
-    print: (text) => (said.stdout += text),
-    note: (text) => (said.stderr += text)
+    print: (line) => (said.stdout += `${line}\n`),
+    note: (line) => (said.stderr += `${line}\n`)
   })
   return said
 }
@@ -118,7 +118,7 @@ void t.test('the first key is made before the service has ever run, which then l
   const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, HOST: '0.0.0.0', PORT: '0' }
   const sentence = /HOST is '0\.0\.0\.0', which other machines can reach, and there is no API key yet.*npm run keys.*HOST=127\.0\.0\.1.*ALLOW_ANONYMOUS=true/
   await refused(t, 'server', { settings }, sentence)
-  const { code, stdout, stderr } = await runProgram('src/keys.js', { settings, args: ['create', 'worker'] })
+  const { code, stdout, stderr } = await runCommand('keys', { settings, args: ['create', 'worker'] })
   t.match({ code, stderr }, { code: 0, stderr: /^Key 1 'worker' was made/ })
   const secret = stdout.trim()
   await using service = await Service.start({ settings })

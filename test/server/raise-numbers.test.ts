@@ -5,7 +5,7 @@ import t from 'tap'
 import { openStore } from '../../src/storage/open-store.js'
 import { acquire, release } from '../support/commands.js'
 import { DATABASES, freshDatabase, onServer, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
-import { runProgram, temporaryFolder } from '../support/program.js'
+import { runCommand, temporaryFolder } from '../support/program.js'
 import { refused } from '../support/refused.js'
 import { Service } from '../support/service.js'
 
@@ -49,15 +49,15 @@ for (const kind of DATABASES) {
 
     t.ok((await grant(plain.url, 1)) <= last, 'without the command they would come again')
 
-    const said = await runProgram('src/raise-numbers.js', { settings: { DATABASE_URL: reckoned.url } })
+    const said = await runCommand('raise-numbers', { settings: { DATABASE_URL: reckoned.url } })
     t.match(said, { code: 0, stdout: /^The numbers of the locks go on after \d+; they were at \d+\.\n$/, stderr: '' })
     t.ok((await grant(reckoned.url, 1)) > last)
 
     const options = { settings: { DATABASE_URL: told.url }, args: ['--above', String(last)] }
-    t.match(await runProgram('src/raise-numbers.js', options), { code: 0, stdout: new RegExp(`go on after ${last}; `) })
-    t.match(await runProgram('src/raise-numbers.js', options), { code: 0, stdout: `The numbers of the locks go on after ${last} as they are.\n` })
+    t.match(await runCommand('raise-numbers', options), { code: 0, stdout: new RegExp(`go on after ${last}; `) })
+    t.match(await runCommand('raise-numbers', options), { code: 0, stdout: `The numbers of the locks go on after ${last} as they are.\n` })
     const lower = { ...options, args: ['--above', '1'] }
-    t.match(await runProgram('src/raise-numbers.js', lower), { code: 0, stdout: /as they are/ }, 'they are never lowered')
+    t.match(await runCommand('raise-numbers', lower), { code: 0, stdout: /as they are/ }, 'they are never lowered')
     t.equal(await grant(told.url, 1), last + 1)
   })
 
@@ -65,7 +65,7 @@ for (const kind of DATABASES) {
     await using database = await freshDatabase(kind, 'real')
     await grant(database.url, 1)
     const raise = async (): Promise<number> => {
-      const { stdout } = await runProgram('src/raise-numbers.js', { settings: { DATABASE_URL: database.url } })
+      const { stdout } = await runCommand('raise-numbers', { settings: { DATABASE_URL: database.url } })
       const [, to, from] = /after (\d+); they were at (\d+)/.exec(stdout) ?? []
       return Number(to) - Number(from)
     }

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import Database from 'better-sqlite3'
 import t from 'tap'
 import { DATABASES, emptyDatabase, freshDatabase, onServer } from '../support/databases.js'
-import { runProgram, type ProgramOptions } from '../support/program.js'
+import { runCommand, type ProgramOptions } from '../support/program.js'
 import { refused } from '../support/refused.js'
 
 const on = (url: string | URL): ProgramOptions => ({ settings: { DATABASE_URL: String(url) } })
@@ -12,7 +12,7 @@ const changed = (url: string, parts: Partial<URL>): URL => Object.assign(new URL
 for (const kind of DATABASES) {
   void t.test(`a database newer than the code: ${kind}`, async (t) => {
     await using database = await emptyDatabase(kind)
-    t.equal((await runProgram('src/migrate.js', on(database.url))).code, 0)
+    t.equal((await runCommand('migrate', on(database.url))).code, 0)
     const future = `insert into kysely_migration (name, timestamp) values ('9999-future', '2099-01-01')`
     if (kind === 'postgres') await onServer(database.url, future)
     else new Database(database.url.slice('sqlite:'.length)).exec(future).close()

@@ -67,13 +67,13 @@ void t.test('nor in what is said by a program that cannot start', async (t) => {
     `postgres://nobody:${PASSWORD}@${hostname}:${port}/post%zzgres`,
     `postgres://nobody:${PASSWORD}@${hostname}:${port}/postgres?sslmode=verify-full&sslrootcert=/no/such/file`
   ]
-  const programs = ['src/server.js', 'src/migrate.js', 'src/raise-numbers.js']
+  const commands = ['serve', 'migrate', 'raise-numbers']
   for (const [index, url] of urls.entries()) {
-    const program = programs[index % programs.length] ?? ''
-    const { code, stdout, stderr } = await runProgram(program, { settings: { DATABASE_URL: url, PORT: '0', LOG_LEVEL: 'trace' } })
+    const command = commands[index % commands.length] ?? ''
+    const { code, stdout, stderr } = await runProgram('src/rlm.js', { args: [command], settings: { DATABASE_URL: url, PORT: '0', LOG_LEVEL: 'trace' } })
     t.equal(code, 1, stderr)
     t.not(stderr, '')
-    t.notMatch(stdout + stderr, PASSWORD, `${program} ${index}`)
+    t.notMatch(stdout + stderr, PASSWORD, `${command} ${index}`)
     if (url.includes('%zz')) t.match(fatalSentence(stderr), /^DATABASE_URL is not a well-formed PostgreSQL URL; .*\.$/)
     t.notMatch(stderr, /\n\s+at /, 'no stack trace')
   }

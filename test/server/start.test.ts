@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { migrationsFor } from '../../migrations/index.js'
 import { DATABASES, emptyDatabase, freshDatabase } from '../support/databases.js'
-import { runProgram, temporaryFolder } from '../support/program.js'
+import { runCommand, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 for (const [form, url, file] of [
@@ -45,13 +45,13 @@ for (const kind of DATABASES) {
   void t.test(`the migrations run alone, and again without effect: ${kind}`, async (t) => {
     await using database = await emptyDatabase(kind)
     const settings = { DATABASE_URL: database.url }
-    t.same(await runProgram('src/migrate.js', { settings }), {
+    t.same(await runCommand('migrate', { settings }), {
       code: 0,
       signal: null,
       stdout: Object.keys(migrationsFor(kind)).map((name) => `Applied ${name}.\n`).join(''),
       stderr: ''
     })
-    t.match(await runProgram('src/migrate.js', { settings }), { code: 0, stdout: 'The database is up to date.\n' })
+    t.match(await runCommand('migrate', { settings }), { code: 0, stdout: 'The database is up to date.\n' })
     await using service = await Service.start({ settings })
     t.match(await service.request('a', 'p'), { status: 200 })
   })

@@ -36,10 +36,15 @@ export async function temporaryFolder(): Promise<AsyncDisposable & { readonly pa
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
-/** Runs a compiled program of the project to its end: `runProgram('src/migrate.js')`. It fails after {@link PATIENCE_MS}. */
+/** Runs a compiled program of the project to its end: `runProgram('src/server.js')`. It fails after {@link PATIENCE_MS}. */
 export async function runProgram(path: string, options: ProgramOptions = {}): Promise<Ending> {
   await using folder = options.cwd === undefined ? await temporaryFolder() : null
   return await startProgram(path, { cwd: folder?.path ?? '.', ...options }).end()
+}
+
+/** Runs a command of `rlm` that works on the database: `runCommand('migrate')`. */
+export function runCommand(name: 'migrate' | 'keys' | 'raise-numbers', options: ProgramOptions = {}): Promise<Ending> {
+  return runProgram('src/rlm.js', { ...options, args: [name, ...(options.args ?? [])] })
 }
 
 /** Starts a compiled program of the project. */

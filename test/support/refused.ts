@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { runProgram, type ProgramOptions } from './program.js'
+import { runCommand, runProgram, type ProgramOptions } from './program.js'
 
 /**
  * Expects a program to end by itself with code 1 and one sentence for a person, in a line like those of the log, and nothing
@@ -8,7 +8,7 @@ import { runProgram, type ProgramOptions } from './program.js'
  * @returns what stood on its standard error.
  */
 export async function refused(t: Test, program: 'server' | 'migrate' | 'keys' | 'raise-numbers', options: ProgramOptions, sentence: RegExp): Promise<string> {
-  const { code, stdout, stderr } = await runProgram(`src/${program}.js`, options)
+  const { code, stdout, stderr } = await (program === 'server' ? runProgram('src/server.js', options) : runCommand(program, options))
   t.equal(code, 1)
   t.match(fatalSentence(stderr), /^[A-Z][^\n]*\.$/, 'one sentence')
   t.match(fatalSentence(stderr), sentence)

@@ -26,6 +26,6 @@ export async function rlmHere(args: readonly string[], { url, settings = {} }: R
   const env = { ...(url === undefined ? {} : { RLM_URL: url }), ...settings }
   const writer = (name: keyof typeof said) => ({ write: (text: string) => (said[name] += text) })
   const outcome = await main(args, { env, stdout: writer('stdout'), stderr: writer('stderr') })
-  if (outcome.kind === 'program') throw new Error(`rlm ${outcome.name} would run in this process`)
+  if (outcome.kind === 'serve') throw new Error('the service would run in this process')
   return { code: outcome.code, ...said }
 }

@@ -38,7 +38,12 @@ export class Terminal implements AsyncDisposable {
 
   /** Runs `rlm`. Throws where there is no way to have a pseudo terminal. */
   static rlm(args: readonly string[], settings: Readonly<Record<string, string>>): Terminal {
-    const command = `exec ${[process.execPath, inProject('dist/src/rlm.js'), ...args].map(shellWord).join(' ')}`
+    return Terminal.run((rlm) => [...rlm, ...args], settings)
+  }
+
+  /** Runs a command line that has `rlm` in it. */
+  static run(commandLine: (rlm: readonly string[]) => readonly string[], settings: Readonly<Record<string, string>>): Terminal {
+    const command = `exec ${commandLine([process.execPath, inProject('dist/src/rlm.js')]).map(shellWord).join(' ')}`
     const way = WAYS.find(({ probe: [program = '', ...rest], finds }) => finds.test(spawnSync(program, rest, { encoding: 'utf8' }).stdout ?? ''))
     if (way === undefined) throw new Error('a terminal takes script (util-linux) or python3')
     const [program = '', ...rest] = way.start(command)

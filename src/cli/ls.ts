@@ -1,15 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockServiceUnavailableError, type Grant, type HttpLocks } from '../../client/index.js'
-import { readArguments } from '../arguments.js'
-import { EXIT } from '../exit-codes.js'
-import { wireJson } from '../json.js'
-import type { Screen } from '../screen.js'
-import { connect, type Command } from '../session.js'
-import { cut, lengthText, tableLines } from '../text.js'
-import { eventCells } from './history.js'
+import { LockServiceUnavailableError, type Grant, type HttpLocks } from '../client/index.js'
+import { connect, readArguments, type Command } from './args.js'
+import { EXIT } from './errors.js'
+import { eventCells } from './locks.js'
+import { cut, cutMiddle, lengthText, tableLines, wireJson, type Screen } from './output.js'
 
 const HEAD = ['RESOURCE', 'HOLDER', 'TOKEN', 'HELD FOR', 'ENDS IN']
 const DRAW_EVERY_MS = 1000
+const OPTIONS = { watch: { type: 'boolean' }, json: { type: 'boolean' } } as const
 
 export const ls: Command = {
   usage: 'ls [PREFIX] [--watch] [--json]',
@@ -17,8 +15,9 @@ export const ls: Command = {
   help: `  PREFIX   only names that begin with it
   --watch  on a terminal, keep the list up to date; otherwise go on with a line for all that happens
   --json   as the HTTP API says it; with --watch, an object in each line: the list, then what happens`,
+  options: OPTIONS,
   run: async (args, session) => {
-    const { values, positionals } = readArguments(args, { watch: { type: 'boolean' }, json: { type: 'boolean' } }, [0, 1])
+    const { values, positionals } = readArguments(args, OPTIONS, [0, 1])
     const [prefix = ''] = positionals
     const locks = connect(session)
     if (values.watch !== true) print(session.out, await listAll(locks, prefix), values.json === true)
@@ -44,20 +43,20 @@ function print(screen: Screen, grants: readonly Grant[], json: boolean): void {
   for (const line of linesOf(screen, grants)) screen.line(line)
 }
 
-/** What is held now, and a line for whatever happens from then on. */
+/** What is held now, and a line for whatever happens from then on, until nobody reads any more. */
 async function follow(locks: HttpLocks, prefix: string, screen: Screen, json: boolean): Promise<void> {
   // Asked before the list, so that nothing happens between the two.
   const { events } = await locks.history({ limit: 1 })
   print(screen, await listAll(locks, prefix), json)
-  for await (const event of locks.watch({ prefix, after: events[0]?.eventId })) {
-    screen.line(json ? wireJson(event) : eventCells(event).join('  ').trimEnd())
+  for await (const event of locks.watch({ prefix, after: events[0]?.eventId, signal: screen.closed })) {
+    screen.line(json ? wireJson(event) : tableLines([eventCells(event)])[0]?.trimEnd() ?? '')
   }
 }
 
-/** The list on the whole screen, for as long as somebody looks at it. */
-async function draw(locks: HttpLocks, prefix: string, screen: Screen): Promise<never> {
+/** The list on the whole screen, for as long as there is one. */
+async function draw(locks: HttpLocks, prefix: string, screen: Screen): Promise<void> {
   let lines: readonly string[] = []
-  for (let answered = false; ; await sleep(DRAW_EVERY_MS)) {
+  for (let answered = false; !screen.closed.aborted; await sleep(DRAW_EVERY_MS)) {
     try {
       // Two lines above the list, one that says how many there are beside it, and the one that the cursor is on.
       const { locks: grants, totalLocks } = await locks.list({ prefix, limit: Math.max(1, screen.rows - 4) })
@@ -73,8 +72,9 @@ async function draw(locks: HttpLocks, prefix: string, screen: Screen): Promise<n
 
 function screenful(screen: Screen, prefix: string, grants: readonly Grant[], total: number): string[] {
   const rest = total - grants.length
+  const beginning = prefix === '' ? '' : `, beginning with '${cutMiddle(prefix, Math.max(8, screen.columns - 40))}'`
   return [
-    screen.styled('bold', cut(`${total} held${prefix === '' ? '' : `, beginning with '${prefix}'`}`, screen.columns)),
+    screen.styled('bold', cut(`${total} held${beginning}`, screen.columns)),
     ...(grants.length === 0 ? [] : linesOf(screen, grants)),
     ...(rest > 0 ? [screen.styled('dim', `and ${rest} more`)] : [])
   ]
@@ -83,15 +83,13 @@ function screenful(screen: Screen, prefix: string, grants: readonly Grant[], tot
 /** Times are by this machine's clock. A terminal's lines are not broken. */
 function linesOf(screen: Screen, grants: readonly Grant[]): string[] {
   const now = Date.now()
-  const [head = '', ...lines] = tableLines([
-    HEAD,
-    ...grants.map(({ resourceName, processId, lockId, lockedAt, expiresAt }) => [
-      resourceName,
-      processId,
-      String(lockId),
-      lengthText(now - lockedAt.getTime()),
-      expiresAt === null ? 'never' : lengthText(expiresAt.getTime() - now)
-    ])
-  ]).map((line) => (screen.isTerminal ? cut(line, screen.columns) : line))
+  const rows = grants.map(({ resourceName, processId, lockId, lockedAt, expiresAt }) => [
+    resourceName,
+    processId,
+    String(lockId),
+    lengthText(now - lockedAt.getTime()),
+    expiresAt === null ? 'never' : lengthText(expiresAt.getTime() - now)
+  ])
+  const [head = '', ...lines] = tableLines([HEAD, ...rows], screen.isTerminal ? { columns: screen.columns, names: [0, 1] } : {})
   return [screen.styled('dim', head), ...lines]
 }

@@ -1,0 +1,208 @@
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { LockNotAcquiredError, LockServiceUnavailableError, type Conflict, type HeldLock, type LockLostError } from '../client/index.js'
+import { connect, durationMs, urlOf, wholeNumber, type Session } from './args.js'
+import { EXIT, failureOf, UsageError } from './errors.js'
+import { cut, cutMiddle, lengthText, ordinal, type Screen } from './output.js'
+
+/** For how long a service that does not answer is asked again: one that is restarted is not missed. */
+export const HOLD_PATIENCE_SECONDS = 10
+const DEFAULT_TTL = '30s'
+/** How long the release of a lock that is lost anyway, or that a second signal interrupts, may keep the command from ending. */
+const FAREWELL_MS = 500
+/** A machine that slept wakes with its timers as they were. */
+const LOOK_EVERY_MS = 1000
+/** Names in a sentence on a terminal are cut to this many columns. */
+const NAME_COLUMNS = 40
+
+/** After these the lease is over: there is no time left for anything. */
+const OVER = new Set(['unconfirmed', 'expired'])
+
+export const HOLD_OPTIONS = {
+  ttl: { type: 'string' },
+  wait: { type: 'string' },
+  'no-wait': { type: 'boolean' },
+  'conflict-exit-code': { type: 'string', short: 'E' }
+} as const
+
+export const HOLD_HELP = `  --ttl TIME           the lease, which is renewed; after a crash the lock is free so much later (30s)
+  --wait TIME          how long to wait in line; as long as it takes if left out
+  --no-wait            do not wait
+  -E, --conflict-exit-code CODE
+                       what to end with when somebody else has the lock (75)`
+
+/** A lock to be taken and held. */
+export interface Claim {
+  readonly resourceName: string
+  readonly ttlMs: number
+  /** Undefined waits as long as it takes. */
+  readonly waitSeconds: number | undefined
+  readonly conflictCode: number
+}
+
+interface HoldValues {
+  readonly ttl?: string | undefined
+  readonly wait?: string | undefined
+  readonly 'no-wait'?: boolean | undefined
+  readonly 'conflict-exit-code'?: string | undefined
+}
+
+/** @throws UsageError with the sentence that says what cannot be understood. */
+export function claimOf(resourceName: string, values: HoldValues): Claim {
+  if (values.wait !== undefined && values['no-wait'] === true) throw new UsageError('--wait and --no-wait exclude each other')
+  const ttlMs = durationMs('--ttl', values.ttl ?? DEFAULT_TTL)
+  if (ttlMs === 0) throw new UsageError('--ttl must be greater than 0')
+  return {
+    resourceName,
+    ttlMs,
+    waitSeconds: values['no-wait'] === true ? 0 : values.wait === undefined ? undefined : durationMs('--wait', values.wait) / 1000,
+    conflictCode: values['conflict-exit-code'] === undefined ? EXIT.notAcquired : wholeNumber('-E', values['conflict-exit-code'], 0, 255)
+  }
+}
+
+/** Undefined when somebody else has it, which was said. */
+export async function acquire({ resourceName, ttlMs, waitSeconds }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
+  const locks = connect(session, { processId: processIdOf(), retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
+  using line = new WaitingLine(session.err)
+  const onWaiting = session.err.isTerminal ? line.show.bind(line) : undefined
+  using deadline = new Deadline((waitSeconds ?? Infinity) + HOLD_PATIENCE_SECONDS, urlOf(session.env))
+  try {
+    return await locks.acquire(resourceName, { ttlSeconds: ttlMs / 1000, waitSeconds, signal: AbortSignal.any([signal, deadline.signal]), onWaiting })
+  } catch (error) {
+    if (!(error instanceof LockNotAcquiredError)) throw error
+    line[Symbol.dispose]()
+    session.err.line(`rlm: ${error.message}`)
+    return undefined
+  }
+}
+
+/** Releases it, unless a signal says that it is not worth waiting for. What cannot be released ends with its lease. */
+export async function release(lock: HeldLock, interrupted: AbortSignal, session: Session): Promise<void> {
+  const url = urlOf(session.env)
+  const failed = (error: unknown): void => session.err.line(`rlm: the lock was not released and ends with its lease: ${failureOf(error, url).sentence}`)
+  using deadline = new Deadline(HOLD_PATIENCE_SECONDS, url)
+  const late = new Promise<never>((_, reject) => deadline.signal.addEventListener('abort', () => reject(deadline.signal.reason)))
+  const enough = new Promise<void>((resolve) => interrupted.addEventListener('abort', () => resolve()))
+  const released = Promise.race([lock.release(), late]).catch(failed)
+  await Promise.race(interrupted.aborted ? [released, sleep(FAREWELL_MS)] : [released, enough])
+}
+
+/** Releases a lock that is lost by now: what is left of its lease is of use to nobody. */
+export async function releaseLost(lock: HeldLock): Promise<void> {
+  await Promise.race([lock.release().catch(() => undefined), sleep(FAREWELL_MS, undefined, { ref: false })])
+}
+
+/** Ends a call to a service that does not answer, in the words of one that could not be reached. */
+class Deadline implements Disposable {
+  readonly #ending = new AbortController()
+  readonly #timer: NodeJS.Timeout | undefined
+
+  constructor(seconds: number, url: string) {
+    // A timer cannot wait for longer, and nobody waits so long for an answer.
+    if (seconds > 2_000_000) return
+    const late = new LockServiceUnavailableError(`The lock service at ${url} did not answer`, { outcomeUnknown: true })
+    this.#timer = setTimeout(() => this.#ending.abort(late), seconds * 1000)
+  }
+
+  get signal(): AbortSignal {
+    return this.#ending.signal
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+export interface LeaseWatchOptions {
+  /** How long before the end of the lease it is given up, in milliseconds. */
+  readonly graceMs: number
+  /**
+   * Called once.
+   *
+   * @param loss undefined when the lease still goes on, and no renewal was confirmed.
+   * @param leftMs how much of the grace is left before the lease ends, or would have ended.
+   */
+  readonly onLoss: (loss: LockLostError | undefined, leftMs: number) => void
+}
+
+/**
+ * Gives a lock up while there is time to stop what it protects, rather than at the last moment, as the lock itself does.
+ */
+export class LeaseWatch implements Disposable {
+  readonly #lock: HeldLock
+  readonly #options: LeaseWatchOptions
+  readonly #lost: () => void
+  /** When the lease ends, as last seen. Renewals move it only away. */
+  #endsAt = 0
+  #timer: NodeJS.Timeout | undefined
+  #done = false
+
+  constructor(lock: HeldLock, options: LeaseWatchOptions) {
+    this.#lock = lock
+    this.#options = options
+    this.#lost = () => this.#tell(lock.loss)
+    lock.signal.addEventListener('abort', this.#lost)
+    this.look()
+  }
+
+  /** Looks at once, for instance after this process was stopped. */
+  look(): void {
+    clearTimeout(this.#timer)
+    const { remainingMs } = this.#lock
+    // Looking at it may have ended it.
+    if (this.#done) return
+    if (this.#lock.loss !== undefined) return this.#tell(this.#lock.loss)
+    const spareMs = remainingMs - this.#options.graceMs
+    this.#endsAt = performance.now() + remainingMs
+    if (spareMs <= 0) return this.#tell(undefined)
+    this.#timer = setTimeout(() => this.look(), Math.min(spareMs, LOOK_EVERY_MS)).unref()
+  }
+
+  [Symbol.dispose](): void {
+    this.#done = true
+    clearTimeout(this.#timer)
+    this.#lock.signal.removeEventListener('abort', this.#lost)
+  }
+
+  #tell(loss: LockLostError | undefined): void {
+    if (this.#done) return
+    this[Symbol.dispose]()
+    const leftMs = loss !== undefined && OVER.has(loss.reason) ? 0 : Math.max(0, this.#endsAt - performance.now())
+    this.#options.onLoss(loss, Math.min(this.#options.graceMs, leftMs))
+  }
+}
+
+/** One line on a terminal that says what a wait is for, and is gone afterwards. */
+class WaitingLine implements Disposable {
+  readonly #screen: Screen
+  #shown = false
+
+  constructor(screen: Screen) {
+    this.#screen = screen
+  }
+
+  show(conflict: Conflict): void {
+    this.#shown = true
+    // Only the last line can be written over.
+    this.#screen.overwrite(this.#screen.styled('dim', cut(`rlm: ${waitingText(conflict)}`, this.#screen.columns - 1)))
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#shown) this.#screen.overwrite('')
+    this.#shown = false
+  }
+}
+
+function waitingText({ resourceName, lockedBy, lockId, retryAfterSeconds, queuePosition, waiters }: Conflict): string {
+  const [resource, holder] = [cutMiddle(resourceName, NAME_COLUMNS), cutMiddle(lockedBy, NAME_COLUMNS)]
+  const place = queuePosition === null ? `${waiters} in line` : `${ordinal(queuePosition)} of ${Math.max(waiters, queuePosition)} in line`
+  if (lockId === null) return `waiting for '${resource}', ${place}: it is the turn of '${holder}'`
+  const end = retryAfterSeconds === null ? 'without an end' : `ends in ${lengthText(retryAfterSeconds * 1000)} unless renewed`
+  return `waiting for '${resource}', ${place}: held by '${holder}', ${end}`
+}
+
+/** Tells whoever waits where to look; the random part tells apart what ran there at other times. */
+function processIdOf(): string {
+  const random = Math.floor(Math.random() * 2 ** 32)
+  return `${hostname().slice(0, 200)}/${process.pid}/${random.toString(16).padStart(8, '0')}`
+}

@@ -1,0 +1,127 @@
+import type { ForceReleaseOutcome, LockEvent, Status } from '../client/index.js'
+import { connect, lockIdOf, readArguments, required, wholeNumber, type Command } from './args.js'
+import { EXIT, NOT_HELD } from './errors.js'
+import { lengthText, tableLines, timeText, wireJson } from './output.js'
+
+const STATUS_OPTIONS = { json: { type: 'boolean' } } as const
+const RELEASE_OPTIONS = { process: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
+const FORCE_RELEASE_OPTIONS = { reason: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
+const HISTORY_OPTIONS = { process: { type: 'string' }, limit: { type: 'string' }, json: { type: 'boolean' } } as const
+
+const HISTORY_HEAD = ['AT', 'EVENT', 'RESOURCE', 'HOLDER', 'TOKEN', 'REASON']
+const DEFAULT_HISTORY_LIMIT = '100'
+
+export const status: Command = {
+  usage: 'status NAME [--json]',
+  summary: 'Says who holds a lock, since when and until when, and how many wait for it.',
+  help: '  --json  as the HTTP API says it',
+  options: STATUS_OPTIONS,
+  run: async (args, session) => {
+    const { values, positionals } = readArguments(args, STATUS_OPTIONS, [1, 1])
+    const found = await connect(session).status(positionals[0] ?? '')
+    if (values.json === true) session.out.line(wireJson(found))
+    else for (const line of statusLines(found)) session.out.line(line)
+    return EXIT.ok
+  }
+}
+
+export const release: Command = {
+  usage: 'release NAME --process ID [--lock-id N] [--json]',
+  summary: 'Releases a lock for the process that holds it.',
+  help: `  --process ID  who holds it, as rlm status says
+  --lock-id N   only exactly this grant, and no later one of the same process
+  --json        what came of it, as JSON
+
+Ends with 1 when the process does not hold the lock.`,
+  options: RELEASE_OPTIONS,
+  run: async (args, session) => {
+    const { values, positionals } = readArguments(args, RELEASE_OPTIONS, [1, 1])
+    const [resourceName = ''] = positionals
+    const processId = required('--process', values.process)
+    const outcome = await connect(session).release({ resourceName, processId, lockId: lockIdOf(values['lock-id']) })
+    // Released already, by a try whose answer was lost.
+    const done = outcome.kind === 'released' || (outcome.repeated && outcome.reason === 'released')
+    const why = done ? {} : { reason: outcome.reason }
+    if (values.json === true) session.out.line(wireJson({ released: done, resourceName, processId, ...why }))
+    else if (done) session.out.line(`Released '${resourceName}'.`)
+    else session.err.line(`rlm: '${resourceName}' is not held by '${processId}': ${NOT_HELD[outcome.reason]}`)
+    return done ? EXIT.ok : EXIT.refused
+  }
+}
+
+export const forceRelease: Command = {
+  usage: 'force-release NAME --reason TEXT [--lock-id N] [--json]',
+  summary: 'Takes a lock away from whoever holds it.',
+  help: `  --reason TEXT  why, for the history
+  --lock-id N    only exactly this grant, the one that you saw
+  --json         what came of it, as JSON
+
+Ends with 1 when there was nothing to take away, or another grant than the one that was named.`,
+  options: FORCE_RELEASE_OPTIONS,
+  run: async (args, session) => {
+    const { values, positionals } = readArguments(args, FORCE_RELEASE_OPTIONS, [1, 1])
+    const [resourceName = ''] = positionals
+    const reason = required('--reason', values.reason)
+    const outcome = await connect(session).forceRelease(resourceName, reason, { lockId: lockIdOf(values['lock-id']) })
+    const done = outcome.kind === 'released'
+    if (values.json === true) session.out.line(wireJson(forceReleaseJson(resourceName, outcome)))
+    else if (done) session.out.line(`Took '${resourceName}' away from '${outcome.grant.processId}' (lock ${outcome.grant.lockId}).`)
+    else session.err.line(`rlm: '${resourceName}' was left alone: ${outcome.kind === 'changed' ? 'another grant is valid by now' : NOT_HELD[outcome.reason]}`)
+    return done ? EXIT.ok : EXIT.refused
+  }
+}
+
+export const history: Command = {
+  usage: 'history [NAME] [--process ID] [--limit 100] [--json]',
+  summary: 'Says what happened, newest first.',
+  help: `  --process ID  only what happened to the locks of this process
+  --limit N     the newest so many, 1 to 1000
+  --json        as the HTTP API says it`,
+  options: HISTORY_OPTIONS,
+  run: async (args, session) => {
+    const { values, positionals } = readArguments(args, HISTORY_OPTIONS, [0, 1])
+    const [resourceName] = positionals
+    const { events } = await connect(session).history({
+      limit: wholeNumber('--limit', values.limit ?? DEFAULT_HISTORY_LIMIT, 1, 1000),
+      ...(resourceName === undefined ? {} : { resourceName }),
+      ...(values.process === undefined ? {} : { processId: values.process })
+    })
+    const { out } = session
+    const fitting = out.isTerminal ? { columns: out.columns, names: [2, 3, 5] } : {}
+    if (values.json === true) out.line(wireJson({ events }))
+    else if (events.length === 0) out.line('Nothing is known.')
+    else for (const line of tableLines([HISTORY_HEAD, ...events.map(eventCells)], fitting)) out.line(line.trimEnd())
+    return EXIT.ok
+  }
+}
+
+/** The cells of one event, as `rlm history` heads them. */
+export function eventCells({ at, event, resourceName, processId, lockId, reason }: LockEvent): string[] {
+  return [timeText(at), event.replace('_', '-'), resourceName, processId, String(lockId), reason ?? '']
+}
+
+function statusLines({ resourceName, isLocked, lockedBy, lockedAt, expiresAt, lockId, remainingSeconds, metadata, waiters }: Status): string[] {
+  if (!isLocked) return [`'${resourceName}' is not locked.`, ...(waiters > 0 ? [`  waiting  ${waiters}`] : [])]
+  const end = expiresAt === null ? 'never' : `${timeText(expiresAt)}, in ${lengthText((remainingSeconds ?? 0) * 1000)} unless renewed`
+  return [
+    `'${resourceName}' is locked by '${lockedBy}'.`,
+    ...tableLines([
+      ['  token', String(lockId)],
+      ['  since', lockedAt === null ? 'unknown' : timeText(lockedAt)],
+      ['  ends', end],
+      ['  waiting', String(waiters)],
+      ...(metadata === null ? [] : [['  metadata', JSON.stringify(metadata)]])
+    ])
+  ]
+}
+
+function forceReleaseJson(resourceName: string, outcome: ForceReleaseOutcome): object {
+  switch (outcome.kind) {
+    case 'released':
+      return { released: true, ...outcome.grant, releasedAt: outcome.releasedAt }
+    case 'changed':
+      return { released: false, resourceName, reason: 'changed' }
+    case 'not-held':
+      return { released: false, resourceName, reason: outcome.reason }
+  }
+}

@@ -1,0 +1,164 @@
+import type { HeldLock, LockLostError } from '../client/index.js'
+import { durationMs, readArguments, urlOf, type Command, type Session } from './args.js'
+import { EXIT, failureOf, lossText, UsageError } from './errors.js'
+import { acquire, claimOf, HOLD_HELP, HOLD_OPTIONS, LeaseWatch, release, releaseLost, type Claim } from './hold.js'
+import { lengthText } from './output.js'
+import { ProcessGroup, Signals, type Remains } from './process-group.js'
+
+const DEFAULT_GRACE_MS = 5000
+/** A lease is renewed when a third of it is over; a grace of more than another third would leave renewals no time. */
+const LARGEST_GRACE = 1 / 3
+
+const OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' } } as const
+
+export const run: Command = {
+  usage: 'run NAME [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [-E CODE] -- COMMAND …',
+  summary: 'Runs a command while holding a lock.',
+  help: `${HOLD_HELP}
+  --on-lost kill|warn  what to do when the lock is lost: stop the command, or only say so (kill)
+  --kill-after TIME    how long before the end of the lease the command is asked to stop (TERM); it is
+                       killed in the end (5s; at most a third of the lease). As long has what it started
+                       after a signal has ended it
+
+Times are 500ms, 30s, 2m, 1h, or seconds. The command sees RLM_RESOURCE, RLM_LOCK_ID and RLM_FENCING_TOKEN.
+
+Ends as the command does, with 128+n when signal n ended it. Otherwise: 64 usage, 69 no service, 75 not
+acquired, 76 lost, 77 no key or not allowed, 126 cannot be run, 127 not found, 130 or 143 interrupted
+while waiting.`,
+  options: OPTIONS,
+  run: async (args, session) => {
+    const task = readRunTask(args)
+    const say = (text: string): void => session.err.line(`rlm: ${text}`)
+    if (task.graceIsCut) say(`--kill-after is ${lengthText(task.graceMs)} here, a third of the lease`)
+    using signals = new Signals({
+      ignored: session.ignored,
+      onRefused: (name) => say(`${name} cannot be passed on: the command runs as another user`)
+    })
+    const lock = await acquire(task, session, signals.interrupted)
+    return lock === undefined ? task.conflictCode : await new Run(lock, task, signals, session).run()
+  }
+}
+
+export interface RunTask extends Claim {
+  readonly command: readonly string[]
+  readonly onLost: 'kill' | 'warn'
+  readonly graceMs: number
+  /** Whether a longer grace was asked for. */
+  readonly graceIsCut: boolean
+}
+
+/** @throws UsageError with the sentence that says what cannot be understood. */
+export function readRunTask(args: readonly string[]): RunTask {
+  const end = args.indexOf('--')
+  const command = end < 0 ? [] : args.slice(end + 1)
+  // What is too much is a command that lacks its dashes.
+  const { values, positionals } = readArguments(end < 0 ? args : args.slice(0, end), OPTIONS, [1, Infinity])
+  const [resourceName = '', ...more] = positionals
+  if (end < 0 || more.length > 0) throw new UsageError('The command to run stands after --')
+  if (command.length === 0 || command[0] === '') throw new UsageError('There is no command after --')
+  const claim = claimOf(resourceName, values)
+  const askedMs = values['kill-after'] === undefined ? undefined : durationMs('--kill-after', values['kill-after'])
+  const graceMs = Math.min(askedMs ?? DEFAULT_GRACE_MS, claim.ttlMs * LARGEST_GRACE)
+  return { ...claim, command, onLost: onLostIn(values['on-lost']), graceMs, graceIsCut: askedMs !== undefined && graceMs < askedMs }
+}
+
+function onLostIn(text = 'kill'): RunTask['onLost'] {
+  if (text !== 'kill' && text !== 'warn') throw new UsageError(`--on-lost is '${text}'; expected kill or warn`)
+  return text
+}
+
+/** A command under a lock, from the grant to the exit code. */
+class Run {
+  readonly #lock: HeldLock
+  readonly #task: RunTask
+  readonly #signals: Signals
+  readonly #session: Session
+  readonly #url: string
+
+  constructor(lock: HeldLock, task: RunTask, signals: Signals, session: Session) {
+    this.#lock = lock
+    this.#task = task
+    this.#signals = signals
+    this.#session = session
+    this.#url = urlOf(session.env)
+  }
+
+  async run(): Promise<number> {
+    const { interrupted } = this.#signals
+    if (interrupted.aborted) {
+      // It came just as the lock was granted.
+      await this.#release()
+      throw interrupted.reason
+    }
+    const group = await this.#start()
+    return group instanceof ProcessGroup ? await this.#under(group) : group
+  }
+
+  /** The exit code where the command cannot be run. */
+  async #start(): Promise<ProcessGroup | number> {
+    const { command } = this.#task
+    try {
+      return await ProcessGroup.start(command, { ...this.#session.env, ...variablesOf(this.#lock) }, this.#session.ignored)
+    } catch (error) {
+      await this.#release()
+      const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+      this.#say(code === 'ENOENT' ? `${command[0]}: not found` : `${command[0]}: cannot be run: ${code}`)
+      return code === 'ENOENT' ? EXIT.notFound : EXIT.notExecutable
+    }
+  }
+
+  async #under(group: ProcessGroup): Promise<number> {
+    const { onLost, graceMs } = this.#task
+    let stopping: Promise<void> | undefined
+    using lease = new LeaseWatch(this.#lock, {
+      graceMs: onLost === 'kill' ? graceMs : 0,
+      onLoss: (loss, leftMs) => {
+        this.#say(`${this.#lossText(loss, leftMs)}; ${onLost === 'kill' ? 'stopping the command' : 'the command goes on'}`)
+        if (onLost === 'kill') stopping = group.stop(leftMs).then((remains) => this.#report(remains))
+      }
+    })
+    this.#signals.relayTo(group, () => lease.look())
+    const code = await group.ended
+    // What the command had started may be slower than itself to heed the signal, and is still at work under the lock.
+    if (this.#signals.passedOn && stopping === undefined) this.#report(await group.clear(graceMs))
+    this.#signals.relayNoMore()
+    lease[Symbol.dispose]()
+    if (stopping !== undefined) {
+      // What the command had started may outlive it for a moment, and must not outlive the lease.
+      await stopping
+      await releaseLost(this.#lock)
+      return EXIT.lost
+    }
+    const told = this.#lock.loss
+    await this.#release()
+    const { loss } = this.#lock
+    if (loss === undefined) return code
+    if (loss !== told) this.#say(lossText(loss, this.#url))
+    // A failure of the command says more; success without the lock to the end is none.
+    return code === 0 ? EXIT.lost : code
+  }
+
+  #lossText(loss: LockLostError | undefined, leftMs: number): string {
+    if (loss !== undefined) return lossText(loss, this.#url)
+    const { lockId, resourceName, renewalError } = this.#lock
+    const why = renewalError === undefined ? '' : `: ${failureOf(renewalError, this.#url).sentence}`
+    return `Lock ${lockId} of resource '${resourceName}' was not renewed and ends in ${lengthText(leftMs)}${why}`
+  }
+
+  #report(remains: Remains): void {
+    if (remains === 'refused') this.#say('the command, or something that it started, is still running: it runs as another user, whose processes cannot be killed from here')
+    if (remains === 'alive') this.#say('the command is still running: it was killed, but the system has not ended it')
+  }
+
+  #release(): Promise<void> {
+    return release(this.#lock, this.#signals.interrupted, this.#session)
+  }
+
+  #say(text: string): void {
+    this.#session.err.line(`rlm: ${text}`)
+  }
+}
+
+function variablesOf({ resourceName, lockId, fencingToken }: HeldLock): Record<string, string> {
+  return { RLM_RESOURCE: resourceName, RLM_LOCK_ID: String(lockId), RLM_FENCING_TOKEN: String(fencingToken) }
+}
