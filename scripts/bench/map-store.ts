@@ -31,12 +31,14 @@ export class MapStore extends BareStore {
         return { kind: 'swept', expired: 0, removed: 0, more: false }
       case 'beat':
         return { kind: 'beaten' }
+      case 'find-request':
       case 'release-many':
       case 'renew':
       case 'renew-many':
       case 'renew-all':
       case 'enqueue':
       case 'leave':
+      case 'dequeue-all':
       case 'tidy':
         throw new Error(`the Map does not ${command.kind}`)
     }

@@ -16,8 +16,8 @@ export interface RequestBody {
 }
 
 /**
- * Asks for one or several locks as a body says. Whoever waits and goes away loses its place at once, and a lock that it was
- * given in the very moment is released again.
+ * Requests one or several locks as a body says. A client that waits and disconnects loses its place at once, and a lock that
+ * it was granted but never heard of is released again.
  */
 export async function requestLocks(
   locks: Locks,
@@ -36,20 +36,15 @@ export async function requestLocks(
   if (waitMs === 0) return locks.request(request)
 
   const gone = new AbortController()
-  let outcome: RequestOutcome | undefined
   // Not `writableFinished`: that is true as well for an answer that was written to a connection that is gone.
   let sent = false
   reply.raw.once('finish', () => (sent = true))
   reply.raw.once('close', () => {
-    if (sent) return
-    gone.abort()
-    // Given, but never heard of: the answer was on its way when the connection broke.
-    if (outcome?.kind === 'granted' && !outcome.replayed) void locks.giveBack(outcome.grants, body.request_id)
+    if (!sent) gone.abort()
   })
   // A connection that broke before anybody listened does not say so again.
   if (reply.raw.destroyed) gone.abort()
-  outcome = await locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place, caller: callerOf(reply.request) })
-  return outcome
+  return locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place, caller: callerOf(reply.request) })
 }
 
 function metadataOf(metadata: Metadata | null | undefined): Metadata | null {

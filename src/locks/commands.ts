@@ -38,6 +38,20 @@ export type AcquireOutcome =
   | { readonly kind: 'held'; readonly conflicts: readonly Conflict[]; readonly at: EpochMs; readonly waiters: number }
   /** The request's id is remembered for other content, or for grants that have ended since. */
   | { readonly kind: 'request-id-reused' }
+  /** The place of the ticket was given up on behalf of its process, see {@link DequeueAllCommand}; nothing was granted. */
+  | { readonly kind: 'dequeued' }
+
+/** Look for an earlier request with that mark, and claim its grants as a repetition does. */
+export interface FindRequestCommand {
+  readonly kind: 'find-request'
+  readonly mark: RequestMark
+}
+
+export interface FindRequestOutcome {
+  readonly kind: 'request-found'
+  /** What a repetition is answered; null where the mark is not remembered. */
+  readonly before: Extract<AcquireOutcome, { kind: 'granted' | 'request-id-reused' }> | null
+}
 
 /** End a valid grant; with a lock id, exactly that grant and no later one. */
 export interface ReleaseCommand {
@@ -48,8 +62,8 @@ export interface ReleaseCommand {
   readonly lockId: number | null
   /** Why a grant is taken away, for the history. */
   readonly reason: string | null
-  /** The id of the request that it was granted for: it stays when a repetition of that was answered with it meanwhile. */
-  readonly unlessClaimed?: string | undefined
+  /** The request that it was granted for: it stays when a repetition of that was answered with it meanwhile. */
+  readonly unlessClaimed?: RequestMark | undefined
   /** Only a grant that belongs to the key of this name, or to nobody; null: whoever's it is. */
   readonly key: string | null
 }
@@ -157,19 +171,27 @@ export interface EnqueueCommand {
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   readonly mark: RequestMark | null
+  /** The name of the key of whoever asks; null for nobody's. */
+  readonly key: string | null
+  /** Takes a kept place again, and no new one. */
+  readonly onlyKept: boolean
 }
 
 export interface EnqueueOutcome {
   readonly kind: 'enqueued'
-  /** Smaller tickets are served first. */
-  readonly ticket: number
+  /** Smaller tickets are served first. Null where only a kept place was wanted and there is none. */
+  readonly ticket: number | null
 }
 
-/** Leave the line, or keep the places for that many milliseconds for requests that will come back with the same mark. */
+/** How long a place is kept for a request that may come back, in milliseconds. */
+export const KEEP_PLACE_MS = 10_000
+
+/** Leave the line, or keep the places for {@link KEEP_PLACE_MS}. */
 export interface LeaveCommand {
   readonly kind: 'leave'
   readonly tickets: readonly number[]
-  readonly keepMs: number
+  /** The request that will come back. No place is kept for it where it has another one. */
+  readonly keepFor: RequestMark | null
 }
 
 export interface LeaveOutcome {
@@ -186,6 +208,26 @@ export interface TidyCommand {
 
 export interface TidyOutcome {
   readonly kind: 'tidied'
+}
+
+/**
+ * Remove a process from the queues, on all instances: kept places go at once, and a request that waits is called, is told
+ * `dequeued` when it asks, and is never granted anything from that place again. What such a request was granted before is
+ * committed when this is answered.
+ */
+export interface DequeueAllCommand {
+  readonly kind: 'dequeue-all'
+  readonly processId: ProcessId
+  /** Only requests of which every name begins with this text; empty takes all. */
+  readonly prefix: string
+  /** Only requests that were made with the key of this name, or with none; null: whoever's. */
+  readonly key: string | null
+}
+
+export interface DequeueAllOutcome {
+  readonly kind: 'dequeued-all'
+  /** How many requests lost their places. */
+  readonly requests: number
 }
 
 /** Say that this instance lives, so that its waiters keep their places. */
@@ -219,6 +261,7 @@ export interface SweepOutcome {
 /** Which outcome belongs to which command; a new command does not compile before it has a row here. */
 interface Outcomes {
   acquire: AcquireOutcome
+  'find-request': FindRequestOutcome
   release: ReleaseOutcome
   'release-many': ReleaseManyOutcome
   renew: RenewOutcome
@@ -228,12 +271,14 @@ interface Outcomes {
   sweep: SweepOutcome
   enqueue: EnqueueOutcome
   leave: LeaveOutcome
+  'dequeue-all': DequeueAllOutcome
   tidy: TidyOutcome
   beat: BeatOutcome
 }
 
 export type Command =
   | AcquireCommand
+  | FindRequestCommand
   | ReleaseCommand
   | ReleaseManyCommand
   | RenewCommand
@@ -243,6 +288,7 @@ export type Command =
   | SweepCommand
   | EnqueueCommand
   | LeaveCommand
+  | DequeueAllCommand
   | TidyCommand
   | BeatCommand
 

@@ -11,6 +11,16 @@ const PAGE = 500
 /** A watcher that is further behind than this is sent away: it would not catch up, and may come back with its last id. */
 const MOST_BEHIND = 10_000
 
+/** What to watch. */
+export interface WatchQuery {
+  /** Only names that begin with this text; empty watches all. */
+  readonly prefix: string
+  /** Only grants of this process; null watches all. */
+  readonly processId: string | null
+  /** The id of the last event that the watcher has seen; null begins with what happens from now on. */
+  readonly after: number | null
+}
+
 export type FeedItem =
   | { readonly kind: 'event'; readonly event: LockEvent }
   /** Nothing happened for a while. */
@@ -48,11 +58,10 @@ export class EventFeed {
   }
 
   /**
-   * @param after the id of the last event that the watcher has seen; null begins with what happens from now on.
-   * @param signal fires when the watcher is gone.
    * @param quietMs after so long without an event, a `quiet` item is given.
+   * @param signal fires when the watcher is gone.
    */
-  async *watch(prefix: string, after: number | null, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
+  async *watch({ prefix, processId, after }: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
     if (!this.#store.keepsHistory) {
       yield { kind: 'end', reason: 'no_history' }
       return
@@ -84,7 +93,7 @@ export class EventFeed {
         for (const event of events) {
           position = event.eventId
           if (after === null && earlier.has(position)) continue
-          if (event.resourceName.startsWith(prefix)) yield { kind: 'event', event }
+          if (event.resourceName.startsWith(prefix) && (processId === null || event.processId === processId)) yield { kind: 'event', event }
         }
         if (events.length === 0 && !(await this.#sleep(quietMs, signal))) yield { kind: 'quiet' }
       }

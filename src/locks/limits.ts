@@ -26,19 +26,22 @@ export class Crowd {
   }
 
   /**
-   * Lets a request in that wants to wait for those resources.
+   * Why a request may not wait for those resources: `TOO_MANY_REQUESTS` when one of the lines or the caller has enough waiters.
    *
    * @param caller whoever the service can tell from others; undefined is not limited.
-   * @returns what lets it out again, to be called once.
-   * @throws LockError `TOO_MANY_REQUESTS` when one of the lines or the caller has enough waiters.
    */
-  enter(names: readonly string[], caller: string | undefined): () => void {
+  faultOf(names: readonly string[], caller: string | undefined): LockError | undefined {
     if (names.some((name) => (this.#atResource.get(name) ?? 0) >= this.#limits.waitersPerResource)) {
-      throw new LockError('TOO_MANY_REQUESTS', { detail: 'Too many requests are waiting for this resource; nothing was changed' })
+      return new LockError('TOO_MANY_REQUESTS', { detail: 'Too many requests are waiting for this resource; nothing was changed' })
     }
     if (caller !== undefined && (this.#ofCaller.get(caller) ?? 0) >= this.#limits.waitersPerCaller) {
-      throw new LockError('TOO_MANY_REQUESTS', { detail: 'Too many requests of this caller are waiting; nothing was changed' })
+      return new LockError('TOO_MANY_REQUESTS', { detail: 'Too many requests of this caller are waiting; nothing was changed' })
     }
+    return undefined
+  }
+
+  /** Counts a request that waits for those resources; returns what counts it out again, to be called once. */
+  enter(names: readonly string[], caller: string | undefined): () => void {
     const add = (difference: 1 | -1): void => {
       for (const name of names) addTo(this.#atResource, name, difference)
       if (caller !== undefined) addTo(this.#ofCaller, caller, difference)
@@ -55,7 +58,7 @@ function addTo(counts: Map<string, number>, name: string, difference: 1 | -1): v
 }
 
 interface Tally {
-  /** At least as many as this instance knows to be valid; ends are only noticed by counting again. */
+  /** At least as many as this instance knows to be valid; ends are only noticed by counting again. Infinite until they are counted. */
   atMost: number
   /** Granted here since the present count began. */
   meanwhile: number
@@ -104,7 +107,7 @@ export class LiveLocks {
   }
 
   async #countAgain(key: string | null, locks: number): Promise<void> {
-    const tally = this.#tallies.get(key) ?? { atMost: 0, meanwhile: 0, counting: undefined, fullUntil: -Infinity }
+    const tally = this.#tallies.get(key) ?? { atMost: Infinity, meanwhile: 0, counting: undefined, fullUntil: -Infinity }
     this.#tallies.set(key, tally)
     if (this.#now() >= tally.fullUntil) {
       tally.counting ??= this.#recount(key, tally).finally(() => (tally.counting = undefined))

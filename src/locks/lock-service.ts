@@ -1,20 +1,24 @@
 import type {
   AcquireCommand,
+  AcquireOutcome,
   Afresh,
   Command,
+  FindRequestOutcome,
   InspectOutcome,
   OutcomeOf,
   ReleaseCommand,
   ReleaseOutcome,
   RenewCommand,
-  RenewOutcome
+  RenewOutcome,
+  RequestMark
 } from './commands.js'
-import { EventFeed, type FeedItem } from './event-feed.js'
+import { LockError } from './errors.js'
+import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
 import { markOf } from './fingerprint.js'
 import { LiveLocks, NO_LIMITS, type Limits } from './limits.js'
-import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { EpochMs, ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { CountQuery, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './lock-store.js'
-import type { ForceReleaseOutcome, HeldLock, LockRequest, Reach, Released, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
+import type { ForceReleaseOutcome, HeldLock, LockRequest, Reach, Released, ReleasedAll, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
 import { Statistics } from './statistics.js'
 import { WaitingRoom, type WaitOptions } from './waiting-room.js'
 
@@ -52,8 +56,6 @@ export class LockService {
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null } = request
-    const room = this.#liveLocks.makeRoom(key, resourceNames.length)
-    if (room !== undefined) await room
     const command: AcquireCommand = {
       kind: 'acquire',
       resourceNames,
@@ -64,18 +66,34 @@ export class LockService {
       ticket: null,
       key
     }
-    let outcome: RequestOutcome = await this.#submit(command)
-    // Granted at the first try, just as the caller went away: nobody would ever release it. Who waits is looked after there.
-    if (outcome.kind === 'granted' && !outcome.replayed && wait?.signal?.aborted === true) await this.giveBack(outcome.grants, requestId)
+    const room = this.#liveLocks.makeRoom(key, resourceNames.length)
+    const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.mark)
+    let outcome: RequestOutcome = before ?? queuedOutcome(await this.#submit(command))
     let waitedMs: number | undefined
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) {
       const since = performance.now()
-      outcome = await this.#waitingRoom.wait(command, wait)
+      outcome = await this.#waitingRoom.wait(command, outcome, wait)
       waitedMs = performance.now() - since
     }
-    if (outcome.kind === 'granted' && !outcome.replayed) this.#liveLocks.granted(key, outcome.grants.length)
+    if (outcome.kind === 'granted' && !outcome.replayed) {
+      this.#liveLocks.granted(key, outcome.grants.length)
+      if (wait?.signal !== undefined) await this.#waitingRoom.cleanup.releaseAbandoned(outcome.grants, command.mark, wait.signal)
+    }
     this.statistics.requested(outcome, waitedMs)
     return outcome
+  }
+
+  /** Resolves to null when there is room; where there is none, to the answer to an earlier request with that mark. */
+  async #whereThereIsRoom(room: Promise<void>, mark: RequestMark | null): Promise<FindRequestOutcome['before']> {
+    try {
+      await room
+      return null
+    } catch (error) {
+      if (mark === null || !(error instanceof LockError && error.code === 'TOO_MANY_REQUESTS')) throw error
+      const { before } = await this.#store.submit({ kind: 'find-request', mark })
+      if (before === null) throw error
+      return before
+    }
   }
 
   async release({ resourceName, processId, lockId, key = null }: HeldLock): Promise<ReleaseOutcome> {
@@ -92,11 +110,15 @@ export class LockService {
     return outcomes
   }
 
-  /** Releases what the process holds, in name order. A grant that it is given meanwhile may or may not be among them. */
-  async releaseAll(processId: ProcessId, { prefix, key } = EVERYTHING): Promise<readonly Released[]> {
+  /**
+   * Removes the process from the queues, then releases what it holds, in name order: nothing that it asked for before is
+   * granted to it afterwards. What it asks for meanwhile may or may not be among them.
+   */
+  async releaseAll(processId: ProcessId, { prefix, key } = EVERYTHING): Promise<ReleasedAll> {
+    const { requests } = await this.#submit({ kind: 'dequeue-all', processId, prefix, key })
     const released = await this.#endAll({ prefix, processId }, ({ resourceName, lockId }) => releaseOf(resourceName, processId, lockId, null, key))
     for (const one of released) this.statistics.released(one, false)
-    return released
+    return { released, leftQueue: requests }
   }
 
   /**
@@ -175,11 +197,6 @@ export class LockService {
     return this.#store.history(query)
   }
 
-  /** Releases grants whose answer never reached the caller, unless a repetition of its request was answered with them. */
-  async giveBack(grants: readonly Grant[], requestId?: string): Promise<void> {
-    await this.#waitingRoom.giveBack(grants, requestId)
-  }
-
   /** How the database is being used; undefined where the store does not say. */
   get storeFigures(): StoreFigures | undefined {
     return this.#store.figures
@@ -191,8 +208,8 @@ export class LockService {
   }
 
   /** The history as it is written, see {@link EventFeed.watch}. */
-  watch(prefix: string, after: number | null, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
-    return this.#feed.watch(prefix, after, quietMs, signal)
+  watch(query: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
+    return this.#feed.watch(query, quietMs, signal)
   }
 
   /** Answers everybody who waits with `DRAINING`, gives their places up and ends all watching; nobody can wait from now on. */
@@ -247,6 +264,12 @@ function releaseOf(
 
 function renewalOf({ resourceName, processId, lockId, key = null }: HeldLock, ttlMs: TtlMs | undefined): RenewCommand {
   return { kind: 'renew', resourceName, processId, lockId: lockId ?? null, key, ttlMs }
+}
+
+/** @throws Error for what only a request with a ticket can be told. */
+function queuedOutcome(outcome: AcquireOutcome): RequestOutcome {
+  if (outcome.kind === 'dequeued') throw new Error('a request without a place in line was told that it lost it')
+  return outcome
 }
 
 function releasedAmong(outcomes: readonly ReleaseOutcome[]): Released[] {

@@ -1,8 +1,8 @@
 import { allows } from './api-key.js'
 import { ForbiddenError, UnauthorizedError } from './errors.js'
-import type { FeedItem } from './event-feed.js'
+import type { FeedItem, WatchQuery } from './event-feed.js'
 import type { KnownKey } from './key-ring.js'
-import type { Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './lock-store.js'
 import type { LockService } from './lock-service.js'
 import type { HeldLock, LockRequest, Reach, RenewalRequest, RequestOutcome } from './requests.js'
@@ -28,7 +28,6 @@ export type Locks = Pick<
   | 'countWaiters'
   | 'history'
   | 'watch'
-  | 'giveBack'
   | 'statistics'
   | 'prefix'
 >
@@ -62,17 +61,15 @@ export class LocksOfKey implements Locks {
     return this.#locks.statistics
   }
 
-  /** @throws UnauthorizedError when the key is revoked or expires while the request waits; nothing is left granted then. */
+  /** @throws UnauthorizedError when the key is revoked or expires during the request, as if its caller were gone. */
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     for (const name of request.resourceNames) this.#mustCover(name)
     const mine = { ...request, key: this.#key.name }
     if (wait === undefined) return this.#locks.request(mine)
     using until = either(wait.signal, this.#key.ended)
     const outcome = await this.#locks.request(mine, { ...wait, signal: until.signal })
-    if (!this.#key.ended.aborted) return outcome
-    // Perhaps given back already, if the key ended while the request waited and not just afterwards.
-    if (outcome.kind === 'granted' && !outcome.replayed) await this.#locks.giveBack(outcome.grants)
-    throw new UnauthorizedError()
+    if (this.#key.ended.aborted) throw new UnauthorizedError()
+    return outcome
   }
 
   async release(lock: HeldLock) {
@@ -145,17 +142,13 @@ export class LocksOfKey implements Locks {
   }
 
   /** Ends when the key does. */
-  watch(prefix: string, after: number | null, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
-    return this.#watch(this.#narrow(prefix), after, quietMs, signal)
+  watch(query: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
+    return this.#watch({ ...query, prefix: this.#narrow(query.prefix) }, quietMs, signal)
   }
 
-  giveBack(grants: readonly Grant[]): Promise<void> {
-    return this.#locks.giveBack(grants)
-  }
-
-  async *#watch(prefix: string, after: number | null, quietMs: number, signal: AbortSignal | undefined): AsyncGenerator<FeedItem> {
+  async *#watch(query: WatchQuery, quietMs: number, signal: AbortSignal | undefined): AsyncGenerator<FeedItem> {
     using until = either(signal, this.#key.ended)
-    yield* this.#locks.watch(prefix, after, quietMs, until.signal)
+    yield* this.#locks.watch(query, quietMs, until.signal)
   }
 
   get #reach(): Reach {
@@ -174,7 +167,7 @@ export class LocksOfKey implements Locks {
   }
 }
 
-/** A signal that fires with the first of two. To be disposed of, since the second may outlive thousands of requests. */
+/** A signal that fires with the first of two. Being disposed of, it lets go of the second, which may outlive thousands of requests. */
 function either(first: AbortSignal | undefined, second: AbortSignal): Disposable & { readonly signal: AbortSignal } {
   const both = new AbortController()
   const abort = (): void => both.abort()
@@ -183,8 +176,6 @@ function either(first: AbortSignal | undefined, second: AbortSignal): Disposable
   if (signals.some(({ aborted }) => aborted)) abort()
   return {
     signal: both.signal,
-    [Symbol.dispose]: () => {
-      for (const signal of signals) signal.removeEventListener('abort', abort)
-    }
+    [Symbol.dispose]: () => second.removeEventListener('abort', abort)
   }
 }

@@ -41,4 +41,9 @@ export type RequestOutcome = WaitOutcome
 
 export type ForceReleaseOutcome = ReleaseOutcome | { readonly kind: 'changed' }
 export type Released = Extract<ReleaseOutcome, { kind: 'released' }>
+export interface ReleasedAll {
+  readonly released: readonly Released[]
+  /** How many of the process's requests were removed from the queues. */
+  readonly leftQueue: number
+}
 export type Renewals = RenewAllOutcome['renewals']

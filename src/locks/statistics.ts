@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import type { AcquireOutcome, NotHeldReason, ReleaseOutcome, RenewOutcome } from './commands.js'
+import type { NotHeldReason, ReleaseOutcome, RenewOutcome } from './commands.js'
 import { Histogram, RecentValues } from './histogram.js'
+import type { RequestOutcome } from './requests.js'
 
 /** How many names the tally of conflicts keeps; the ones with fewer conflicts make room. */
 const MOST_NAMES = 1000
@@ -47,7 +48,7 @@ export class Statistics {
   }
 
   /** @param waitedMs how long the request was in line; undefined if it was not. */
-  requested(outcome: AcquireOutcome, waitedMs: number | undefined): void {
+  requested(outcome: RequestOutcome, waitedMs: number | undefined): void {
     const { request } = this.calls
     if (outcome.kind === 'request-id-reused') request.request_id_reused += 1
     else if (outcome.kind === 'held') {
@@ -100,7 +101,7 @@ export class Statistics {
       .slice(0, limit)
   }
 
-  #waited({ kind }: AcquireOutcome, seconds: number): void {
+  #waited({ kind }: RequestOutcome, seconds: number): void {
     this.waits[kind === 'granted' ? 'granted' : 'in_vain'].observe(seconds)
     this.recentWaits.add(seconds)
   }

@@ -1,20 +1,16 @@
+import { Cleanup } from './cleanup.js'
 import type { AcquireCommand, AcquireOutcome } from './commands.js'
 import { LockError } from './errors.js'
-import { GivingUp } from './giving-up.js'
 import { Crowd, NO_LIMITS, type Limits } from './limits.js'
-import type { Grant } from './lock.js'
 import type { LockStore } from './lock-store.js'
 
 /** How often this instance gives a sign of life and the first of each line asks by itself, in milliseconds. */
 const TICK_MS = 1000
 
-/** How long the place of a request with an id is kept after its wait ended in vain, in milliseconds. */
-const KEEP_PLACE_MS = 10_000
-
 export interface WaitOptions {
   /** How long to wait in line, in milliseconds. */
   readonly waitMs: number
-  /** Fires when the caller is gone. */
+  /** Fires when the caller is gone: while it waits, or before the answer has reached it. What it is granted then is released. */
   readonly signal?: AbortSignal | undefined
   /** False for a caller that will not come back for its place; true if left out. */
   readonly keepPlace?: boolean | undefined
@@ -22,9 +18,11 @@ export interface WaitOptions {
   readonly caller?: string | undefined
 }
 
+type Held = Extract<AcquireOutcome, { kind: 'held' }>
+
 export type WaitOutcome =
-  | AcquireOutcome
-  | (Extract<AcquireOutcome, { kind: 'held' }> & { /** 1 is the next to be served. */ readonly queuePosition: number })
+  | Exclude<AcquireOutcome, { kind: 'dequeued' }>
+  | (Held & { /** 1 is the next to be served. */ readonly queuePosition: number })
 
 interface Waiter {
   readonly ticket: number
@@ -45,11 +43,13 @@ interface Waiter {
 export class WaitingRoom {
   readonly #store: LockStore
   readonly #crowd: Crowd
-  readonly #waiters = new Map<number, Waiter>()
-  /** The tickets of each line on this instance, smallest first. */
-  readonly #lines = new Map<string, number[]>()
-  readonly #entering = new Set<Promise<Waiter>>()
-  readonly #givingUp: GivingUp
+  readonly cleanup: Cleanup
+  readonly #waiters = new Set<Waiter>()
+  /** Who is called by a ticket: of two the later one, since the earlier is leaving a place that was kept. */
+  readonly #byTicket = new Map<number, Waiter>()
+  /** The waiters of each line on this instance, the smallest ticket first. */
+  readonly #lines = new Map<string, Waiter[]>()
+  readonly #entering = new Set<Promise<Waiter | undefined>>()
   #tidying: Promise<void> | undefined
   #ticking: NodeJS.Timeout | undefined
   #draining = false
@@ -58,8 +58,8 @@ export class WaitingRoom {
   constructor(store: LockStore, limits: Limits = NO_LIMITS) {
     this.#store = store
     this.#crowd = new Crowd(limits)
-    this.#givingUp = new GivingUp(store, () => this.#keepTicking())
-    store.onTurn((ticket) => this.#call(ticket))
+    this.cleanup = new Cleanup(store, () => this.#keepTicking())
+    store.onTurn((ticket) => this.#call(this.#byTicket.get(ticket)))
   }
 
   get draining(): boolean {
@@ -71,25 +71,31 @@ export class WaitingRoom {
   }
 
   /**
-   * Waits in line until the command is granted, the time is up or the caller is gone; then its place is given up, or kept a
-   * while where the request bears an id and may come back.
+   * Waits in line until the command is granted, the time is up, the caller is gone or its process left all queues; then its
+   * place is given up, or kept a while where the request bears an id and may come back.
    *
+   * @param refused what the request was answered before it began to wait.
    * @throws LockError `DRAINING` when the service stops meanwhile, `TOO_MANY_REQUESTS` when there is no room to wait.
    */
-  async wait(command: AcquireCommand, wait: WaitOptions): Promise<WaitOutcome> {
+  async wait(command: AcquireCommand, refused: Held, wait: WaitOptions): Promise<WaitOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
-    const exit = this.#crowd.enter(command.resourceNames, wait.caller)
+    const deadline = performance.now() + wait.waitMs
+    const { resourceNames: names, mark } = command
+    const fault = this.#crowd.faultOf(names, wait.caller)
+    // A request that comes back for its place was let in before.
+    const kept = fault === undefined || mark === null ? undefined : await this.#queueUp(command, 'only-kept')
+    if (fault !== undefined && kept === undefined) throw fault
+    const exit = this.#crowd.enter(names, wait.caller)
     try {
-      return await this.#wait(command, wait)
+      const waiter = kept ?? (await this.#queueUp(command))
+      return waiter === undefined ? refused : await this.#wait(waiter, command, refused, deadline, wait)
     } finally {
       exit()
     }
   }
 
-  async #wait(command: AcquireCommand, { waitMs, signal, keepPlace = true }: WaitOptions): Promise<WaitOutcome> {
-    const { mark } = command
-    const deadline = performance.now() + waitMs
-    const waiter = await this.#queueUp(command)
+  async #wait(waiter: Waiter, command: AcquireCommand, refused: Held, deadline: number, wait: WaitOptions): Promise<WaitOutcome> {
+    const { signal, keepPlace = true } = wait
     const { ticket } = waiter
     const stays = (): boolean => signal?.aborted !== true && !this.#draining
     try {
@@ -98,10 +104,14 @@ export class WaitingRoom {
         const outcome = await this.#store.submit({ ...command, ticket })
         if (outcome.kind === 'granted') {
           // Granted to an earlier request with the same id: nobody has used this place.
-          if (outcome.replayed) await this.#givingUp.leave(ticket)
-          else if (signal?.aborted === true) await this.giveBack(outcome.grants, mark?.id)
+          if (outcome.replayed) await this.cleanup.leave(ticket)
           return outcome
         }
+        if (outcome.kind === 'dequeued') {
+          await this.cleanup.leave(ticket)
+          return refused
+        }
+        if (outcome.kind === 'held') refused = outcome
         const left = deadline - performance.now()
         if (outcome.kind === 'held' && left > 0 && stays()) {
           await this.#sleep(waiter, Math.min(left, this.#untilExpiry(waiter, outcome)), signal)
@@ -109,49 +119,41 @@ export class WaitingRoom {
         }
         if (this.#draining) throw new LockError('DRAINING')
         if (outcome.kind !== 'held' || signal?.aborted === true) {
-          await this.#givingUp.leave(ticket)
+          await this.cleanup.leave(ticket)
           return outcome
         }
-        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepMs: keepPlace && mark !== null ? KEEP_PLACE_MS : 0 })
+        const { position } = await this.#store.submit({ kind: 'leave', tickets: [ticket], keepFor: keepPlace ? command.mark : null })
         return { ...outcome, queuePosition: position }
       }
     } catch (error) {
-      await this.#givingUp.leave(ticket)
+      await this.cleanup.leave(ticket)
       throw error
     } finally {
       this.#exit(waiter)
     }
   }
 
-  /**
-   * Releases grants whose caller is gone, unless a repetition of its request was answered with them; what the database does
-   * not take now it is told again with the next tick.
-   */
-  giveBack(grants: readonly Grant[], requestId: string | undefined): Promise<void> {
-    return this.#givingUp.release(grants, requestId)
-  }
-
   /** Wakes everybody, each to leave with `DRAINING`; resolves when all are gone. */
   async drain(): Promise<void> {
     this.#draining = true
-    for (const waiter of this.#waiters.values()) waiter.wake()
+    for (const waiter of this.#waiters) waiter.wake()
     while (this.#waiters.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
-    if (this.#givingUp.owes) await this.#tidy()
+    if (this.cleanup.owes) await this.#tidy()
     this.#drained = true
     this.#stopTicking()
   }
 
-  async #queueUp({ resourceNames, processId, mark }: AcquireCommand): Promise<Waiter> {
+  async #queueUp({ resourceNames, processId, mark, key }: AcquireCommand, which?: 'only-kept'): Promise<Waiter | undefined> {
     // Who tidies must know every place that is in use.
     while (this.#tidying !== undefined) await this.#tidying
     const entering = this.#store
-      .submit({ kind: 'enqueue', resourceNames, processId, mark })
-      .then(({ ticket }) => this.#enter(ticket, resourceNames))
+      .submit({ kind: 'enqueue', resourceNames, processId, mark, key, onlyKept: which === 'only-kept' })
+      .then(({ ticket }) => (ticket === null ? undefined : this.#enter(ticket, resourceNames)))
     this.#entering.add(entering)
     try {
       return await entering
     } catch (error) {
-      if (error instanceof LockError && error.code === 'OUTCOME_UNKNOWN') this.#givingUp.doubt()
+      if (error instanceof LockError && error.code === 'OUTCOME_UNKNOWN') this.cleanup.doubt()
       throw error
     } finally {
       this.#entering.delete(entering)
@@ -160,32 +162,35 @@ export class WaitingRoom {
 
   #tidy(): Promise<void> {
     this.#tidying ??= Promise.allSettled(this.#entering)
-      .then(() => this.#givingUp.tidy([...this.#waiters.keys()]))
+      .then(() => this.cleanup.tidy(Array.from(this.#waiters, ({ ticket }) => ticket)))
       .finally(() => (this.#tidying = undefined))
     return this.#tidying
   }
 
   #enter(ticket: number, names: readonly string[]): Waiter {
     const waiter: Waiter = { ticket, names, called: false, wake: () => {} }
-    this.#waiters.set(ticket, waiter)
+    this.#waiters.add(waiter)
+    this.#byTicket.set(ticket, waiter)
     for (const name of names) {
       const line = this.#lines.get(name) ?? []
-      const place = line.findLastIndex((other) => other < ticket) + 1
-      line.splice(place, 0, ticket)
+      const place = line.findLastIndex((other) => other.ticket < ticket) + 1
+      line.splice(place, 0, waiter)
       this.#lines.set(name, line)
     }
     this.#keepTicking()
     return waiter
   }
 
-  #exit({ ticket, names }: Waiter): void {
-    this.#waiters.delete(ticket)
+  #exit(waiter: Waiter): void {
+    const { ticket, names } = waiter
+    this.#waiters.delete(waiter)
+    if (this.#byTicket.get(ticket) === waiter) this.#byTicket.delete(ticket)
     for (const name of names) {
-      const line = this.#lines.get(name)?.filter((other) => other !== ticket) ?? []
+      const line = this.#lines.get(name)?.filter((other) => other !== waiter) ?? []
       if (line.length === 0) this.#lines.delete(name)
       else this.#lines.set(name, line)
     }
-    if (this.#waiters.size === 0 && !this.#givingUp.owes) this.#stopTicking()
+    if (this.#waiters.size === 0 && !this.cleanup.owes) this.#stopTicking()
   }
 
   #stopTicking(): void {
@@ -201,8 +206,7 @@ export class WaitingRoom {
     if (this.#draining) this.#ticking.unref()
   }
 
-  #call(ticket: number): void {
-    const waiter = this.#waiters.get(ticket)
+  #call(waiter: Waiter | undefined): void {
     if (waiter === undefined) return
     waiter.called = true
     waiter.wake()
@@ -210,15 +214,15 @@ export class WaitingRoom {
 
   /** One sign of life for all, and one question per line: a thousand waiters for a resource cost no more than one. */
   #tick(): void {
-    if (this.#givingUp.owes) void this.#tidy()
-    if (this.#waiters.size === 0) return this.#givingUp.owes ? undefined : this.#stopTicking()
+    if (this.cleanup.owes) void this.#tidy()
+    if (this.#waiters.size === 0) return this.cleanup.owes ? undefined : this.#stopTicking()
     this.#store.submit({ kind: 'beat' }).catch(() => undefined)
-    for (const line of this.#lines.values()) if (line[0] !== undefined) this.#call(line[0])
+    for (const [first] of this.#lines.values()) this.#call(first)
   }
 
   /** Only the first of a line watches the lease in its way; the others could not be served when it ends. */
-  #untilExpiry({ ticket, names }: Waiter, { conflicts, at }: Extract<AcquireOutcome, { kind: 'held' }>): number {
-    if (!names.some((name) => this.#lines.get(name)?.[0] === ticket)) return Number.POSITIVE_INFINITY
+  #untilExpiry(waiter: Waiter, { conflicts, at }: Held): number {
+    if (!waiter.names.some((name) => this.#lines.get(name)?.[0] === waiter)) return Number.POSITIVE_INFINITY
     const ends = conflicts.flatMap(({ expiresAt }) => (expiresAt === null ? [] : [expiresAt - at]))
     return Math.max(1, Math.min(...ends))
   }

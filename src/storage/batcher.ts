@@ -54,6 +54,7 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
   'renew-many',
   'renew-all',
   'leave',
+  'dequeue-all',
   'tidy',
   'beat'
 ])
@@ -228,7 +229,9 @@ function namesOf(command: Command): readonly string[] {
     case 'inspect':
     case 'sweep':
     case 'enqueue':
+    case 'find-request':
     case 'leave':
+    case 'dequeue-all':
     case 'tidy':
     case 'beat':
       return []

@@ -68,11 +68,16 @@ export interface LockWaitersTable {
   instance: string
   request_id: string | null
   fingerprint: string | null
-  /** Until when the place is kept for a request that is to come back; null: as long as the instance lives. */
+  /** Until when the place is kept for a request that is to come back; null: as long as the instance lives; {@link DEQUEUED}. */
   lease_until: number | null
   /** When the place was taken; null: by a version that did not write it down. */
   queued_at: number | null
+  /** The name of the key that the request was made with; null: with none, or by a version that did not write it down. */
+  api_key: string | null
 }
+
+/** In place of `lease_until`: the process left all queues. The row stays until its waiter has learnt of it. */
+export const DEQUEUED = 0
 
 /** PostgreSQL only: until when an instance counts as alive without a further sign. */
 export interface LockInstancesTable {

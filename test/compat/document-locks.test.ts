@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { DocumentLocks } from '../../src/compat/document-locks.js'
 import { LockService } from '../../src/locks/lock-service.js'
 import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
-import { acquire, allEvents, release } from '../support/commands.js'
+import { acquire, enqueue, allEvents, release } from '../support/commands.js'
 import { DATABASES, START, type TestDatabase } from '../support/databases.js'
 import { instances, onEachStore } from '../support/store.js'
 
@@ -95,8 +95,7 @@ for (const kind of DATABASES) {
 
     await onStore('a document that is kept for the first in line is refused', async (t, store) => {
       const documents = over(store)
-      const { resourceNames, processId } = acquire('doc-lock:d', 'waiter')
-      await store.submit({ kind: 'enqueue', resourceNames, processId, mark: null })
+      await store.submit(enqueue('doc-lock:d', 'waiter'))
       t.strictSame(await documents.acquireLock('d', 'u'), { success: false, error: 'Document is locked by another user', lockedBy: 'waiter' })
     })
 

@@ -53,6 +53,37 @@ onEachDatabase(
   { limits: { ...NO_LIMITS, locksPerKey: 3 } }
 )
 
+onEachDatabase(
+  'a repetition is answered as ever where there is no room for another lock',
+  async (t, api) => {
+    const granted = await api.post<{ data: { lock_id: number } }>('/locks/request', ask('a', 'p', { request_id: 'one' }))
+    const again = { status: 200, body: { data: { replayed: true, lock_id: granted.body.data.lock_id } } }
+    t.match(await api.post('/locks/request', ask('a', 'p', { request_id: 'one' })), again)
+    t.match(await api.post('/locks/request', ask('a', 'p', { request_id: 'one', wait_seconds: 30 })), again)
+    t.match(await api.post('/locks/request', ask('b', 'p', { request_id: 'one' })), { status: 409, body: { code: 'REQUEST_ID_REUSED' } })
+    t.match(await api.post('/locks/request', ask('b', 'p', { request_id: 'two' })), { status: 429 })
+    await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+    t.match(await api.post('/locks/request', ask('a', 'p', { request_id: 'one' })), { status: 409, body: { code: 'REQUEST_ID_REUSED' } })
+  },
+  { limits: { ...NO_LIMITS, locksPerKey: 1 } }
+)
+
+onEachDatabase(
+  'a request that comes back for its place is let in, however many wait by then',
+  async (t, api) => {
+    await api.post('/locks/request', ask('a', 'holder'))
+    const comesBack = ask('a', 'p', { request_id: 'one', wait_seconds: 0.02 })
+    t.match(await api.post('/locks/request', comesBack), { status: 409, body: { queue_position: 1 } })
+    const other = api.post('/locks/request', ask('a', 'q', { wait_seconds: 60 }))
+    await waitersAre(api, 2)
+    t.match(await api.post('/locks/request', ask('a', 'r', { request_id: 'two', wait_seconds: 60 })), { status: 429 })
+    t.match(await api.post('/locks/request', comesBack), { status: 409, body: { code: 'RESOURCE_LOCKED', queue_position: 1 } })
+    await api.app.close()
+    await other
+  },
+  { limits: { ...NO_LIMITS, waitersPerResource: 1 } }
+)
+
 void t.test('a caller may ask so often within a second, and whoever watches over the service as often as it likes', async (t) => {
   await using api = await TestApp.open('sqlite', { requestLimits: { perSecond: 3 }, trustProxy: ['127.0.0.1'] })
   const from = (address: string, url = '/locks/status?resource_name=a') => api.send({ url, headers: { 'x-forwarded-for': address } })

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { onEachDatabase } from '../support/app.js'
+import { makeKey, sendWith } from '../support/keys.js'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 
@@ -58,23 +59,43 @@ onEachDatabase('sockets that close around the grant never leave a lock behind', 
     response.on('finish', () => (seen.answered += 1))
     response.on('close', () => (seen.closed += 1))
   })
-  const body = `{"resource_name":"a","process_id":"q","wait_seconds":30}`
+  let secret: string | undefined
+  const send = <Body>(method: 'GET' | 'POST' | 'DELETE', url: string, payload?: object) =>
+    sendWith<Body>(api, secret, { method, url, ...(payload === undefined ? {} : { payload }) })
   for (let round = 1; round <= 60; round += 1) {
+    // A request's id is stored with its key.
+    if (round === 31) ({ secret } = await makeKey(api, 'k', ['read', 'write']))
+    const body = JSON.stringify({ resource_name: 'a', process_id: 'q', wait_seconds: 30, request_id: round % 3 === 0 ? undefined : `r${round}` })
+    const key = secret === undefined ? '' : `authorization: Bearer ${secret}\r\n`
     seen.answered = 0
-    await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
+    await send('POST', '/locks/request', { resource_name: 'a', process_id: 'p' })
     const socket = connect(port, '127.0.0.1').on('error', () => undefined)
     await once(socket, 'connect')
-    socket.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+    socket.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\n${key}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
     await sleep(Math.random() * 15)
-    const releasing = api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+    const releasing = send('DELETE', '/locks/release?resource_name=a&process_id=p')
     await sleep(Math.random() * 8)
     socket.destroy()
     await releasing
     await until(() => Promise.resolve(seen.requests === round && seen.closed === round))
-    if (seen.answered > 0) await api.delete('/locks/release', { resource_name: 'a', process_id: 'q' })
-    await until(async () => !(await api.get<{ data: { is_locked: boolean } }>('/locks/status', { resource_name: 'a' })).body.data.is_locked)
+    if (seen.answered > 0) await send('DELETE', '/locks/release?resource_name=a&process_id=q')
+    await until(async () => !(await send<{ data: { is_locked: boolean } }>('GET', '/locks/status?resource_name=a')).body.data.is_locked)
   }
   t.pass('free after every round')
+})
+
+onEachDatabase('a process that releases all of its locks waits for none any longer', async (t, api) => {
+  await api.post('/locks/request', { resource_name: 'a', process_id: 'holder' })
+  await api.post('/locks/request', { resource_name: 'own', process_id: 'p' })
+  const waiting = api.post('/locks/request', { resource_name: 'a', process_id: 'p', wait_seconds: 30, request_id: 'r' })
+  await until(async () => (await api.store.countWaiters('')) === 1)
+  t.match(await api.delete('/locks/release-all', { process_id: 'p' }), {
+    status: 200,
+    body: { data: { total_released: 1, total_left_queue: 1, locks: [{ resource_name: 'own' }] } }
+  })
+  t.match(await waiting, { status: 409, body: { code: 'RESOURCE_LOCKED', locked_by: 'holder' } })
+  await api.delete('/locks/release', { resource_name: 'a', process_id: 'holder' })
+  t.match(await api.get('/locks/status', { resource_name: 'a' }), { body: { data: { is_locked: false, waiters: 0 } } })
 })
 
 onEachDatabase('closing answers whoever waits with DRAINING and ends the streams', async (t, api) => {
@@ -95,7 +116,8 @@ onEachDatabase('closing answers whoever waits with DRAINING and ends the streams
 
 onEachDatabase('a stream tells what happens, and goes on where it was left', async (t, api) => {
   const port = await api.listen()
-  const url = `http://127.0.0.1:${port}/locks/watch?prefix=x/`
+  const url = `http://127.0.0.1:${port}/locks/watch?prefix=x/&process_id=p`
+  await api.post('/locks/request', { resource_name: 'x/other', process_id: 'q' })
   await api.post('/locks/request', { resource_name: 'x/before', process_id: 'p' })
   const read = async (headers: Record<string, string>, pattern: RegExp): Promise<string> => {
     const leaving = new AbortController()
@@ -109,7 +131,8 @@ onEachDatabase('a stream tells what happens, and goes on where it was left', asy
     leaving.abort()
     return text
   }
-  t.match(await read({}, /x\/3/), /^:\n\nid: 2\nevent: granted\ndata: \{"event_id":2,"event":"granted",.*"resource_name":"x\/3"/)
-  t.match(await read({ 'last-event-id': '0' }, /x\/3/), /id: 1\nevent: granted\n.*x\/before/)
+  t.match(await read({}, /x\/3/), /^:\n\nid: 3\nevent: granted\ndata: \{"event_id":3,"event":"granted",.*"resource_name":"x\/3"/)
+  t.match(await read({ 'last-event-id': '0' }, /x\/3/), /^:\n\nid: 2\nevent: granted\n.*x\/before/, 'nothing of another process')
+  t.match(await api.get('/locks/watch', { process_id: '\u0000' }), { status: 422 })
 })
 

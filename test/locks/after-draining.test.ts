@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { freshDatabase } from '../support/databases.js'
 import { Instance } from '../support/instance.js'
@@ -7,9 +8,11 @@ const timers = (): number => process.getActiveResourcesInfo().filter((resource) 
 void t.test('a lock that is given back when all is closed starts no timer that nobody would stop', async (t) => {
   await using database = await freshDatabase('sqlite')
   const instance = await Instance.start(database)
-  const granted = await instance.now('a', 'p')
+  const gone = new AbortController()
+  await instance.ask('a', 'p', { signal: gone.signal })
   await instance[Symbol.asyncDispose]()
   const before = timers()
-  await instance.service.giveBack(granted.kind === 'granted' ? granted.grants : [])
+  gone.abort()
+  await setImmediate()
   t.equal(timers(), before)
 })

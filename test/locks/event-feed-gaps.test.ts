@@ -40,7 +40,7 @@ for (const end of ['commit', 'rollback'] as const) {
     await using store = await openOn(database)
     await using open = await openEvent(database.url, 'late')
     await take(store, 'earlier')
-    const items = serviceOn(store).watch('', null, 5000)
+    const items = serviceOn(store).watch({ prefix: '', processId: null, after: null }, 5000)
     t.match(await items.next(), { value: { kind: 'quiet' } }, 'the watcher is connected at once')
     await take(store, 'now')
     await open.run(end)
@@ -60,7 +60,7 @@ for (const end of ['commit', 'rollback'] as const) {
       pages += request.includes('from "lock_events"') ? 1 : 0
       return undefined
     })
-    const items = serviceOn(store).watch('', 1, 5000)
+    const items = serviceOn(store).watch({ prefix: '', processId: null, after: 1 }, 5000)
     const seen = names(items, late.length + 2)
     await eventually('pages', () => Promise.resolve(pages >= 6 || undefined))
     await take(store, 'now')
@@ -74,7 +74,7 @@ for (const end of ['commit', 'rollback'] as const) {
     await using proxy = await Proxy.start(Number(new URL(database.url).port))
     await using store = await openOn(database)
     await using watched = await openOn({ ...database, url: proxy.through(database.url) })
-    const items = serviceOn(watched).watch('', null, 5000)
+    const items = serviceOn(watched).watch({ prefix: '', processId: null, after: null }, 5000)
     await items.next()
     let open: Session | undefined
     let pages = 0
@@ -104,7 +104,7 @@ void t.test('a transaction that writes no event delays nothing', async (t) => {
   await other.run('create table other ()')
   await other.run('begin')
   await other.run('insert into other default values')
-  const items = serviceOn(store).watch('', null, 5000)
+  const items = serviceOn(store).watch({ prefix: '', processId: null, after: null }, 5000)
   await items.next()
   await using open = await openEvent(database.url, 'never')
   await take(store, 'now')
@@ -127,7 +127,7 @@ for (const kind of DATABASES) {
       let after = 0
       while (after < newest) {
         let left = 1 + Math.floor(Math.random() * 40)
-        for await (const item of service.watch('', after, 50)) {
+        for await (const item of service.watch({ prefix: '', processId: null, after }, 50)) {
           if (item.kind === 'event') {
             after = item.event.eventId
             seen.push(after)

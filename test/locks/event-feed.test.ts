@@ -30,7 +30,7 @@ for (const kind of DATABASES) {
     await onStore('a watcher sees what happens from now on, by prefix and in order', async (t, store) => {
       const service = serviceOn(store)
       await take(service, 'x/before')
-      const items = service.watch('x/', null, 5000)
+      const items = service.watch({ prefix: 'x/', processId: null, after: null }, 5000)
       await items.next()
       await take(service, 'x/1')
       await take(service, 'y')
@@ -43,7 +43,7 @@ for (const kind of DATABASES) {
     await onStore('a watcher that comes back goes on after the last event that it saw', async (t, store) => {
       const service = serviceOn(store)
       for (let index = 0; index < 20; index += 1) await take(service, `n${index}`)
-      const items = service.watch('', 5, 5000)
+      const items = service.watch({ prefix: '', processId: null, after: 5 }, 5000)
       t.strictSame((await read(items, 15)).slice(0, 2), ['granted n5 6', 'granted n6 7'])
       await take(service, 'live')
       t.strictSame(await read(items, 1), ['granted live 21'])
@@ -56,15 +56,15 @@ for (const kind of DATABASES) {
       await database.advance(8 * 86_400_000)
       await take(service, 'new')
       await store.submit(sweep)
-      t.strictSame(await read(service.watch('', 1, 5000), 1), ['end: too_old'])
-      const items = service.watch('', 3, 5000)
+      t.strictSame(await read(service.watch({ prefix: '', processId: null, after: 1 }, 5000), 1), ['end: too_old'])
+      const items = service.watch({ prefix: '', processId: null, after: 3 }, 5000)
       t.strictSame(await read(items, 1), ['granted new 4'])
       await items.return(undefined)
     })
 
     await onStore('draining ends all watching', async (t, store) => {
       const service = serviceOn(store)
-      const items = service.watch('', null, 60_000)
+      const items = service.watch({ prefix: '', processId: null, after: null }, 60_000)
       await items.next()
       const rest = read(items, 1)
       await service.drain()
@@ -72,7 +72,7 @@ for (const kind of DATABASES) {
     })
 
     await onEachStore(t, kind, { keepHistoryMs: 0 })('without a history there is nothing to watch', async (t, store) => {
-      t.strictSame(await read(serviceOn(store).watch('', null, 5000), 1), ['end: no_history'])
+      t.strictSame(await read(serviceOn(store).watch({ prefix: '', processId: null, after: null }, 5000), 1), ['end: no_history'])
     })
   })
 }
@@ -83,7 +83,7 @@ void t.test('watching across instances', async (t) => {
   await using two = await openOn(database)
 
   await t.test('a watcher sees what happens on another instance', async (t) => {
-    const items = serviceOn(one).watch('', null, 5000)
+    const items = serviceOn(one).watch({ prefix: '', processId: null, after: null }, 5000)
     await items.next()
     await take(serviceOn(two), 'there')
     t.strictSame(await read(items, 1), ['granted there 1'])

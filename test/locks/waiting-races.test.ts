@@ -1,7 +1,11 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import type { Command, OutcomeOf } from '../../src/locks/commands.js'
+import { LockService } from '../../src/locks/lock-service.js'
+import type { LockStore } from '../../src/locks/lock-store.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
-import { everything } from '../support/commands.js'
+import { acquire, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { Instance } from '../support/instance.js'
@@ -27,6 +31,31 @@ for (const kind of DATABASES) {
       t.match(await one.inspect('a'), { waiters: 0 })
       await one.release('a', 'p')
       t.match(await one.now('a', 'q'), { kind: 'granted', grants: [{ lockId: 3 }] })
+    })
+
+    await onDatabase('a repetition that waits does not stand behind a place that is kept for the first', async (t, one) => {
+      for (const key of [undefined, 'k']) {
+        await one.now('a', 'holder')
+        const first = one.ask('a', 'p', { requestId: 'r1', waitMs: 60, key })
+        await one.untilWaiting(1)
+        const again = one.ask('a', 'p', { requestId: 'r1', key })
+        t.match(await first, { kind: 'held', queuePosition: 1 })
+        t.match(await one.inspect('a'), { waiters: 1 }, 'the repetition')
+        await one.release('a', 'holder')
+        t.match(await again, { kind: 'granted' })
+        await one.release('a', 'p')
+        t.match(await one.now('a', 'q'), { kind: 'granted' })
+        await one.release('a', 'q')
+      }
+    })
+
+    await onDatabase('of two waits with one id that end at once one place is kept', async (t, one, database) => {
+      await using second = kind === 'postgres' ? await Instance.start(database) : null
+      const both = [one, second ?? one]
+      const names = Array.from({ length: 10 }, (_, index) => `n${index}`)
+      await Promise.all(names.map((name) => one.now(name, 'holder')))
+      await Promise.all(names.flatMap((name) => both.map((instance) => instance.ask(name, 'p', { requestId: name, waitMs: 40 }))))
+      for (const name of names) t.match(await one.inspect(name), { waiters: 1 }, name)
     })
 
     await onDatabase('of two places kept for one id only one is taken again, and the other lapses', async (t, one, database) => {
@@ -69,6 +98,32 @@ for (const kind of DATABASES) {
       await eventually('both were called', () => Promise.resolve(called.size === 2 || undefined))
     })
 
+    await onDatabase('who took a kept place again is called, although the exit of the one before it comes later', async (t, { store }) => {
+      const late = new AbortController()
+      const slow: LockStore = Object.assign(Object.create(store) as LockStore, {
+        // A kept place is in the database before this instance hears so.
+        submit: async <C extends Command>(command: C): Promise<OutcomeOf<C>> => {
+          const outcome = await store.submit(command)
+          if (command.kind === 'leave' && command.keepFor !== null) await once(late.signal, 'abort')
+          return outcome
+        },
+        onTurn: (listener: (ticket: number) => void) => store.onTurn(listener)
+      })
+      const room = new LockService(slow, { defaultTtlMs: null })
+      const ask = (process: string, waitMs: number) =>
+        room.request({ resourceNames: [resourceName('a')], processId: processId(process), requestId: process }, { waitMs })
+      await ask('holder', 0)
+      const first = ask('p', 20)
+      await eventually('its place is kept', async () => ((await store.queue({ resourceName: resourceName('a'), limit: 1 })).waiters[0]?.keptUntil ? true : undefined))
+      const again = ask('p', 60_000)
+      await eventually('it is taken again', async () => ((await store.queue({ resourceName: resourceName('a'), limit: 1 })).waiters[0]?.keptUntil === null ? true : undefined))
+      late.abort()
+      await first
+      await room.release({ resourceName: resourceName('a'), processId: processId('holder') })
+      t.match(await Promise.race([again, sleep(20_000, undefined, { ref: false })]), { kind: 'granted' })
+      await room.drain()
+    })
+
     await onDatabase('waits that end in every way at once leave no place and no grant behind', async (t, one) => {
       const names = ['a', 'b', 'c', 'd']
       const worker = async (index: number): Promise<void> => {
@@ -97,14 +152,9 @@ void t.test('a waiter that is called before its turn passes the call on to the f
   await using one = await Instance.start(database)
   await using two = await Instance.start(database)
   // The first ticket becomes visible only after the call for the second: nobody has called the first.
-  const first = await enqueue(one, 'first')
-  const second = await enqueue(two, 'second')
+  const first = await one.store.submit(enqueue('a', 'first'))
+  const second = await two.store.submit(enqueue('a', 'second'))
   const called = new Promise((resolve) => one.store.onTurn(resolve))
-  const command = { kind: 'acquire', resourceNames: [resourceName('a')], processId: processId('second'), ttlMs: null, metadata: null, mark: null, key: null } as const
-  t.match(await two.store.submit({ ...command, ticket: second.ticket }), { kind: 'held', conflicts: [{ processId: 'first', lockId: 0 }] })
+  t.match(await two.store.submit({ ...acquire('a', 'second'), ticket: second.ticket }), { kind: 'held', conflicts: [{ processId: 'first', lockId: 0 }] })
   t.equal(await called, first.ticket)
 })
-
-function enqueue(instance: Instance, process: string) {
-  return instance.store.submit({ kind: 'enqueue', resourceNames: [resourceName('a')], processId: processId(process), mark: null })
-}

@@ -1,43 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { LockService } from '../../src/locks/lock-service.js'
-import type { RequestOutcome } from '../../src/locks/requests.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
-import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
-import { allEvents, everything } from '../support/commands.js'
+import { allEvents, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from '../support/databases.js'
 import { PATIENCE_MS } from '../support/eventually.js'
+import { Instance } from '../support/instance.js'
 import { openOn } from '../support/store.js'
-
-interface Instance extends AsyncDisposable {
-  readonly store: SqlLockStore
-  readonly service: LockService
-  readonly ask: (names: string | readonly string[], process: string, options?: Asking) => Promise<RequestOutcome>
-  readonly release: (name: string, process: string) => Promise<unknown>
-}
-
-interface Asking {
-  readonly ttlMs?: number | null
-  readonly waitMs?: number
-  readonly signal?: AbortSignal
-  readonly requestId?: string
-}
-
-async function start(database: TestDatabase): Promise<Instance> {
-  const store = await openOn(database)
-  const service = new LockService(store, { defaultTtlMs: null })
-  return {
-    store,
-    service,
-    ask: (names, process, { ttlMs, waitMs = PATIENCE_MS, signal, requestId } = {}) =>
-      service.request({ resourceNames: [names].flat().map(resourceName), processId: processId(process), ttlMs, requestId }, { waitMs, signal }),
-    release: (name, process) => service.release({ resourceName: resourceName(name), processId: processId(process) }),
-    async [Symbol.asyncDispose]() {
-      await service.drain()
-      await store[Symbol.asyncDispose]()
-    }
-  }
-}
 
 /** Resolves when so many wait, on this instance, and have found the way blocked. */
 async function untilWaiting(instance: Instance, waiters: number): Promise<void> {
@@ -50,7 +18,7 @@ for (const kind of DATABASES) {
     const onDatabase = (name: string, clock: 'moved' | 'real', body: (t: Test, one: Instance, database: TestDatabase) => Promise<void>) =>
       t.test(name, async (t) => {
         await using database = await freshDatabase(kind, clock)
-        await using one = await start(database)
+        await using one = await Instance.start(database)
         await body(t, one, database)
       })
 
@@ -139,14 +107,14 @@ for (const kind of DATABASES) {
         const name = `n${round % 3}`
         await one.ask(name, 'p')
         const gone = new AbortController()
-        const waiting = one.ask(name, 'q', { signal: gone.signal })
+        const who = [{}, { requestId: `r${round}` }, { requestId: `r${round}`, key: 'k' }][round % 3]
+        const waiting = one.ask(name, 'q', { signal: gone.signal, ...who })
         const releasing = sleep(Math.random() * 6).then(() => one.release(name, 'p'))
         await sleep(Math.random() * 6)
         gone.abort()
         await Promise.all([waiting, releasing])
         t.equal(one.service.waiting, 0)
-        const outcome = await waiting
-        if (outcome.kind === 'granted') await one.service.giveBack(outcome.grants)
+        await one.release(name, 'nobody')
       }
       t.equal((await one.store.list(everything)).grants.length, 0)
     })
@@ -187,8 +155,8 @@ void t.test('waiting across instances', async (t) => {
 
   await t.test('a release on one instance serves the waiter on another, in order', async (t) => {
     await using database = await freshDatabase(kind)
-    await using one = await start(database)
-    await using two = await start(database)
+    await using one = await Instance.start(database)
+    await using two = await Instance.start(database)
     await one.ask('a', 'holder')
     const served: number[] = []
     const waits: Promise<unknown>[] = []
@@ -210,8 +178,8 @@ void t.test('waiting across instances', async (t) => {
 
   await t.test('when calls are lost, a waiter asks by itself', async (t) => {
     await using database = await freshDatabase(kind)
-    await using one = await start(database)
-    await using two = await start(database)
+    await using one = await Instance.start(database)
+    await using two = await Instance.start(database)
     await one.ask('a', 'p')
     const waiting = two.ask('a', 'q')
     await untilWaiting(two, 1)
@@ -222,11 +190,11 @@ void t.test('waiting across instances', async (t) => {
 
   await t.test('the waiters of an instance that died cost one short lease together', async (t) => {
     await using database = await freshDatabase(kind)
-    await using one = await start(database)
+    await using one = await Instance.start(database)
     await one.ask('a', 'p')
     const dead = await openOn(database)
     for (let index = 0; index < 5; index += 1) {
-      await dead.submit({ kind: 'enqueue', resourceNames: [resourceName('a')], processId: processId(`dead${index}`), mark: null })
+      await dead.submit(enqueue('a', `dead${index}`))
     }
     await dead[Symbol.asyncDispose]()
     const waiting = one.ask('a', 'q')

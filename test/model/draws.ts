@@ -35,7 +35,8 @@ export function drawAcquire(scene: Scene): AcquireCommand {
   return request
 }
 
-function drawContent({ random, names }: Scene): AcquireCommand {
+/** A request without an id. */
+export function drawContent({ random, names }: Scene): AcquireCommand {
   const several = random.chance(0.2) ? Array.from({ length: random.whole(2, 5) }, () => random.pick(names)) : [random.pick(names)]
   return {
     kind: 'acquire',

@@ -2,6 +2,8 @@ import type {
   AcquireCommand,
   AcquireOutcome,
   Afresh,
+  FindRequestCommand,
+  FindRequestOutcome,
   InspectOutcome,
   NotHeldReason,
   ReleaseCommand,
@@ -110,6 +112,14 @@ export class Model {
     return [{ kind: 'released', grant: latest.grant, releasedAt: this.now }]
   }
 
+  /** Everything that the process holds, in the order of the names. */
+  releaseAll({ processId, prefix, key }: { readonly processId: ProcessId; readonly prefix: string; readonly key: string | null }): ReleaseOutcome[] {
+    return [...this.#latest]
+      .filter(([name, latest]) => isValid(latest, this.now) && latest.grant.processId === processId && name.startsWith(prefix) && isOpenTo(latest, key))
+      .toSorted(([a], [b]) => bytewise(a, b))
+      .flatMap(([resourceName]) => this.release({ kind: 'release', resourceName, processId, lockId: null, reason: null, key }))
+  }
+
   renew(command: RenewCommand): RenewOutcome[] {
     const latest = this.#validOf(command)
     return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command.ttlMs, command.afresh) }]
@@ -122,6 +132,13 @@ export class Model {
       .toSorted(([a], [b]) => bytewise(a, b))
       .slice(0, bite)
     return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, ttlMs)) }
+  }
+
+  /** What is wrong with what is remembered of a request. */
+  faultOfFound({ mark }: FindRequestCommand, { before }: FindRequestOutcome): string | undefined {
+    const known = this.requests.recognise(mark, this.now)
+    if (before === null) return known?.surely === true ? 'expected it to be remembered' : undefined
+    return unlessOneOf(known === undefined ? [] : [known.outcome], before)
   }
 
   inspect(name: ResourceName): InspectOutcome[] {

@@ -1,12 +1,13 @@
-import type { AcquireCommand, Command, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand, RenewManyCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, Command, FindRequestCommand, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand, RenewManyCommand } from '../../src/locks/commands.js'
 import type { ListQuery } from '../../src/locks/lock-store.js'
 import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
 import { drawAcquire, drawRelease, drawRenew, drawRenewal, KEYS, NAMES, PREFIXES, PROCESSES } from './draws.js'
 import { unlessOneOf, type CountQuery } from './list.js'
+import { RELEASE_ALL } from './release-all.js'
 import { command, row, type Row } from './table.js'
 
 /** Who waits comes and goes by rules of its own, and by a real clock: test/locks/waiting.test.ts covers those commands. */
-type Uncovered = 'enqueue' | 'leave' | 'beat' | 'tidy'
+type Uncovered = 'enqueue' | 'leave' | 'dequeue-all' | 'beat' | 'tidy'
 
 /** A new command does not compile before it has a row. */
 const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } = {
@@ -15,6 +16,17 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
     judged: 'in order',
     draw: drawAcquire,
     judge: (model, command, outcome) => model.faultOfAcquire(command, outcome)
+  }),
+
+  'find-request': command<FindRequestCommand>('find-request', {
+    weight: 3,
+    judged: 'in order',
+    alone: 'where steps overlap',
+    draw: ({ random, marked }) => ({
+      kind: 'find-request',
+      mark: (marked.length === 0 ? undefined : random.pick(marked).mark) ?? { id: 'unknown', fingerprint: 'unknown' }
+    }),
+    judge: (model, command, outcome) => model.faultOfFound(command, outcome)
   }),
 
   release: command<ReleaseCommand>('release', {
@@ -88,6 +100,8 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
 /** Every step there is. */
 export const ROWS: readonly Row[] = [
   ...Object.values(COMMANDS),
+
+  RELEASE_ALL,
 
   row('list', {
     weight: 6,

@@ -40,7 +40,7 @@ const COMMANDS: readonly (readonly [name: string, form: 'list' | 'whole', comman
   ['a release', 'list', release('a', 'p')],
   ['a release of one grant with a key', 'list', { ...release('a', 'p'), lockId: 7, key: 'k' }],
   ['a lock taken away', 'whole', { ...release('a', 'p'), processId: null, reason: 'stuck' }],
-  ['a release unless it was told', 'whole', { ...release('a', 'p'), unlessClaimed: 'i' }],
+  ['a release unless it was told', 'whole', { ...release('a', 'p'), unlessClaimed: { id: 'i', fingerprint: 'f' } }],
   ['a renewal', 'whole', renew('a', 'p')],
   ['a look', 'whole', inspect('a')]
 ]

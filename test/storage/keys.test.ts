@@ -1,7 +1,6 @@
 import t from 'tap'
-import { processId } from '../../src/locks/lock.js'
 import { openStore } from '../../src/storage/open-store.js'
-import { acquire, allEvents, inspect, release, renew, renewAll, sweep } from '../support/commands.js'
+import { acquire, allEvents, enqueue, inspect, release, renew, renewAll, sweep } from '../support/commands.js'
 import { besideService, DATABASES, freshDatabase, START } from '../support/databases.js'
 import { newKey } from '../support/keys.js'
 import { instances, onEachStore, openOn } from '../support/store.js'
@@ -116,7 +115,7 @@ for (const kind of DATABASES) {
       t.match(await store.history({ ...allEvents, prefix: 'x', processId: 'p', limit: 1000 }), { events: { length: 1000 }, more: true })
       t.strictSame(await store.history({ ...allEvents, prefix: 'in/', resourceName: 'x1' }), { events: [], more: false })
       for (const name of ['in/a', 'in0']) {
-        await store.submit({ kind: 'enqueue', resourceNames: acquire(name, 'q').resourceNames, processId: processId('q'), mark: null })
+        await store.submit(enqueue(name, 'q'))
       }
       await store.submit({ kind: 'beat' })
       t.strictSame([await store.countWaiters(''), await store.countWaiters('in/'), await store.countWaiters('\u{10ffff}')], [2, 1, 0])

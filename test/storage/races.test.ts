@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { processId, resourceName } from '../../src/locks/lock.js'
 import { Batcher } from '../../src/storage/batcher.js'
 import { openStore } from '../../src/storage/open-store.js'
 import { REMEMBER_MS } from '../../src/storage/rows.js'
-import { acquire, allEvents, everything, inspect, release, renew } from '../support/commands.js'
+import { acquire, allEvents, enqueue, everything, inspect, release, renew } from '../support/commands.js'
 import { DATABASES } from '../support/databases.js'
 import { PostgresServer } from '../support/postgres.js'
 import { Session } from '../support/session.js'
@@ -93,8 +92,8 @@ void t.test('races on one PostgreSQL server', async (t) => {
   await t.test('what was committed is answered so, whatever fails afterwards', async (t) => {
     await using store = await openStore(database)
     await store.submit(acquire('d', 'holder'))
-    const { ticket } = await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('p'), mark: null })
-    await store.submit({ kind: 'enqueue', resourceNames: [resourceName('d')], processId: processId('next'), mark: null })
+    const { ticket } = await store.submit(enqueue('d', 'p'))
+    await store.submit(enqueue('d', 'next'))
     t.match(await hindered(server.url, () => store.submit(release('d', 'holder'))), { kind: 'released' })
     t.match(await hindered(server.url, () => store.submit({ ...acquire('d', 'p'), ticket })), { kind: 'granted', grants: [{ processId: 'p' }] })
   })

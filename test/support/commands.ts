@@ -1,4 +1,4 @@
-import type { AcquireCommand, Afresh, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, Afresh, DequeueAllCommand, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
 import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/lock-store.js'
@@ -16,6 +16,15 @@ export function acquire(names: string | readonly string[], process: string, ttlM
     ticket: null,
     key: null
   }
+}
+
+/** A place in line for one or several resources. */
+export function enqueue(names: string | readonly string[], process: string, mark: EnqueueCommand['mark'] = null): EnqueueCommand {
+  return { kind: 'enqueue', resourceNames: [names].flat().map(resourceName), processId: processId(process), mark, key: null, onlyKept: false }
+}
+
+export function dequeueAll(process: string, prefix = '', key: string | null = null): DequeueAllCommand {
+  return { kind: 'dequeue-all', processId: processId(process), prefix, key }
 }
 
 export function release(name: string, process: string, lockId: number | null = null): ReleaseCommand {

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { KnownKey } from '../../src/locks/key-ring.js'
 import { LockService } from '../../src/locks/lock-service.js'
+import { LocksOfKey } from '../../src/locks/locks-of-key.js'
 import type { RequestOutcome } from '../../src/locks/requests.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { openStore } from '../../src/storage/open-store.js'
@@ -12,34 +14,45 @@ export interface Asking {
   readonly waitMs?: number
   readonly signal?: AbortSignal
   readonly requestId?: string
+  /** The name of the caller's key; it asks without one if left out. */
+  readonly key?: string | undefined
+}
+
+/** A key that may take and release everything with that prefix, for as long as `ended` has not fired. */
+export function knownKey(name: string, prefix = '', ended: AbortSignal = new AbortController().signal): KnownKey {
+  return { id: 1, name, scopes: ['read', 'write'], prefix, ended }
 }
 
 /** One instance of the service, without HTTP in front of it. */
 export class Instance implements AsyncDisposable {
   readonly store: SqlLockStore
   readonly service: LockService
+  /** Of its database. */
+  readonly url: string
 
-  constructor(store: SqlLockStore) {
+  constructor(store: SqlLockStore, url = '') {
     this.store = store
+    this.url = url
     this.service = new LockService(store, { defaultTtlMs: null })
   }
 
   static async start({ url, now }: Pick<TestDatabase, 'url' | 'now'>): Promise<Instance> {
-    return new Instance(await openStore({ databaseUrl: url, clock: now }))
+    return new Instance(await openStore({ databaseUrl: url, clock: now }), url)
   }
 
   /** Waits as long as it takes unless told otherwise. */
   ask(names: string | readonly string[], process: string, options: Asking = {}): Promise<RequestOutcome> {
-    const { ttlMs, waitMs = PATIENCE_MS, signal, requestId } = options
-    return this.service.request(
+    const { ttlMs, waitMs = PATIENCE_MS, signal, requestId, key } = options
+    const locks = key === undefined ? this.service : new LocksOfKey(this.service, knownKey(key))
+    return locks.request(
       { resourceNames: [names].flat().map(resourceName), processId: processId(process), ttlMs, requestId },
       { waitMs, signal }
     )
   }
 
   /** Asks without waiting. */
-  now(names: string | readonly string[], process: string, requestId?: string): Promise<RequestOutcome> {
-    return this.ask(names, process, requestId === undefined ? { waitMs: 0 } : { waitMs: 0, requestId })
+  now(names: string | readonly string[], process: string, requestId?: string, key?: string): Promise<RequestOutcome> {
+    return this.ask(names, process, { waitMs: 0, key, ...(requestId === undefined ? {} : { requestId }) })
   }
 
   release(name: string, process: string) {

@@ -64,9 +64,10 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
   })
 
   app.delete('/locks/release-all', { schema: schemas.releaseAll }, async ({ query, apiKey }) => {
-    const released = await locksOf(apiKey).releaseAll(query.process_id)
+    const { released, leftQueue } = await locksOf(apiKey).releaseAll(query.process_id)
     return success(`Released ${released.length} locks of process '${query.process_id}'`, {
       total_released: released.length,
+      total_left_queue: leftQueue,
       locks: released.map(releasedBody)
     })
   })

@@ -17,12 +17,9 @@ export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (ap
     const last = request.headers['last-event-id']
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
-    const items = locksOf(request.apiKey).watch(
-      request.query.prefix ?? '',
-      last === undefined ? null : Number(last),
-      COMMENT_EVERY_MS,
-      gone.signal
-    )
+    const { prefix = '', process_id: processId = null } = request.query
+    const after = last === undefined ? null : Number(last)
+    const items = locksOf(request.apiKey).watch({ prefix, processId, after }, COMMENT_EVERY_MS, gone.signal)
     // The declared 200 is the text that the stream yields.
     const text = Readable.from(messages(items)) as unknown as string
     void reply

@@ -148,13 +148,16 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
     releaseAll: {
       tags,
       summary: 'Release all locks of a process',
+      description:
+        'Releases everything that the process holds and removes its waiting requests from all queues: they are answered 409 `RESOURCE_LOCKED` as after an ' +
+        'unsuccessful wait, keep no place, and are never granted afterwards.',
       querystring: Type.Object({ process_id: ProcessIdSchema }),
       response: {
         200: answer(
           'What was released, sorted by name.',
-          Type.Object({ total_released: Type.Integer(), locks: Type.Array(Type.Object(releasedLock)) }),
+          Type.Object({ total_released: Type.Integer(), total_left_queue: Type.Integer({ description: 'How many of its requests lost their places in queues.' }), locks: Type.Array(Type.Object(releasedLock)) }),
           "Released 1 locks of process 'process_123'",
-          { total_released: 1, locks: [exampleReleased] }
+          { total_released: 1, total_left_queue: 0, locks: [exampleReleased] }
         ),
         ...WITH_BODY
       }

@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox'
+import { ProcessIdSchema } from './common.js'
 import { WITH_QUERY } from './grants.js'
 
 const exampleStream = [
@@ -17,7 +18,8 @@ export const watchSchema = {
     'A comment comes every 15 seconds. With `Last-Event-ID` the stream goes on after that event. The last event is `end`, with the reason: `too_old` ' +
     '(that id is no longer in the history), `too_slow`, `draining` or `no_history` (HISTORY_RETENTION_DAYS is 0).',
   querystring: Type.Object({
-    prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only names that begin with this.' }))
+    prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only names that begin with this.' })),
+    process_id: Type.Optional(ProcessIdSchema)
   }),
   headers: Type.Object({
     'last-event-id': Type.Optional(Type.String({ pattern: '^[0-9]{1,15}$', description: 'The id of the last event that was seen.' }))

@@ -2,7 +2,7 @@ import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { AcquireCommand } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, metadataToText, PASSED_COLUMNS, REMEMBER_MS, type GrantRow } from '../rows.js'
-import type { LockRequestsTable, Tables } from '../tables.js'
+import { DEQUEUED, type LockRequestsTable, type Tables } from '../tables.js'
 import { nameOf } from './foremost.js'
 import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, sparse, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 
@@ -141,6 +141,9 @@ export const SOME_HELD = sql`
  * undoes the statement, and it runs again. For a row that is there already the clock is read under its lock, and the number
  * drawn anew there after a wait.
  *
+ * A place in line is locked before anything is taken from it: a process that is being removed from the queues either finds the
+ * grant committed or has prevented it.
+ *
  * @param marked where some request bears an id or a ticket. To find the request for which a grant was made, each grant is
  * compared with all requests of the batch, which plain requests need not pay for.
  */
@@ -154,6 +157,27 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
         select locked_at, 'granted', resource_name, id, process_id from granted
       )`
     : sql``
+  const free = sql`
+    select * from asked
+    where not exists (select from held where held.resource_name = asked.resource_name)
+      and (not ${SOMEBODY_WAITS} or not exists (
+        select from lock_waiters w
+        where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
+      ))
+      ${marked === 'marked' ? sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))` : sql``}
+    order by ${bytewise(sql`resource_name`)}`
+  const queued = marked === 'marked'
+    ? sql`
+      free as materialized (${free}),
+      placed as materialized (
+        select w.ticket, w.lease_until from free join lock_waiters w on w.resource_name = free.resource_name and w.ticket = free.ticket
+        order by w.resource_name
+        for update of w
+      ),`
+    : sql``
+  const takeable = marked === 'marked'
+    ? sql`select * from free where not exists (select from placed p where p.ticket = free.ticket and p.lease_until = ${sql.lit(DEQUEUED)})`
+    : free
   const noted = marked === 'marked'
     ? sql`,
       remembered as (
@@ -176,22 +200,14 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where ${VALID}
       ),
+      ${queued}
       granted as (
         insert into resource_locks as l
           (resource_name, id, process_id, locked_at, expires_at, is_active, ttl_ms, metadata, api_key, sweep_at, told_at)
         select resource_name, nextval('lock_numbers'), process_id, at, at + ttl_ms, true, ttl_ms, metadata, api_key, at + ttl_ms, at
         from (
           select free.*, ${CLOCK} as at
-          from (
-            select * from asked
-            where not exists (select from held where held.resource_name = asked.resource_name)
-              and (not ${SOMEBODY_WAITS} or not exists (
-                select from lock_waiters w
-                where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
-              ))
-              ${marked === 'marked' ? sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))` : sql``}
-            order by ${bytewise(sql`resource_name`)}
-          ) as free
+          from (${takeable}) as free
           offset 0
         ) as timed
         on conflict (resource_name) do update set

@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely'
-import type { AcquireCommand, AcquireOutcome, Conflict } from '../../locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { Grant, ResourceName } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
@@ -58,7 +58,13 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     found: ReadonlyMap<string, FoundRow>,
     granted: ReadonlyMap<AcquireCommand, Grant>
   ): Promise<[AcquireCommand, Settlement][]> {
-    const before = await recall(session, commands)
+    const [before, dequeued] = await session.together([
+      recall(session, commands),
+      line.dequeuedAmong(
+        session,
+        commands.flatMap(({ ticket }) => ticket ?? [])
+      )
+    ])
     const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
     const lines = unanswered.length === 0 ? undefined : await line.lines(session, unanswered)
     // Whoever comes out of turn was called before the first had been seen in line: its own call may never come.
@@ -70,6 +76,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     return commands.map((command) => {
       const known = before.get(command)
       if (known !== undefined) return [command, done(known)]
+      if (command.ticket !== null && dequeued.has(command.ticket)) return [command, done({ kind: 'dequeued' })]
       const row = found.get(nameOf(command))
       // Whoever asked for the same name in the same batch came just after the one that was granted.
       const grant = row === undefined || row.at === null ? justGranted.get(nameOf(command)) : grantFromRow(row)
@@ -114,6 +121,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
       // What is in the way may be its own: an earlier one of its repetitions was granted since it was last asked for.
       const known = (await recall(session, [command])).get(command)
       if (known !== undefined) return done(known)
+      if (ticket !== null && (await line.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
       const glances = await look(session, names)
       const lines = await line.lines(session, names)
       const conflicts = names.flatMap((name): Conflict[] => {
@@ -144,7 +152,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
   }
 
   /** What is remembered of those requests that bear an id. */
-  async function recall(session: Session, commands: readonly AcquireCommand[]): Promise<Map<AcquireCommand, AcquireOutcome>> {
+  async function recall<C extends AcquireCommand | FindRequestCommand>(session: Session, commands: readonly C[]): Promise<Map<C, Before>> {
     const marked = commands.flatMap((command) => (command.mark === null ? [] : [{ command, mark: command.mark }]))
     if (marked.length === 0) return new Map()
     const requestIds = marked.map(({ mark }) => mark.id)
@@ -164,7 +172,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
       [...remembered.values()].flatMap(({ grants }) => grants.map(([name]) => name))
     )
     return new Map(
-      marked.flatMap(({ command, mark }): [AcquireCommand, AcquireOutcome][] => {
+      marked.flatMap(({ command, mark }): [C, Before][] => {
         const memory = remembered.get(mark.id)
         const before = memory === undefined ? undefined : recognise(memory, mark.fingerprint, glances)
         if (before === undefined) return []
@@ -173,8 +181,14 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     )
   }
 
-  return { acquire, acquireMany }
+  async function findRequest(session: Session, command: FindRequestCommand): Promise<FindRequestOutcome> {
+    return { kind: 'request-found', before: (await recall(session, [command])).get(command) ?? null }
+  }
+
+  return { acquire, acquireMany, findRequest }
 }
+
+type Before = NonNullable<FindRequestOutcome['before']>
 
 /** Nobody holds the resource, but it is kept for the first in line; or it was only just taken, and the command goes again. */
 function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): Settlement {

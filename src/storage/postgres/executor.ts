@@ -98,6 +98,8 @@ export class PostgresExecutor implements BatchExecutor {
         one('renew-many', ({ renewals }) => this.#renewing.renewMany(session, renewals)),
         one('renew-all', (command) => this.#renewing.renewAll(session, command)),
         one('sweep', (command) => this.#sweep(session, command)),
+        one('find-request', (command) => this.#acquiring.findRequest(session, command)),
+        one('dequeue-all', (command) => this.#line.dequeueAll(session, command)),
         one('enqueue', (command) => this.#line.enqueue(session, command)),
         one('tidy', (command) => this.#line.tidy(session, command)),
         one('beat', () => this.#line.beat(session))

@@ -36,7 +36,7 @@ export function releaseArgs(commands: readonly ReleaseCommand[]): ReleaseArgs {
     endLockIds: sparse(commands.map(({ lockId }) => lockId)),
     endReasons: sparse(commands.map(({ reason }) => reason)),
     endKeys: sparse(commands.map(({ key }) => key)),
-    endRequestIds: sparse(commands.map(({ unlessClaimed }) => unlessClaimed ?? null))
+    endRequestIds: sparse(commands.map(({ unlessClaimed }) => unlessClaimed?.id ?? null))
   }
 }
 
@@ -57,15 +57,15 @@ export function plainReleases(arg: Arg<PlainArgs>): RawBuilder<unknown> {
  */
 function unclaimedReleases(arg: Arg<ReleaseArgs>): RawBuilder<unknown> {
   return sql`
-    unclaimed as materialized (
-      select r.request_id from lock_requests r
-      where r.request_id = any(${arg('endRequestIds')}::text[]) and not r.claimed
+    granted_for as materialized (
+      select r.request_id, r.claimed from lock_requests r
+      where r.request_id = any(${arg('endRequestIds')}::text[])
       order by r.request_id
       for update
     ),
     to_end as materialized (
       select * from (select ${columnsOf(arg)}, unnest(${arg('endRequestIds')}::text[]) as request_id) as meant
-      where request_id is null or request_id in (select unclaimed.request_id from unclaimed)
+      where not exists (select from granted_for g where g.request_id = meant.request_id and g.claimed)
     )`
 }
 

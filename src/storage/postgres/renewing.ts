@@ -60,7 +60,7 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, look: Look) 
         renewals = l.renewals + 1,
         (locked_at, expires_at, sweep_at, told_at) = (
           select case when chosen.afresh then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
-            case when l.told_at + ${EVERY} <= at then at else l.told_at end
+            case when l.told_at > at - ${EVERY} and l.told_at <= at then l.told_at else at end
           from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
         )
       from chosen

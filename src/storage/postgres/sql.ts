@@ -1,4 +1,5 @@
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
+import { KEEP_PLACE_MS } from '../../locks/commands.js'
 import { KEEP_ENDED_MS } from '../rows.js'
 import { statement, type Statement } from '../statement.js'
 import type { Tables } from '../tables.js'
@@ -22,11 +23,19 @@ export function openTo(key: RawBuilder<unknown>): RawBuilder<unknown> {
 
 export const KEEP = sql.lit(KEEP_ENDED_MS)
 
+/** How long an instance's waiters keep their places without a sign of life from it, in milliseconds. */
+export const INSTANCE_LEASE_MS = 3000
+
+/** It lasts until then, and for at most so long: what would last longer comes from before the clock was set back. */
+function lasts(until: RawBuilder<unknown>, longestMs: number): RawBuilder<SqlBool> {
+  return sql`(${until} > ${CLOCK} and ${until} <= ${CLOCK} + ${sql.lit(longestMs)})`
+}
+
 /** The waiter in the row `w` still waits: its instance lives, or its place is kept. The living are looked up once per statement. */
 export const LIVE = sql<SqlBool>`
   (case
-    when w.lease_until is null then w.instance in (select i.instance from lock_instances i where i.lease_until > ${CLOCK})
-    else w.lease_until > ${CLOCK}
+    when w.lease_until is null then w.instance in (select i.instance from lock_instances i where ${lasts(sql`i.lease_until`, INSTANCE_LEASE_MS)})
+    else ${lasts(sql`w.lease_until`, KEEP_PLACE_MS)}
   end)`
 
 /** Anybody waits for anything: mostly nobody does, which is looked up once per statement. */

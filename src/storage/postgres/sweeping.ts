@@ -1,10 +1,10 @@
 import { sql, type Kysely } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import { REMEMBER_MS } from '../rows.js'
-import type { Tables } from '../tables.js'
+import { DEQUEUED, type Tables } from '../tables.js'
 import { SOME_HELD } from './acquire-statements.js'
 import type { Session } from './session.js'
-import { CLOCK, CLOCK_ONCE, compiled, KEEP } from './sql.js'
+import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE } from './sql.js'
 
 /**
  * Sweeping on PostgreSQL.
@@ -95,8 +95,9 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
     db,
     () => sql`
       with gone as (delete from lock_instances where lease_until + ${sql.lit(60_000)} <= ${CLOCK} returning instance)
-      delete from lock_waiters
-      where lease_until <= ${CLOCK} or lease_until is null and instance in (select instance from gone)`
+      delete from lock_waiters w
+      where w.lease_until <> ${sql.lit(DEQUEUED)} and not ${LIVE}
+        or (w.lease_until is null or w.lease_until = ${sql.lit(DEQUEUED)}) and w.instance in (select gone.instance from gone)`
   )
 
   return async function sweep(session: Session, { bite }: SweepCommand): Promise<SweepOutcome> {

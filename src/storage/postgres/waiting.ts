@@ -1,12 +1,21 @@
 import { sql, type Kysely } from 'kysely'
-import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome, TidyCommand, TidyOutcome } from '../../locks/commands.js'
+import {
+  KEEP_PLACE_MS,
+  type BeatOutcome,
+  type Conflict,
+  type DequeueAllCommand,
+  type DequeueAllOutcome,
+  type EnqueueCommand,
+  type EnqueueOutcome,
+  type LeaveCommand,
+  type LeaveOutcome,
+  type TidyCommand,
+  type TidyOutcome
+} from '../../locks/commands.js'
 import type { ProcessId, ResourceName } from '../../locks/lock.js'
-import type { Tables } from '../tables.js'
+import { DEQUEUED, type Tables } from '../tables.js'
 import type { Session } from './session.js'
-import { CLOCK, compiled, LIVE, waitersFor } from './sql.js'
-
-/** How long an instance's waiters keep their places without a sign of life from it, in milliseconds. */
-export const INSTANCE_LEASE_MS = 3000
+import { CLOCK, compiled, INSTANCE_LEASE_MS, LIVE, waitersFor } from './sql.js'
 
 /** Who is to be told that its turn may have come. */
 export interface Turn {
@@ -19,6 +28,15 @@ interface FirstRow extends Turn {
   readonly process_id: string
 }
 
+interface EnqueueArgs {
+  readonly names: string[]
+  readonly process: string
+  readonly id: string | null
+  readonly fingerprint: string | null
+  readonly key: string | null
+  readonly onlyKept: boolean
+}
+
 export type Line = ReturnType<typeof waiting>
 
 /**
@@ -28,6 +46,7 @@ export type Line = ReturnType<typeof waiting>
  */
 export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn) => void) {
   const LEASE = sql.lit(INSTANCE_LEASE_MS)
+  const GIVEN_UP = sql.lit(DEQUEUED)
 
   const ALIVE = sql`
       insert into lock_instances (instance, lease_until) values (${sql.lit(instance)}, ${CLOCK} + ${LEASE})
@@ -38,7 +57,7 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
    * Draws one ticket for all of the names, or takes a kept place again: one place, were there several for that id. What is
    * not taken again lapses.
    */
-  const enqueue = compiled<{ names: string[]; process: string; id: string | null; fingerprint: string | null }, { ticket: number }>(
+  const enqueue = compiled<EnqueueArgs, { ticket: number }>(
     db,
     (arg) => sql`
       with alive as (${ALIVE}),
@@ -50,10 +69,10 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
         )
         returning ticket
       ),
-      drawn as materialized (select nextval('lock_tickets') as ticket where not exists (select from back)),
+      drawn as materialized (select nextval('lock_tickets') as ticket where not exists (select from back) and not ${arg('onlyKept')}::boolean),
       placed as (
-        insert into lock_waiters (resource_name, ticket, process_id, instance, request_id, fingerprint, queued_at)
-        select name, drawn.ticket, ${arg('process')}, ${sql.lit(instance)}, ${arg('id')}, ${arg('fingerprint')}, ${CLOCK}
+        insert into lock_waiters (resource_name, ticket, process_id, instance, request_id, fingerprint, queued_at, api_key)
+        select name, drawn.ticket, ${arg('process')}, ${sql.lit(instance)}, ${arg('id')}, ${arg('fingerprint')}, ${CLOCK}, ${arg('key')}
         from drawn, unnest(${arg('names')}::text[]) as asked(name)
         returning ticket
       )
@@ -92,12 +111,33 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
       select ticket, max(place) as position from places where ticket = any(${arg('tickets')}::bigint[]) group by ticket`
   )
 
-  const keep = compiled<{ tickets: number[]; ms: number[] }>(
+  /**
+   * Keeps places for requests that may come back, and removes the others: a request that has another place would stand behind
+   * itself. All places of a request are locked first, so that of two that leave at once the later one sees what the other did.
+   */
+  const keep = compiled<{ tickets: number[]; requestIds: string[] }, { resource_name: string }>(
     db,
     (arg) => sql`
-      update lock_waiters w set lease_until = ${CLOCK} + asked.ms
-      from unnest(${arg('tickets')}::bigint[], ${arg('ms')}::bigint[]) as asked(ticket, ms)
-      where w.ticket = asked.ticket`
+      with places as materialized (
+        select w.ticket, w.request_id, w.fingerprint, w.lease_until, ${LIVE} as live, w.ticket = any(${arg('tickets')}::bigint[]) as leaving
+        from lock_waiters w
+        where w.request_id = any(${arg('requestIds')}::text[])
+        order by w.resource_name, w.ticket
+        for update of w
+      ),
+      left_for_good as materialized (
+        select p.ticket from places p
+        where p.leaving and (p.lease_until = ${GIVEN_UP} or exists (
+          select from places other
+          where other.request_id = p.request_id and other.fingerprint = p.fingerprint and other.ticket <> p.ticket and other.live
+            and (not other.leaving or other.ticket < p.ticket)
+        ))
+      ),
+      kept as (
+        update lock_waiters w set lease_until = ${CLOCK} + ${sql.lit(KEEP_PLACE_MS)}
+        where w.ticket = any(${arg('tickets')}::bigint[]) and w.ticket not in (select l.ticket from left_for_good l)
+      )
+      delete from lock_waiters w where w.ticket in (select l.ticket from left_for_good l) returning w.resource_name`
   )
 
   const remove = compiled<{ tickets: number[] }, { resource_name: string }>(
@@ -109,8 +149,38 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
     db,
     (arg) => sql`
       delete from lock_waiters
-      where instance = ${sql.lit(instance)} and lease_until is null and ticket <> all(${arg('tickets')}::bigint[])
+      where instance = ${sql.lit(instance)} and (lease_until is null or lease_until = ${GIVEN_UP}) and ticket <> all(${arg('tickets')}::bigint[])
       returning resource_name`
+  )
+
+  /** Kept places go at once; the others stay, to no effect, until their waiters have learnt of it. */
+  const dequeueAll = compiled<{ process: string; prefix: string; key: string | null }, Turn & { resource_name: string; kept: boolean }>(
+    db,
+    (arg) => sql`
+      with mine as materialized (
+        select w.ticket from lock_waiters w
+        where w.process_id = ${arg('process')} and ${LIVE}
+          and (${arg('key')}::text is null or w.api_key is null or w.api_key = ${arg('key')})
+        group by w.ticket
+        having bool_and(starts_with(w.resource_name, ${arg('prefix')}))
+      ),
+      locked as materialized (
+        select w.resource_name, w.ticket, w.instance, w.lease_until is not null as kept
+        from lock_waiters w where w.ticket in (select mine.ticket from mine)
+        order by w.resource_name, w.ticket
+        for update of w
+      ),
+      removed as (delete from lock_waiters w using locked l where l.kept and w.resource_name = l.resource_name and w.ticket = l.ticket),
+      given_up as (
+        update lock_waiters w set lease_until = ${GIVEN_UP} from locked l
+        where not l.kept and w.resource_name = l.resource_name and w.ticket = l.ticket
+      )
+      select * from locked`
+  )
+
+  const givenUp = compiled<{ tickets: number[] }, { ticket: number }>(
+    db,
+    (arg) => sql`select distinct ticket from lock_waiters where ticket = any(${arg('tickets')}::bigint[]) and lease_until = ${GIVEN_UP}`
   )
 
   /** To be called after a commit, whose answer must not depend on it: whoever is not called asks by itself. Never rejects. */
@@ -136,26 +206,42 @@ export function waiting(db: Kysely<Tables>, instance: string, call: (turn: Turn)
       )
     },
 
-    async enqueue(session: Session, { resourceNames, processId, mark }: EnqueueCommand): Promise<EnqueueOutcome> {
+    async enqueue(session: Session, { resourceNames, processId, mark, key, onlyKept }: EnqueueCommand): Promise<EnqueueOutcome> {
       const { id = null, fingerprint = null } = mark ?? {}
-      const rows = await session.run(enqueue, { names: [...resourceNames], process: processId, id, fingerprint })
-      return { kind: 'enqueued', ticket: rows[0]?.ticket ?? 0 }
+      const rows = await session.run(enqueue, { names: [...resourceNames], process: processId, id, fingerprint, key, onlyKept })
+      return { kind: 'enqueued', ticket: rows[0]?.ticket ?? null }
+    },
+
+    /** Which of those tickets' places were given up on behalf of their processes. */
+    async dequeuedAmong(session: Session, tickets: number[]): Promise<ReadonlySet<number>> {
+      const rows = tickets.length === 0 ? [] : await session.run(givenUp, { tickets })
+      return new Set(rows.map(({ ticket }) => ticket))
+    },
+
+    async dequeueAll(session: Session, { processId, prefix, key }: DequeueAllCommand): Promise<DequeueAllOutcome> {
+      const rows = await session.run(dequeueAll, { process: processId, prefix, key })
+      const waiting = new Map(rows.flatMap(({ ticket, instance: where, kept }) => (kept ? [] : [[ticket, where] as const])))
+      for (const [ticket, where] of waiting) call({ ticket, instance: where })
+      await callFirsts(
+        session,
+        rows.map(({ resource_name }) => resource_name)
+      )
+      return { kind: 'dequeued-all', requests: new Set(rows.map(({ ticket }) => ticket)).size }
     },
 
     async leave(session: Session, commands: readonly LeaveCommand[]): Promise<LeaveOutcome[]> {
       const first = commands.map(({ tickets }) => tickets[0] ?? 0)
-      const left = commands.flatMap(({ tickets, keepMs }) => (keepMs > 0 ? [] : tickets))
-      const kept = commands.flatMap(({ tickets, keepMs }) => (keepMs > 0 ? tickets.map((ticket) => ({ ticket, keepMs })) : []))
-      const [places, , removed] = await session.together([
+      const left = commands.flatMap(({ tickets, keepFor }) => (keepFor === null ? tickets : []))
+      const kept = commands.flatMap(({ tickets, keepFor }) => (keepFor === null ? [] : tickets))
+      const requestIds = commands.flatMap(({ keepFor }) => keepFor?.id ?? [])
+      const [places, notKept, removed] = await session.together([
         session.run(positions, { tickets: first }),
-        kept.length === 0
-          ? Promise.resolve([])
-          : session.run(keep, { tickets: kept.map(({ ticket }) => ticket), ms: kept.map(({ keepMs }) => keepMs) }),
+        kept.length === 0 ? Promise.resolve([]) : session.run(keep, { tickets: kept, requestIds }),
         left.length === 0 ? Promise.resolve([]) : session.run(remove, { tickets: left })
       ])
       await callFirsts(
         session,
-        removed.map(({ resource_name }) => resource_name)
+        [...notKept, ...removed].map(({ resource_name }) => resource_name)
       )
       const found = new Map(places.map(({ ticket, position }) => [ticket, position]))
       return first.map((ticket) => ({ kind: 'left', position: found.get(ticket) ?? 0 }))

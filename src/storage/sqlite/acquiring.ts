@@ -1,5 +1,5 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import type { AcquireCommand, AcquireOutcome, Conflict, RequestMark } from '../../locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestOutcome, RequestMark } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { EpochMs, Grant, ResourceName } from '../../locks/lock.js'
 import { conflictOf, grantsToText, leaseEnd, metadataToText, PASSED_COLUMNS, recognise, REMEMBER_MS, type Glance } from '../rows.js'
@@ -112,7 +112,7 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     )
   )
 
-  function answerBefore({ id, fingerprint }: RequestMark, now: EpochMs): AcquireOutcome | undefined {
+  function findRequest({ id, fingerprint }: RequestMark, now: EpochMs): NonNullable<FindRequestOutcome['before']> | undefined {
     const row = recall.get({ id })
     if (row === undefined) return undefined
     const grants = JSON.parse(row.grants) as [string, number][]
@@ -145,10 +145,11 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     return { grant: { lockId, resourceName: name, processId, lockedAt: now, expiresAt, metadata } }
   }
 
-  return function acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
+  function acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
     const { resourceNames, mark } = command
-    const before = mark === null ? undefined : answerBefore(mark, now)
+    const before = mark === null ? undefined : findRequest(mark, now)
     if (before !== undefined) return before
+    if (line.isDequeued(command.ticket)) return { kind: 'dequeued' }
 
     const conflicts: Conflict[] = resourceNames.length === 1 ? [] : validAmong(resourceNames.map((name) => look(name, now)))
     for (const name of resourceNames) {
@@ -169,6 +170,8 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
     }
     return { kind: 'granted', grants, replayed: false }
   }
+
+  return { acquire, findRequest }
 }
 
 function validAmong(glances: readonly Glance[]): Conflict[] {

@@ -34,9 +34,9 @@ export function ending({ database, db, look, tell }: SqliteContext, line: Line) 
   )
 
   return function release(command: ReleaseCommand, now: EpochMs): ReleaseOutcome {
-    const { resourceName, processId, reason, unlessClaimed: id } = command
+    const { resourceName, processId, reason, unlessClaimed } = command
     const { latest } = look(resourceName, now)
-    if (!isMeant(latest, command, now) || (id !== undefined && claimed.get({ id }) !== undefined)) {
+    if (!isMeant(latest, command, now) || (unlessClaimed !== undefined && claimed.get({ id: unlessClaimed.id }) !== undefined)) {
       return { kind: 'not-held', reason: whyNotHeld(latest, command, now) }
     }
     const { lockId, processId: holder, lockedAt, expiresAt, metadata } = latest

@@ -40,7 +40,7 @@ export class SqliteExecutor {
   readonly #numbers: NumberSource
   readonly #context: SqliteContext
   readonly #line: Line
-  readonly #acquire: ReturnType<typeof acquiring>
+  readonly #acquiring: ReturnType<typeof acquiring>
   readonly #release: ReturnType<typeof ending>
   readonly #renewing: ReturnType<typeof renewing>
   readonly #sweep: ReturnType<typeof sweeping>
@@ -53,7 +53,7 @@ export class SqliteExecutor {
     this.#context = sqliteContext(database, db, options.keepHistoryMs > 0)
     this.#numbers = new NumberSource(this.#context)
     this.#line = waiting(this.#context, options.onTurn)
-    this.#acquire = acquiring(this.#context, this.#numbers, this.#line)
+    this.#acquiring = acquiring(this.#context, this.#numbers, this.#line)
     this.#release = ending(this.#context, this.#line)
     this.#renewing = renewing(this.#context)
     this.#sweep = sweeping(this.#context, this.#numbers, options.keepHistoryMs)
@@ -118,7 +118,9 @@ export class SqliteExecutor {
   #carryOut(command: Command, now: EpochMs): OutcomeOf<Command> {
     switch (command.kind) {
       case 'acquire':
-        return this.#acquire(command, now)
+        return this.#acquiring.acquire(command, now)
+      case 'find-request':
+        return { kind: 'request-found', before: this.#acquiring.findRequest(command.mark, now) ?? null }
       case 'release':
         return this.#release(command, now)
       case 'release-many':
@@ -140,6 +142,8 @@ export class SqliteExecutor {
         return this.#line.enqueue(command, now)
       case 'leave':
         return this.#line.leave(command, now)
+      case 'dequeue-all':
+        return this.#line.dequeueAll(command, now)
       case 'tidy':
         return this.#line.tidy(command, now)
       case 'beat':
@@ -149,5 +153,5 @@ export class SqliteExecutor {
 }
 
 function makesRoom({ command: { kind } }: Timed): boolean {
-  return kind === 'release' || kind === 'release-many' || kind === 'sweep'
+  return kind === 'release' || kind === 'release-many' || kind === 'dequeue-all' || kind === 'sweep'
 }

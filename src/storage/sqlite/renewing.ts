@@ -35,7 +35,7 @@ export function renewing({ database, db, look, tell, isTold }: SqliteContext) {
         renewals: sql`renewals + 1`,
         // The sweeper may come too early, never too late: a later expiry need not move the index entry.
         sweep_at: sql`min(coalesce(sweep_at, ${end}), coalesce(${end}, sweep_at))`,
-        told_at: sql`iif(told_at + ${sql.lit(TELL_RENEWALS_EVERY_MS)} <= ${arg('now')}, ${arg('now')}, told_at)`
+        told_at: sql`iif(told_at between ${arg('now')} - ${sql.lit(TELL_RENEWALS_EVERY_MS - 1)} and ${arg('now')}, told_at, ${arg('now')})`
       })
       .where(isValidAt(arg('now')))
       .where(isOpenTo(arg('key')))

@@ -1,5 +1,5 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { sql, type SqlBool } from 'kysely'
+import { sql } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { SqlKeyStore } from '../keys.js'
@@ -11,6 +11,7 @@ import { SqliteExecutor, type Timed } from './executor.js'
 import { filedEvents } from './filing.js'
 import { OPENED, toSent, type Answer, type Question, type ThreadOptions } from './messages.js'
 import { asStartupError, openMigrated, shortenLog, type OpenSqlite } from './open-sqlite.js'
+import { isLive } from './waiting.js'
 
 /**
  * The thread that has a SQLite file, so that neither a commit's flush nor a checkpoint, a long list or the sweeper ever holds
@@ -41,9 +42,9 @@ function serve(opened: OpenSqlite): void {
   const reads = new SqlReads({
     db,
     now: () => sql.val(now),
-    live: () => sql<SqlBool>`(w.lease_until is null or w.lease_until > ${now})`,
+    live: () => isLive(sql.val(now)),
     countAtOnce: COUNT_AT_ONCE,
-    countWaiters: (prefix) => countWaiters(db, sql`(lease_until is null or lease_until > ${now})`, prefix),
+    countWaiters: (prefix) => countWaiters(db, isLive(sql.val(now)), prefix),
     events: filedEvents(db),
     mayHaveGaps: false
   })

@@ -1,7 +1,21 @@
-import { sql, type Expression, type SqlBool } from 'kysely'
-import type { BeatOutcome, Conflict, EnqueueCommand, EnqueueOutcome, LeaveCommand, LeaveOutcome, TidyCommand, TidyOutcome } from '../../locks/commands.js'
+import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely'
+import {
+  KEEP_PLACE_MS,
+  type BeatOutcome,
+  type Conflict,
+  type DequeueAllCommand,
+  type DequeueAllOutcome,
+  type EnqueueCommand,
+  type EnqueueOutcome,
+  type LeaveCommand,
+  type LeaveOutcome,
+  type RequestMark,
+  type TidyCommand,
+  type TidyOutcome
+} from '../../locks/commands.js'
 import type { EpochMs, ProcessId, ResourceName } from '../../locks/lock.js'
 import { statement } from '../statement.js'
+import { DEQUEUED } from '../tables.js'
 import type { SqliteContext } from './context.js'
 import { prepare } from './prepared.js'
 
@@ -41,7 +55,7 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         .where(isLive(arg('now')))
     )
   )
-  const insert = prepare<{ name: string; ticket: number; process: string; id: string | null; fingerprint: string | null; now: number }>(
+  const insert = prepare<{ name: string; ticket: number; process: string; id: string | null; fingerprint: string | null; now: number; key: string | null }>(
     database,
     statement((arg) =>
       db.insertInto('lock_waiters').values({
@@ -51,7 +65,8 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         instance: sql.lit(''),
         request_id: arg('id'),
         fingerprint: arg('fingerprint'),
-        queued_at: arg('now')
+        queued_at: arg('now'),
+        api_key: arg('key')
       })
     )
   )
@@ -68,7 +83,8 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
             .select(({ fn }) => fn.min('ticket').as('first'))
             .where('request_id', '=', arg('id'))
             .where('fingerprint', '=', arg('fingerprint'))
-            .where('lease_until', '>', arg('now'))
+            .where('lease_until', 'is not', null)
+            .where(isLive(arg('now')))
         )
         .returning('ticket')
     )
@@ -81,14 +97,46 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
     database,
     statement((arg) => db.updateTable('lock_waiters').set({ lease_until: arg('until') }).where('ticket', '=', arg('ticket')))
   )
+  const otherPlace = prepare<{ ticket: number; id: string; fingerprint: string; now: number }, { ticket: number }>(
+    database,
+    statement((arg) =>
+      db
+        .selectFrom('lock_waiters')
+        .select('ticket')
+        .where('request_id', '=', arg('id'))
+        .where('fingerprint', '=', arg('fingerprint'))
+        .where('ticket', '<>', arg('ticket'))
+        .where(isLive(arg('now')))
+        .limit(sql.lit(1))
+    )
+  )
+  const dequeued = prepare<{ ticket: number }, { ticket: number }>(
+    database,
+    statement((arg) =>
+      db.selectFrom('lock_waiters').select('ticket').where('ticket', '=', arg('ticket')).where('lease_until', '=', sql.lit(DEQUEUED)).limit(sql.lit(1))
+    )
+  )
+  const placesOf = prepare<{ process: string; prefix: string; key: string | null; now: number }, { ticket: number; kept: 0 | 1 }>(
+    database,
+    statement((arg) =>
+      db
+        .selectFrom('lock_waiters')
+        .select(['ticket', sql<0 | 1>`max(lease_until is not null)`.as('kept')])
+        .where('process_id', '=', arg('process'))
+        .where(sql<SqlBool>`(${arg('key')} is null or api_key is null or api_key = ${arg('key')})`)
+        .where(isLive(arg('now')))
+        .groupBy('ticket')
+        .having(sql<SqlBool>`min(substr(resource_name, 1, length(${arg('prefix')})) = ${arg('prefix')})`)
+    )
+  )
   const remove = prepare<{ ticket: number }>(database, statement((arg) => db.deleteFrom('lock_waiters').where('ticket', '=', arg('ticket'))))
   const inUse = prepare<object, { ticket: number }>(
     database,
-    statement(() => db.selectFrom('lock_waiters').select('ticket').distinct().where('lease_until', 'is', null))
+    statement(() => db.selectFrom('lock_waiters').select('ticket').distinct().where(sql<SqlBool>`(lease_until is null or lease_until = ${sql.lit(DEQUEUED)})`))
   )
   const removeDead = prepare<{ now: number }>(
     database,
-    statement((arg) => db.deleteFrom('lock_waiters').where('lease_until', '<=', arg('now')))
+    statement((arg) => db.deleteFrom('lock_waiters').where('lease_until', '<>', sql.lit(DEQUEUED)).where((eb) => eb.not(isLive(arg('now')))))
   )
 
   const everybody = Number.MAX_SAFE_INTEGER
@@ -106,8 +154,16 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
     for (const { resource_name } of names) callFirst(resource_name, now)
   }
 
+  /** No place is kept for a request that was removed, or that has another place: it would stand behind itself. */
+  function mayKeep(ticket: number, mark: RequestMark, now: EpochMs): boolean {
+    return dequeued.get({ ticket }) === undefined && otherPlace.get({ ticket, ...mark, now }) === undefined
+  }
+
   return {
     callFirst,
+
+    /** Whether the place was given up on behalf of its process. */
+    isDequeued: (ticket: number | null): boolean => ticket !== null && rows > 0 && dequeued.get({ ticket }) !== undefined,
 
     count: (name: string, now: EpochMs): number =>
       rows === 0 ? 0 : (countBefore.get({ name, ticket: everybody, now })?.waiters ?? 0),
@@ -125,26 +181,41 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
       if (ticket !== null) giveUp(ticket, now)
     },
 
-    enqueue({ resourceNames, processId, mark }: EnqueueCommand, now: EpochMs): EnqueueOutcome {
+    enqueue({ resourceNames, processId, mark, key, onlyKept }: EnqueueCommand, now: EpochMs): EnqueueOutcome {
       const kept = mark === null || rows === 0 ? undefined : comeBack.get({ ...mark, now })
       if (kept !== undefined) return { kind: 'enqueued', ticket: kept.ticket }
+      if (onlyKept) return { kind: 'enqueued', ticket: null }
       const ticket = (lastTicket += 1)
       for (const name of resourceNames) {
-        insert.run({ name, ticket, process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null, now })
+        insert.run({ name, ticket, process: processId, id: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null, now, key })
       }
       rows += resourceNames.length
       return { kind: 'enqueued', ticket }
     },
 
-    leave({ tickets, keepMs }: LeaveCommand, now: EpochMs): LeaveOutcome {
+    leave({ tickets, keepFor }: LeaveCommand, now: EpochMs): LeaveOutcome {
       const [first] = tickets
       const lines = first === undefined ? [] : namesOf.all({ ticket: first })
       const places = lines.map(({ resource_name: name }) => (countBefore.get({ name, ticket: first ?? 0, now })?.waiters ?? 0) + 1)
       for (const ticket of tickets) {
-        if (keepMs > 0) keep.run({ ticket, until: now + keepMs })
+        if (keepFor !== null && mayKeep(ticket, keepFor, now)) keep.run({ ticket, until: now + KEEP_PLACE_MS })
         else giveUp(ticket, now)
       }
       return { kind: 'left', position: Math.max(0, ...places) }
+    },
+
+    dequeueAll({ processId, prefix, key }: DequeueAllCommand, now: EpochMs): DequeueAllOutcome {
+      const places = rows === 0 ? [] : placesOf.all({ process: processId, prefix, key, now })
+      for (const { ticket, kept } of places) {
+        if (kept === 1) giveUp(ticket, now)
+        else keep.run({ ticket, until: DEQUEUED })
+      }
+      for (const { ticket, kept } of places) {
+        if (kept === 1) continue
+        onTurn(ticket)
+        for (const { resource_name } of namesOf.all({ ticket })) callFirst(resource_name, now)
+      }
+      return { kind: 'dequeued-all', requests: places.length }
     },
 
     tidy({ tickets }: TidyCommand, now: EpochMs): TidyOutcome {
@@ -167,7 +238,10 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
   }
 }
 
-/** Nobody but this process serves the file, so that only a kept place can come to an end by itself. */
-function isLive(now: Expression<number>): Expression<SqlBool> {
-  return sql<SqlBool>`(lease_until is null or lease_until > ${now})`
+/**
+ * The row of `lock_waiters` still waits. Nobody but this process serves the file, so that only a kept place can come to an end
+ * by itself. One that is kept for longer than a place ever is comes from before the clock was set back.
+ */
+export function isLive(now: Expression<number>): RawBuilder<SqlBool> {
+  return sql<SqlBool>`(lease_until is null or (lease_until > ${now} and lease_until <= ${now} + ${sql.lit(KEEP_PLACE_MS)}))`
 }

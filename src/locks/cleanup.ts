@@ -1,16 +1,17 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { ReleaseCommand } from './commands.js'
+import type { ReleaseCommand, RequestMark } from './commands.js'
 import type { Grant } from './lock.js'
 import type { LockStore } from './lock-store.js'
 
-/** Locks that are given back in one transaction. */
+/** Locks that are released in one transaction. */
 const MOST_RELEASES = 500
 
 /**
- * Gives up places and locks whose caller is gone, and makes up for what failed while the database was away: an abandoned
- * place would be kept, by the signs of life of this instance, from everybody behind it; a lock perhaps for ever.
+ * The one owner of "the caller is gone": gives up its place and releases what it was granted, each by the request's own
+ * idempotency key, and makes up for what failed while the database was away. An abandoned place would be kept from everybody
+ * behind it by the heartbeat of this instance; an abandoned lock perhaps forever.
  */
-export class GivingUp {
+export class Cleanup {
   readonly #store: LockStore
   readonly #onOwed: () => void
   #leavers: number[] = []
@@ -29,14 +30,14 @@ export class GivingUp {
     return this.#untidy || this.#owed.length > 0
   }
 
-  /** Gives a place up, together with whoever else does so in the same turn of the event loop. Never rejects. */
+  /** Gives a place up, together with all others of the same turn of the event loop. Never rejects. */
   leave(ticket: number): Promise<void> {
     this.#leavers.push(ticket)
     this.#leaving ??= turn().then(async () => {
       const tickets = this.#leavers
       this.#leavers = []
       this.#leaving = undefined
-      await this.#store.submit({ kind: 'leave', tickets, keepMs: 0 }).catch(() => this.doubt())
+      await this.#store.submit({ kind: 'leave', tickets, keepFor: null }).catch(() => this.doubt())
     })
     return this.#leaving
   }
@@ -48,21 +49,26 @@ export class GivingUp {
   }
 
   /**
-   * Releases what was granted to a caller that is gone, unless the request was repeated and the repetition answered with it.
-   * Never rejects.
+   * Releases new grants as soon as their caller is gone, unless the request was repeated and the repetition answered with
+   * them. Never rejects; resolves when they are released where the caller is gone already, else at once.
+   *
+   * @param mark of the request that they were granted for.
+   * @param gone fires when the caller goes away before the answer has reached it.
    */
-  async release(grants: readonly Grant[], requestId: string | undefined): Promise<void> {
-    await this.#release(
-      grants.map(({ resourceName, processId, lockId }) => ({
+  async releaseAbandoned(grants: readonly Grant[], mark: RequestMark | null, gone: AbortSignal): Promise<void> {
+    const releases = grants.map(
+      ({ resourceName, processId, lockId }): ReleaseCommand => ({
         kind: 'release',
         resourceName,
         processId,
         lockId,
         reason: null,
         key: null,
-        unlessClaimed: requestId
-      }))
+        unlessClaimed: mark ?? undefined
+      })
     )
+    if (gone.aborted) await this.#release(releases)
+    else gone.addEventListener('abort', () => void this.#release(releases), { once: true })
   }
 
   /**
