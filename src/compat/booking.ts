@@ -20,6 +20,7 @@ const PREFLIGHT = {
 }
 
 const schema = {
+  operationId: 'bookSeat',
   tags: [COMPAT_TAGS.booking.name],
   summary: 'Book a seat for a minute',
   description: 'Nobody can release a seat; its lock ends by itself. The booking id is the `process_id` of the lock.',
@@ -60,7 +61,7 @@ const schema = {
       },
       { success: false, error: 'Seat A12 is currently locked.', try_again_in_seconds: 45 }
     ),
-    ...faultsOf({ success: Type.Literal(false) }, BOOKING_FAULT).withBody('seat_number is required')
+    ...faultsOf('BookingRefusal', { success: Type.Literal(false) }, BOOKING_FAULT).withBody('seat_number is required')
   }
 }
 

@@ -5,7 +5,7 @@ import { COMPAT_TAGS } from './names.js'
 import { body, faultsOf, IdSchema, ttlSchema } from './schemas.js'
 
 const tags = [COMPAT_TAGS.documents.name]
-const faults = faultsOf({ success: Type.Literal(false) }, { success: false })
+const faults = faultsOf('DocumentRefusal', { success: Type.Literal(false) }, { success: false })
 const REQUIRED = 'docId and userId are required'
 
 const DocId = IdSchema('The document; with `doc-lock:` before it, it is the name of the resource that `/locks/all-locked` shows.', 'quote-123')
@@ -16,20 +16,21 @@ const infoFields = {
   timestamp: Type.Integer({ description: 'When the user last acquired or extended the lock: milliseconds since 1970.' }),
   username: Type.Optional(Type.String())
 }
-const LockInfo = Type.Object(infoFields)
+const LockInfo = Type.Object(infoFields, { title: 'DocumentLockInfo' })
 const exampleInfo = { userId: 'user-456', timestamp: 1703123456789, username: 'john.doe' }
 
 const Yes = Type.Literal(true)
 const No = Type.Literal(false)
-const done = (description: string, message: string) => body(description, { success: Yes, message: Type.String() }, { success: true, message })
+const done = (description: string, message: string) => body(description, { success: Yes, message: Type.String() }, { success: true, message }, 'DocumentReleased')
 const locked = (description: string, message: string) =>
-  body(description, { success: Yes, message: Type.String(), lockInfo: LockInfo }, { success: true, message, lockInfo: exampleInfo })
+  body(description, { success: Yes, message: Type.String(), lockInfo: LockInfo }, { success: true, message, lockInfo: exampleInfo }, 'DocumentLocked')
 
 export function documentSchemas(maxTtlSeconds: number) {
   const Ttl = Type.Optional(ttlSchema(DOCUMENT_TTL_SECONDS, maxTtlSeconds))
   const LockedBy = Type.String({ description: 'Who holds it.' })
   return {
     acquire: {
+      operationId: 'acquireDocumentLock',
       tags,
       summary: 'Lock a document, or renew the lock on it',
       description: 'For the user who holds it, a new timestamp and a new end, and the old username where none is given.',
@@ -55,6 +56,7 @@ export function documentSchemas(maxTtlSeconds: number) {
     },
 
     release: {
+      operationId: 'releaseDocumentLock',
       tags,
       summary: 'Unlock a document',
       body: body('Who holds it.', { docId: DocId, userId: UserId }, { docId: 'quote-123', userId: 'user-456' }),
@@ -70,6 +72,7 @@ export function documentSchemas(maxTtlSeconds: number) {
     },
 
     extend: {
+      operationId: 'extendDocumentLock',
       tags,
       summary: 'Extend the lock on a document',
       description: 'The heartbeat of an editor: a new timestamp and a new end. An ended lock never comes back.',
@@ -86,6 +89,7 @@ export function documentSchemas(maxTtlSeconds: number) {
     },
 
     forceRelease: {
+      operationId: 'forceReleaseDocumentLock',
       tags,
       summary: 'Take a document away from whoever has it',
       body: body(
@@ -97,6 +101,7 @@ export function documentSchemas(maxTtlSeconds: number) {
     },
 
     status: {
+      operationId: 'getDocumentLock',
       tags,
       summary: 'Check the lock on a document',
       params: Type.Object({ docId: Type.String({ description: 'The document.', examples: ['quote-123'] }) }),
@@ -111,6 +116,7 @@ export function documentSchemas(maxTtlSeconds: number) {
     },
 
     all: {
+      operationId: 'listDocumentLocks',
       tags,
       summary: 'List all locked documents',
       response: {
@@ -124,6 +130,7 @@ export function documentSchemas(maxTtlSeconds: number) {
     },
 
     clearAll: {
+      operationId: 'clearDocumentLocks',
       tags,
       summary: 'Take all documents away from whoever has them',
       description: 'Document locks only; whatever else is locked stays so.',

@@ -1,8 +1,8 @@
 import { Type, type TObject, type TProperties } from '@sinclair/typebox'
 
-/** One body, with what it is for and an example. */
-export function body<Fields extends TProperties>(description: string, fields: Fields, example: Readonly<Record<string, unknown>>): TObject<Fields> {
-  return Type.Object(fields, { description, examples: [example] })
+/** One body, with what it is for and an example; with a title it is a schema of that name in the document, wherever it occurs. */
+export function body<Fields extends TProperties>(description: string, fields: Fields, example: Readonly<Record<string, unknown>>, title?: string): TObject<Fields> {
+  return Type.Object(fields, { ...(title === undefined ? { description } : { title, 'x-response-description': description }), examples: [example] })
 }
 
 /** An id, which may come as a number as well. */
@@ -41,12 +41,13 @@ const BODY: readonly Fault[] = [
 /**
  * What the calls of an API can answer beside their own words.
  *
+ * @param title the name of their refusals in the document.
  * @param frame what stands in a refusal beside `error`.
  */
-export function faultsOf(frame: TProperties, framed: Readonly<Record<string, unknown>>) {
+export function faultsOf(title: string, frame: TProperties, framed: Readonly<Record<string, unknown>>) {
   const schemas = (faults: readonly Fault[]) =>
     Object.fromEntries(
-      faults.map(([status, description, error]) => [status, body(description, { ...frame, error: Type.String() }, { ...framed, error })])
+      faults.map(([status, description, error]) => [status, body(description, { ...frame, error: Type.String() }, { ...framed, error }, title)])
     )
   return {
     /** For calls that neither have a body nor name anything. */

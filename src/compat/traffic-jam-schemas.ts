@@ -10,12 +10,12 @@ export const TRAFFIC_JAM_TTL_SECONDS = 30
 export const MOST_USERS = 1000
 
 const tags = [COMPAT_TAGS['traffic-jam'].name]
-const faults = faultsOf({}, {})
+const faults = faultsOf('TrafficJamRefusal', {}, {})
 const PROCESS_REQUIRED = 'processId is required'
 const ProcessId = IdSchema('Who holds or wants it: 1 to 255 characters of Unicode in NFC, no control characters.', 'process-123')
 
 const done = (description: string, message: string) =>
-  body(description, { success: Type.Literal(true), message: Type.String() }, { success: true, message })
+  body(description, { success: Type.Literal(true), message: Type.String() }, { success: true, message }, 'TrafficJamDone')
 const refused = (description: string, message: string, more: TProperties = {}) =>
   body(description, { success: Type.Literal(false), message: Type.String(), ...more }, { success: false, message })
 
@@ -27,9 +27,12 @@ const idOf = (kind: Kind) =>
     })
   })
 
+const STATUS_OPERATIONS: Readonly<Record<Kind, string>> = { user: 'getUserLock', contract: 'getContractLock', company: 'getCompanyLock' }
+
 /** Looking at one of them. */
 export function statusSchema(kind: Kind) {
   return {
+    operationId: STATUS_OPERATIONS[kind],
     tags,
     summary: `Check the lock on a ${kind}`,
     params: idOf(kind),
@@ -48,6 +51,7 @@ export function statusSchema(kind: Kind) {
 export function singleSchemas(kind: 'user' | 'contract', Title: string, maxTtlSeconds: number) {
   return {
     lock: {
+      operationId: `lock${Title}`,
       tags,
       summary: `Lock a ${kind}`,
       description: 'Its holder is refused as well, and its lock is not renewed.',
@@ -64,6 +68,7 @@ export function singleSchemas(kind: 'user' | 'contract', Title: string, maxTtlSe
       }
     },
     unlock: {
+      operationId: `unlock${Title}`,
       tags,
       summary: `Unlock a ${kind}`,
       params: idOf(kind),
@@ -89,6 +94,7 @@ export function companySchemas(maxTtlSeconds: number) {
   const example = { processId: 'process-123', userIds: ['user1', 'user2'] }
   return {
     lock: {
+      operationId: 'lockCompany',
       tags,
       summary: 'Lock a company with its users',
       description: 'The company and all of the users, in one transaction; or nothing, when one of them is locked, be it by the same process.',
@@ -115,6 +121,7 @@ export function companySchemas(maxTtlSeconds: number) {
       }
     },
     unlock: {
+      operationId: 'unlockCompany',
       tags,
       summary: 'Unlock a company and users',
       description: 'Unlocks whatever of it the process holds, in one transaction.',

@@ -43,7 +43,10 @@ export const requireKeys = fp((app: FastifyInstance, options: KeyOptions, done: 
   app.addHook('onRoute', (route) => {
     const [access = 'open', ...others] = new Set([route.method].flat().map((method) => accessOf(method, route.url)))
     if (others.length > 0) throw new Error(`${route.url} takes different scopes for different methods`)
-    if (access === 'open') return
+    if (access === 'open') {
+      route.schema = { ...route.schema, security: [] }
+      return
+    }
     document(route, access)
     if (options.keys === undefined) return
     const ofAllNames = [route.method].flat().some((method) => showsAllNames(method, route.url))
@@ -74,10 +77,13 @@ function secretIn(header: string | undefined): string | undefined {
 function document(route: RouteOptions, scope: Scope): void {
   const { schema } = route
   if (schema === undefined || schema.hide === true) return
-  route.schema = {
+  const documented = {
     ...schema,
     description: [schema.description, `Takes the scope \`${scope}\`.`].join(' ').trim(),
-    security: [{ [KEY_SCHEME]: [scope] }],
+    // A bearer key has no scopes in OpenAPI's sense.
+    security: [{ [KEY_SCHEME]: [] }],
+    'x-required-scope': scope,
     response: { ...KEY_FAULTS, ...(schema.response as object | undefined) }
   }
+  route.schema = documented
 }

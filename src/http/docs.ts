@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { VERSION } from '../version.js'
 import { KEY_SCHEME } from './auth.js'
+import { completeDocument } from './openapi.js'
 
 /** No `upgrade-insecure-requests`: over plain http it would leave the pages blank on every host but localhost. */
 const CONTENT_SECURITY_POLICY =
@@ -25,6 +26,7 @@ export interface DocsOptions {
 /** The OpenAPI document and its two faces. Everything they load comes from this service, so that they work offline. */
 export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
   await app.register(swagger, {
+    transformObject: (documented) => ('openapiObject' in documented ? completeDocument(documented.openapiObject) : documented.swaggerObject),
     openapi: {
       openapi: '3.1.0',
       info: {
@@ -33,8 +35,10 @@ export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
         description:
           'Exclusive, expiring locks on named resources, with fencing tokens. Times are UTC by the database’s clock. ' +
           'Every refusal is `{"detail": …, "code": …}`.',
+        contact: { name: 'Whoever operates this service' },
         license: { name: 'MIT', identifier: 'MIT' }
       },
+      servers: [{ url: '/' }],
       components: {
         securitySchemes: {
           [KEY_SCHEME]: {

@@ -1,17 +1,47 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { validate } from '@readme/openapi-parser'
-import openapiTypes, { astToString } from 'openapi-typescript'
+import { createConfig, lintFromString } from '@redocly/openapi-core'
 import t from 'tap'
-import ts from 'typescript'
 import { accessOf } from '../../src/http/scopes.js'
 import { onEachDatabase, TestApp } from '../support/app.js'
 import { makeKey, sendWith } from '../support/keys.js'
-import { documentOf, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
+import { documentOf, type OpenApi, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
 
 /** Pages for people, the document itself, and what browsers ask by themselves. */
 const NOT_DOCUMENTED = /^(?:GET \/(?:docs|redoc|openapi\.json|dashboard)\b|OPTIONS )/
+/** The document as it is, with its references. */
+type Named = OpenApi & {
+  readonly servers: unknown
+  readonly components: { readonly schemas: Readonly<Record<string, { readonly required: readonly string[]; readonly properties: Readonly<Record<string, { readonly enum: readonly string[] }>> }>> }
+}
+interface Alternatives {
+  readonly $ref?: string
+  readonly oneOf?: readonly { readonly $ref: string }[]
+  readonly discriminator?: unknown
+}
+/** The fields that depend on the request, by the name of the refusal. */
+const NOT_ALWAYS: Readonly<Record<string, readonly string[]>> = {
+  ResourceLocked: ['queue_position'],
+  ResourcesLocked: ['queue_position'],
+  LockNotReleased: ['released_at']
+}
+const LOCK_CALLS = [
+  'forceReleaseAllLocks',
+  'forceReleaseLock',
+  'getLockHistory',
+  'getLockQueue',
+  'getLockStats',
+  'getLockStatus',
+  'listLocks',
+  'releaseAllLocks',
+  'releaseLock',
+  'releaseManyLocks',
+  'renewAllLocks',
+  'renewLock',
+  'renewManyLocks',
+  'requestLock',
+  'requestManyLocks',
+  'watchLocks'
+]
 /** The other APIs, which report a fault of form as they always have. */
 const COMPAT = /^\/(?:lock|unlock|api)\//
 
@@ -20,6 +50,58 @@ void t.test('the document is valid OpenAPI 3.1', async (t) => {
   const { body } = await api.get<Exclude<Parameters<typeof validate>[0], string>>('/openapi.json')
   t.match(body, { openapi: /^3\.1\./ })
   t.match(await validate(body), { valid: true, warnings: [] })
+})
+
+void t.test('Redocly’s recommended rules find nothing', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const { body } = await api.get('/openapi.json')
+  const problems = await lintFromString({
+    source: JSON.stringify(body),
+    absoluteRef: '/openapi.json',
+    config: await createConfig({ extends: ['recommended'] })
+  })
+  t.strictSame(problems.map(({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer]), [])
+})
+
+void t.test('every call has a name that stays, and what recurs is named', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const { body } = await api.get<Named>('/openapi.json')
+  const names = operationsOf(body).map(({ path, operation: { operationId = '' } }) => [path, operationId] as const)
+  t.strictSame(names.filter(([, name]) => !/^[a-z]+(?:[A-Z][a-z]+)*$/.test(name)), [])
+  t.equal(new Set(names.map(([, name]) => name)).size, names.length, 'no name twice')
+  t.strictSame(names.filter(([path]) => path.startsWith('/locks/')).map(([, name]) => name).toSorted(), LOCK_CALLS)
+  for (const name of ['Grant', 'Conflict', 'Waiter', 'LockEvent', 'ListedLock', 'LockStatus']) t.ok(body.components.schemas[name], name)
+  t.strictSame(body.servers, [{ url: '/' }])
+})
+
+void t.test('a refusal is one named schema, or several told apart by their code, with all that is promised required', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const { body } = await api.get<Named>('/openapi.json')
+  for (const { name, path, operation } of operationsOf(body)) {
+    for (const [status, { content = {} }] of path.startsWith('/locks/') ? Object.entries(operation.responses) : []) {
+      const { $ref, oneOf = [], discriminator } = (content['application/json']?.schema ?? {}) as Alternatives
+      const refs = $ref === undefined ? oneOf.map((one) => one.$ref) : [$ref]
+      if (status === '200') continue
+      t.not(refs.length, 0, `${name} ${status}`)
+      const codes = refs.map((ref) => {
+        const { required, properties } = body.components.schemas[ref.replace('#/components/schemas/', '')] ?? { required: [], properties: {} }
+        t.strictSame(Object.keys(properties).filter((field) => !required.includes(field)), NOT_ALWAYS[ref.split('/').at(-1) ?? ''] ?? [], ref)
+        t.ok(['detail', 'code'].every((field) => required.includes(field)), ref)
+        return [properties['code']?.enum[0] ?? '', ref]
+      })
+      if ($ref === undefined) t.strictSame(discriminator, { propertyName: 'code', mapping: Object.fromEntries(codes) as unknown }, `${name} ${status}`)
+    }
+  }
+})
+
+void t.test('the headers of an answer are declared', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  for (const { name, path, operation } of operationsOf(await documentOf(api)).filter(({ path }) => path.startsWith('/locks/'))) {
+    const headers = (status: number): string[] => Object.keys(operation.responses[status]?.headers ?? {})
+    t.ok(headers(401).includes('WWW-Authenticate'), name)
+    for (const status of [429, 503]) t.ok(headers(status).includes('Retry-After'), `${name} ${status}`)
+    if (path.startsWith('/locks/request')) t.ok(headers(409).includes('Retry-After'), name)
+  }
 })
 
 void t.test('the document has every route that is served, and no other', async (t) => {
@@ -65,7 +147,8 @@ void t.test('the document says which calls take a key, and with which scope', as
   t.match(document, { components: { securitySchemes: { ApiKey: { type: 'http', scheme: 'bearer' } } } })
   for (const { name, method, path, operation } of operationsOf(document)) {
     const access = accessOf(method, path.replaceAll(/\{(\w+)\}/g, ':$1'))
-    t.strictSame(operation.security, access === 'open' ? undefined : [{ ApiKey: [access] }], name)
+    t.strictSame(operation.security, access === 'open' ? [] : [{ ApiKey: [] }], name)
+    t.equal(operation['x-required-scope'], access === 'open' ? undefined : access, name)
     t.strictSame(['401', '403'].filter((status) => status in operation.responses), access === 'open' ? [] : ['401', '403'], name)
   }
 })
@@ -144,58 +227,5 @@ onEachDatabase('answers are what the document says', async (t, api) => {
     const title = `${method} ${url} ${status}`
     t.equal(answer.status, status, title)
     t.strictSame(await checker.faults(schemaOf(document, method, url, status), answer.body), [], title)
-  }
-})
-
-const CONSUMER = `
-import type { paths } from './api.js'
-
-type Request = paths['/locks/request']['post']
-type Body = Request['requestBody']['content']['application/json']
-type Answer<Status extends keyof Request['responses']> = Request['responses'][Status]['content']['application/json']
-
-export const smallest: Body = { resource_name: 'a', process_id: 'p' }
-export const whole: Body = { ...smallest, ttl_seconds: null, metadata: { any: 1 } }
-// @ts-expect-error a process is needed
-export const nobody: Body = { resource_name: 'a' }
-// @ts-expect-error a number is no text
-export const coerced: Body = { ...smallest, ttl_seconds: '30' }
-
-export function use(granted: Answer<200>, refused: Answer<409>, invalid: Answer<422>): string {
-  const token: number = granted.data.fencing_token
-  const until: string | null | undefined = refused.expires_at
-  const code: 'RESOURCE_LOCKED' | 'REQUEST_ID_REUSED' = refused.code
-  // @ts-expect-error a lock may never end
-  const always: string = granted.data.expires_at
-  return [token, until, code, always, ...invalid.detail.map(({ type, loc, msg }) => type + String(loc[0]) + msg)].join()
-}
-
-type Query = paths['/locks/all-locked']['get']['parameters']['query']
-export const all: Query = {}
-export const some: Query = { prefix: 'a', limit: 5 }
-`
-
-void t.test('a typed consumer compiles against types made from the document', async (t) => {
-  await using api = await TestApp.open('sqlite')
-  const types = astToString(await openapiTypes(JSON.stringify(await documentOf(api))))
-  const folder = await mkdtemp(join(tmpdir(), 'rlm-consumer-'))
-  try {
-    await writeFile(join(folder, 'package.json'), '{"type":"module"}')
-    await writeFile(join(folder, 'api.ts'), types)
-    await writeFile(join(folder, 'consumer.ts'), CONSUMER)
-    const program = ts.createProgram([join(folder, 'consumer.ts')], {
-      strict: true,
-      noEmit: true,
-      target: ts.ScriptTarget.ES2022,
-      module: ts.ModuleKind.NodeNext,
-      types: []
-    })
-    const faults = ts.getPreEmitDiagnostics(program).map(({ messageText, file, start }) => {
-      const line = file === undefined || start === undefined ? 0 : file.getLineAndCharacterOfPosition(start).line + 1
-      return `${file?.fileName ?? ''}:${line} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
-    })
-    t.strictSame(faults, [])
-  } finally {
-    await rm(folder, { recursive: true, force: true })
   }
 })

@@ -11,10 +11,12 @@ export interface Media {
 export interface Operation {
   readonly summary?: string
   readonly tags?: readonly string[]
+  readonly operationId?: string
+  readonly 'x-required-scope'?: string
   readonly security?: readonly Readonly<Record<string, readonly string[]>>[]
   readonly parameters?: readonly { readonly name: string; readonly description?: string }[]
   readonly requestBody?: { readonly content: Readonly<Record<string, Media>> }
-  readonly responses: Readonly<Record<string, { readonly description: string; readonly content?: Readonly<Record<string, Media>> }>>
+  readonly responses: Readonly<Record<string, { readonly description: string; readonly headers?: Readonly<Record<string, unknown>>; readonly content?: Readonly<Record<string, Media>> }>>
 }
 
 export interface OpenApi {
@@ -31,8 +33,20 @@ export interface Documented {
   readonly operation: Operation
 }
 
+/** The document with each reference replaced by what it stands for. */
 export async function documentOf(api: TestApp): Promise<OpenApi> {
-  return (await api.get<OpenApi>('/openapi.json')).body
+  const { body } = await api.get<OpenApi & { readonly components: unknown }>('/openapi.json')
+  return resolved(body, body) as OpenApi
+}
+
+function resolved(node: unknown, document: unknown): unknown {
+  if (Array.isArray(node)) return node.map((item) => resolved(item, document))
+  if (typeof node !== 'object' || node === null) return node
+  const { $ref, ...rest } = node as Schema
+  if (typeof $ref !== 'string') return Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, resolved(value, document)]))
+  const found = $ref.split('/').slice(1).reduce<unknown>((at, key) => (at as Schema | undefined)?.[key], document)
+  if (found === undefined) throw new Error(`${$ref} leads nowhere`)
+  return resolved(found, document)
 }
 
 export function operationsOf(document: OpenApi): Documented[] {
@@ -72,7 +86,7 @@ function fits(template: string, path: string): boolean {
 
 /** Checks values against schemas as Fastify reads them, except that a field that a schema does not name is a fault. */
 export class SchemaChecker implements AsyncDisposable {
-  readonly #app = Fastify({ ajv: { customOptions: { coerceTypes: false, removeAdditional: false, formats: { 'lock-name': true } } } })
+  readonly #app = Fastify({ ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allowUnionTypes: true, formats: { 'lock-name': true } } } })
 
   constructor() {
     this.#app.post<{ Body: { schema: Schema; value: unknown } }>('/', (request, reply) => {
@@ -95,7 +109,9 @@ export class SchemaChecker implements AsyncDisposable {
 function closed(schema: Schema): Schema {
   const entries = Object.entries(schema).map(([key, value]): [string, unknown] => {
     if (key === 'properties') return [key, Object.fromEntries(Object.entries(value as Schema).map(([name, inner]) => [name, closed(inner as Schema)]))]
+    if (key === 'oneOf') return [key, (value as Schema[]).map(closed)]
     return [key, key === 'items' ? closed(value as Schema) : value]
   })
-  return { ...('properties' in schema ? { additionalProperties: false } : {}), ...Object.fromEntries(entries) }
+  const { discriminator: _discriminator, ...rest } = Object.fromEntries(entries)
+  return { ...('properties' in schema ? { additionalProperties: false } : {}), ...rest }
 }

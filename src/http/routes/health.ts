@@ -1,6 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { LockService } from '../../locks/lock-service.js'
+import { UNKNOWN_HOST } from '../schemas/common.js'
 
 export interface HealthRoutesOptions {
   readonly locks: LockService
@@ -29,11 +30,14 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
     '/health',
     {
       schema: {
+        operationId: 'getHealth',
         tags,
         summary: 'Health of the service and its database',
+        description: 'In the words of the API that this service replaces; `/livez` and `/readyz` are for what restarts it and what sends it requests.',
         response: {
           200: healthBody('healthy', 'connected', 'Locks can be taken.'),
-          503: healthBody('unhealthy', 'unavailable', 'The database is away or takes no writes.')
+          503: healthBody('unhealthy', 'unavailable', 'The database is away or takes no writes.'),
+          ...UNKNOWN_HOST
         }
       }
     },
@@ -45,7 +49,15 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
 
   app.get(
     '/livez',
-    { schema: { tags, summary: 'Whether the process answers', response: { 200: probeBody('alive', 'It does.') } } },
+    {
+      schema: {
+        operationId: 'getLiveness',
+        tags,
+        summary: 'Whether the process answers',
+        description: 'Does not ask the database: restart a process that does not answer.',
+        response: { 200: probeBody('alive', 'It does.'), ...UNKNOWN_HOST }
+      }
+    },
     () => ({ status: 'alive' as const })
   )
 
@@ -53,11 +65,14 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
     '/readyz',
     {
       schema: {
+        operationId: 'getReadiness',
         tags,
         summary: 'Whether the service can take work',
+        description: 'Asks the database, and says no as soon as the service is being stopped.',
         response: {
           200: probeBody('ready', 'It can.'),
-          503: probeBody('not ready', 'Send requests elsewhere: the database is away or takes no writes, or the service is being stopped.')
+          503: probeBody('not ready', 'Send requests elsewhere: the database is away or takes no writes, or the service is being stopped.'),
+          ...UNKNOWN_HOST
         }
       }
     },

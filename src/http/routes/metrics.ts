@@ -14,6 +14,7 @@ export const metricsRoutes: FastifyPluginCallbackTypebox<MetricsRoutesOptions> =
     '/metrics',
     {
       schema: {
+        operationId: 'getMetrics',
         tags: ['Service'],
         summary: 'Figures for Prometheus',
         description: 'In the text format of Prometheus. Nothing names a resource, a process or a key.',

@@ -20,6 +20,7 @@ const exampleReason = 'worker-7 was taken out of service'
 
 export const adminSchemas = {
   forceRelease: {
+    operationId: 'forceReleaseLock',
     tags,
     summary: 'Take a lock away',
     description: 'Ends the lock of whoever holds it; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused.',
@@ -30,23 +31,23 @@ export const adminSchemas = {
     response: {
       200: answer(
         'The lock that was taken away.',
-        Type.Object({ ...grantFields, released_at: Timestamp('When it ended.'), reason: Type.String() }),
+        Type.Object({ ...grantFields, released_at: Timestamp('When it ended.'), reason: Type.String() }, { title: 'ForceReleasedLock' }),
         "Lock force-released successfully for resource 'database_backup'",
         { ...exampleGrant, released_at: '2024-01-15T10:32:00.123+00:00', reason: exampleReason }
       ),
       404: LOCK_NOT_HELD,
       409: refusal(
+        'LockChanged',
         'Another grant is valid by now; nothing was changed.',
         'LOCK_CHANGED',
-        "Resource 'database_backup' is no longer held by lock 42",
-        {},
-        {}
+        "Resource 'database_backup' is no longer held by lock 42"
       ),
       ...WITH_BODY
     }
   },
 
   forceReleaseAll: {
+    operationId: 'forceReleaseAllLocks',
     tags,
     summary: 'Take all locks away',
     description: 'Ends every lock whose name begins with the prefix; without one, every lock there is.',
@@ -61,6 +62,7 @@ export const adminSchemas = {
   },
 
   history: {
+    operationId: 'getLockHistory',
     tags,
     summary: 'What happened to locks',
     description:
@@ -84,7 +86,7 @@ export const adminSchemas = {
               process_id: Type.String({ description: 'The holder.' }),
               lock_id: LockIdSchema,
               reason: orNull<string>('string', { description: 'Why a lock was taken away.' })
-            })
+            }, { title: 'LockEvent' })
           ),
           next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
         }),
@@ -99,6 +101,7 @@ export const adminSchemas = {
   },
 
   stats: {
+    operationId: 'getLockStats',
     tags,
     summary: 'Figures of the service',
     description: '`held` and `waiters` are of the whole database; the others count what this instance has seen since it started, and are null for a key with a prefix.',
@@ -118,7 +121,7 @@ export const adminSchemas = {
           wait_seconds_p95: WaitSeconds('19 of 20 of those waited no longer.'),
           instance: Type.String({ description: 'Which instance answered: a random name, new at each start. The counters are its own.' }),
           top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
-        }),
+        }, { title: 'LockStats' }),
         'Retrieved statistics',
         {
           held: 12,

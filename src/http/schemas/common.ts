@@ -1,5 +1,6 @@
-import { Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
+import { Type, type Static, type TLiteral, type TObject, type TSchema } from '@sinclair/typebox'
 import { faultOfCharacters, MAX_NAME_CHARACTERS, type ProcessId, type ResourceName } from '../../locks/lock.js'
+import { eitherOf } from '../openapi.js'
 
 /** Checked by the validator through `faultOfCharacters`; what passes it is a name, and its type says so. */
 export const NAME_FORMAT = 'lock-name'
@@ -53,67 +54,90 @@ export function answer<Data extends TObject>(description: string, data: Data, me
   )
 }
 
-/** The frame of every refusal; `detail` is a sentence. */
-export function refusal<Code extends string, Context extends Record<string, TSchema>>(
+/** The frame of every refusal, under a name of its own in the document; `detail` is a sentence. */
+export function refusal<Code extends string, Context extends Record<string, TSchema> = { readonly code: TLiteral<Code> }>(
+  title: string,
   description: string,
   code: Code,
   detail: string,
-  context: Context,
-  example: object
+  context = {} as Context,
+  example: object = {}
 ) {
-  return Type.Object(
-    { detail: Type.String(), code: Type.Literal(code), ...context },
-    { description, examples: [{ detail, code, ...example }] }
-  )
+  return Type.Object({ detail: Type.String(), code: Type.Literal(code), ...context }, { title, description, examples: [{ detail, code, ...example }] })
 }
 
 export const InvalidRequest = Type.Object(
   {
     detail: Type.Array(
-      Type.Object({ type: Type.String(), loc: Type.Array(Type.Unsafe<string | number>({ type: ['string', 'integer'] })), msg: Type.String() })
+      Type.Object(
+        {
+          type: Type.String({ description: 'The kind of fault, for programs.' }),
+          loc: Type.Array(Type.Unsafe<string | number>({ type: ['string', 'integer'] }), { description: 'Where it is: `body`, `query`, `path` or `headers`, and the way from there.' }),
+          msg: Type.String({ description: 'The fault in words.' })
+        },
+        { title: 'InputFault' }
+      )
     ),
     code: Type.Literal('INVALID_REQUEST')
   },
   {
+    title: 'InvalidRequest',
     description: 'A fault of form, one entry each; nothing was changed.',
     examples: [{ detail: [{ type: 'missing', loc: ['body', 'resource_name'], msg: 'Field required' }], code: 'INVALID_REQUEST' }]
   }
 )
 
-const fault = (description: string, codes: readonly [string, ...string[]], detail: string) =>
-  Type.Object(
-    { detail: Type.String(), code: Type.Unsafe<string>({ type: 'string', enum: codes }) },
-    { description, examples: [{ detail, code: codes[0] }] }
-  )
-
 /** What any call that reads or writes locks can meet. */
 export const STORAGE_FAULTS = {
-  500: fault('A bug of the service; it was logged.', ['INTERNAL'], 'Internal Server Error'),
-  503: fault(
-    'The database is away, its confirmation was lost (repeat the request to find out), or too much is waiting.',
-    ['STORAGE_UNAVAILABLE', 'OUTCOME_UNKNOWN', 'OVERLOADED', 'DRAINING'],
-    'The database is not available; nothing was changed'
+  500: refusal('InternalError', 'A bug of the service; it was logged.', 'INTERNAL', 'Internal Server Error'),
+  503: eitherOf(
+    'The database is away, its confirmation was lost (repeat the request to find out), too much is waiting, or the service is being stopped.',
+    refusal('StorageUnavailable', 'The database is away; nothing was changed.', 'STORAGE_UNAVAILABLE', 'The database is not available; nothing was changed'),
+    refusal(
+      'OutcomeUnknown',
+      'The change may or may not have happened; the same request with the same `request_id` finds out.',
+      'OUTCOME_UNKNOWN',
+      'The connection to the database broke before it confirmed the change; it may or may not have happened'
+    ),
+    refusal('Overloaded', 'Too much is waiting for the database; nothing was changed.', 'OVERLOADED', 'Too many requests are waiting for the database; nothing was changed'),
+    refusal('Draining', 'The service is being stopped; nothing was changed.', 'DRAINING', 'The service is shutting down; nothing was changed')
   ),
-  507: fault('The disk is full; releasing still works.', ['STORAGE_FULL'], 'The disk of the database is full; nothing was changed')
+  507: refusal('StorageFull', 'The disk is full; releasing still works.', 'STORAGE_FULL', 'The disk of the database is full; nothing was changed')
 }
 
 /** What any call that takes a key can meet. */
 export const KEY_FAULTS = {
-  401: fault(
+  401: refusal(
+    'Unauthorized',
     'There are keys, and none was sent that is valid; with `WWW-Authenticate: Bearer`.',
-    ['UNAUTHORIZED'],
+    'UNAUTHORIZED',
     'This call needs an API key, sent as Authorization: Bearer KEY'
   ),
-  403: fault('The scopes or the prefix of the key do not allow it; nothing was changed.', ['FORBIDDEN'], "The API key does not have the scope 'write'")
+  403: refusal('Forbidden', 'The scopes or the prefix of the key do not allow it; nothing was changed.', 'FORBIDDEN', "The API key does not have the scope 'write'")
 }
 
 /** What any call can meet that is one too many. */
 export const TOO_MANY = {
-  429: fault('More than this caller, or everybody at that resource, may ask for; `Retry-After` says when to come back.', ['TOO_MANY_REQUESTS'], 'Too many requests are waiting for this resource; nothing was changed')
+  429: refusal(
+    'TooManyRequests',
+    'More than this caller, or everybody at that resource, may ask for; `Retry-After` says when to come back.',
+    'TOO_MANY_REQUESTS',
+    'Too many requests are waiting for this resource; nothing was changed'
+  )
 }
 
 /** What any call with a body can meet beside those. */
 export const BODY_FAULTS = {
-  413: fault('The body is larger than MAX_BODY_BYTES, 64 KiB by default.', ['PAYLOAD_TOO_LARGE'], 'The body is larger than 64 KiB'),
-  415: fault('The body is not sent as JSON.', ['UNSUPPORTED_MEDIA_TYPE'], 'The body must be sent as application/json')
+  413: refusal('PayloadTooLarge', 'The body is larger than MAX_BODY_BYTES, 64 KiB by default.', 'PAYLOAD_TOO_LARGE', 'The body is larger than 64 KiB'),
+  415: refusal('UnsupportedMediaType', 'The body is not sent as JSON.', 'UNSUPPORTED_MEDIA_TYPE', 'The body must be sent as application/json')
+}
+
+/** What even a call that takes no key can meet. */
+export const UNKNOWN_HOST = {
+  421: refusal(
+    'UnknownHost',
+    'The service is asked by a host name that it does not know; see ALLOWED_HOSTS.',
+    'UNKNOWN_HOST',
+    'This service is not known by the host name that was asked for; an operator may add it to ALLOWED_HOSTS'
+  )
 }

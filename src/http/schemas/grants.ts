@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { MAX_NAMES, type ResourceName } from '../../locks/lock.js'
+import { eitherOf } from '../openapi.js'
 import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
 
 /** What the schemas of the lock calls share. */
@@ -77,54 +78,70 @@ export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {
   })
 }
 
-const conflict = {
+/** One grant, as the calls that make it answer. */
+export const GrantSchema = Type.Object({ ...grantFields, replayed: Replayed }, { title: 'Grant' })
+
+const conflictFields = {
   resource_name: Type.String(),
   locked_by: Type.String(),
   lock_id: orNull<number>('integer', { description: 'Null where the resource is free, but kept for the first in line.', examples: [42] }),
+  expires_at: ExpiresAt
+}
+const refusedFields = {
+  resource_name: conflictFields.resource_name,
+  locked_by: conflictFields.locked_by,
+  lock_id: conflictFields.lock_id,
   locked_at: orNull<string>('string', { description: 'When it was granted.' }),
   expires_at: ExpiresAt,
   retry_after_seconds: orNull<number>('number', { description: 'Seconds until the lock ends by itself; null if it never does.' }),
   waiters: Type.Integer({ description: 'How many wait in line for it.' }),
-  queue_position: Type.Integer({ description: 'The place in line that was reached while waiting; 1 is the next to be served.' })
+  queue_position: Type.Optional(Type.Integer({ description: 'The place in line that was reached while waiting; 1 is the next to be served.' }))
 }
-const exampleConflict = { locked_by: 'process_123', lock_id: 42, expires_at: exampleTimes.expires_at }
+const exampleConflict = { resource_name: 'database_backup', locked_by: 'process_123', lock_id: 42, expires_at: exampleTimes.expires_at }
+const exampleRefused = { ...exampleConflict, locked_at: exampleTimes.locked_at, retry_after_seconds: 299.877, waiters: 0 }
+const exampleDetail = "Resource 'database_backup' is already locked by process 'process_123'"
 
-export const RequestRefused = Type.Object(
-  {
-    detail: Type.String(),
-    code: Type.Union([Type.Literal('RESOURCE_LOCKED'), Type.Literal('REQUEST_ID_REUSED')]),
-    ...Type.Partial(Type.Object(conflict)).properties,
-    conflicts: Type.Optional(
-      Type.Array(Type.Object({ resource_name: Type.String(), locked_by: Type.String(), lock_id: conflict.lock_id, expires_at: ExpiresAt }), {
-        description: 'Every lock that stood in the way of several.'
-      })
-    )
-  },
-  {
-    description:
-      'Somebody holds the resource, perhaps the caller itself, or the `request_id` was used before for other content or for a lock that has ended; ' +
-      'nothing was changed. `Retry-After` is sent when the expiry is known.',
-    examples: [
-      {
-        detail: "Resource 'database_backup' is already locked by process 'process_123'",
-        code: 'RESOURCE_LOCKED',
-        resource_name: 'database_backup',
-        ...exampleConflict,
-        locked_at: exampleTimes.locked_at,
-        retry_after_seconds: 299.877,
-        waiters: 0
-      }
-    ]
-  }
+const RequestIdReused = refusal(
+  'RequestIdReused',
+  'The `request_id` was used before, for other content or for a lock that has ended.',
+  'REQUEST_ID_REUSED',
+  'This request_id was used before, for other content or for a lock that has ended since'
+)
+const WHY_REFUSED =
+  'Somebody holds the resource, perhaps the caller itself, or the `request_id` was used before for other content or for a lock that has ended; ' +
+  'nothing was changed. `Retry-After` is sent when the expiry is known.'
+
+export const RequestRefused = eitherOf(
+  WHY_REFUSED,
+  refusal('ResourceLocked', 'Somebody holds the resource, perhaps the caller itself.', 'RESOURCE_LOCKED', exampleDetail, refusedFields, exampleRefused),
+  RequestIdReused
+)
+
+export const RequestManyRefused = eitherOf(
+  WHY_REFUSED,
+  refusal(
+    'ResourcesLocked',
+    'Somebody holds some of the resources; what stands beside `conflicts` is of the one that lasts longest.',
+    'RESOURCE_LOCKED',
+    exampleDetail,
+    {
+      ...refusedFields,
+      conflicts: Type.Array(Type.Object(conflictFields, { title: 'Conflict' }), { description: 'Every lock that stood in the way.' })
+    },
+    { ...exampleRefused, conflicts: [exampleConflict] }
+  ),
+  RequestIdReused
 )
 
 export const Reason = Type.Unsafe<string>({
+  title: 'NotHeldReason',
   type: 'string',
   enum: ['not_locked', 'held_by_other', 'expired', 'released'],
   description: 'Nobody holds it; another grant is valid; this process held it and it expired, or was released.'
 })
 
 export const LOCK_NOT_HELD = refusal(
+  'LockNotHeld',
   'The process does not hold that lock; nothing was changed.',
   'LOCK_NOT_HELD',
   "No active lock found for resource 'database_backup' by process 'process_123'",
@@ -147,7 +164,7 @@ export const NOT_RELEASED = Type.Composite(
       )
     })
   ],
-  { description: String(LOCK_NOT_HELD.description), examples: LOCK_NOT_HELD.examples }
+  { title: 'LockNotReleased', description: String(LOCK_NOT_HELD.description), examples: LOCK_NOT_HELD.examples }
 )
 
 /** What any call that changes locks can be refused with, beside its own refusals. */

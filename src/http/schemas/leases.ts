@@ -5,13 +5,14 @@ import {
   exampleGrant,
   exampleNames,
   grantFields,
+  GrantSchema,
   KeepPlace,
   LOCK_NOT_HELD,
   type LeaseLimits,
   Reason,
   Replayed,
   RequestIdSchema,
-  RequestRefused,
+  RequestManyRefused,
   resourceNames,
   ttlSeconds,
   waitSeconds,
@@ -19,13 +20,11 @@ import {
 } from './grants.js'
 
 const exampleEnd = '2024-01-15T10:32:00.123+00:00'
-const releasedLock = {
-  resource_name: Type.String(),
-  process_id: Type.String(),
-  lock_id: LockIdSchema,
-  released_at: Timestamp('When it ended.')
-}
-const renewedLock = { ...grantFields, renewed_at: Timestamp('When it was renewed.') }
+const ReleasedLock = Type.Object(
+  { resource_name: Type.String(), process_id: Type.String(), lock_id: LockIdSchema, released_at: Timestamp('When it ended.') },
+  { title: 'ReleasedLock' }
+)
+const RenewedLock = Type.Object({ ...grantFields, renewed_at: Timestamp('When it was renewed.') }, { title: 'RenewedLock' })
 const exampleRenewed = { ...exampleGrant, renewed_at: exampleEnd }
 const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd }
 
@@ -37,6 +36,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
 
   return {
     renew: {
+      operationId: 'renewLock',
       tags,
       summary: 'Renew a lock',
       description: 'Moves the end of a lock that is still held: it ends so many seconds from now. Its number stays. An ended lock never comes back.',
@@ -45,13 +45,14 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
         { examples: [{ ...exampleNames, ttl_seconds: 300 }] }
       ),
       response: {
-        200: answer('The lock was renewed.', Type.Object(renewedLock), "Lock renewed successfully for resource 'database_backup'", exampleRenewed),
+        200: answer('The lock was renewed.', RenewedLock, "Lock renewed successfully for resource 'database_backup'", exampleRenewed),
         404: LOCK_NOT_HELD,
         ...WITH_BODY
       }
     },
 
     renewMany: {
+      operationId: 'renewManyLocks',
       tags,
       summary: 'Renew several locks',
       description: 'Renews those of the locks that the process holds, each for as long as it says, and says which it did not hold.',
@@ -69,7 +70,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
         200: answer(
           'What was renewed and what was not held, in the order of the locks.',
           Type.Object({
-            renewed: Type.Array(Type.Object(renewedLock)),
+            renewed: Type.Array(RenewedLock),
             not_held: Type.Array(Type.Object({ resource_name: Type.String(), lock_id: Type.Optional(LockIdSchema), reason: Reason }))
           }),
           'Renewed 1 of 2 locks',
@@ -80,6 +81,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
     },
 
     renewAll: {
+      operationId: 'renewAllLocks',
       tags,
       summary: 'Renew all locks of a process',
       description: 'One heartbeat for everything that the process holds.',
@@ -87,7 +89,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
       response: {
         200: answer(
           'What was renewed, sorted by name.',
-          Type.Object({ total_renewed: Type.Integer(), locks: Type.Array(Type.Object(renewedLock)) }),
+          Type.Object({ total_renewed: Type.Integer(), locks: Type.Array(RenewedLock) }),
           "Renewed 1 locks of process 'process_123'",
           { total_renewed: 1, locks: [exampleRenewed] }
         ),
@@ -96,6 +98,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
     },
 
     requestMany: {
+      operationId: 'requestManyLocks',
       tags,
       summary: 'Acquire several locks, all or none',
       description: 'Grants all of the resources in one transaction, or none of them.',
@@ -114,16 +117,17 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
       response: {
         200: answer(
           'All were granted, in the order of the names.',
-          Type.Object({ locks: Type.Array(Type.Object(grantFields)), replayed: Replayed }),
+          Type.Object({ locks: Type.Array(GrantSchema), replayed: Replayed }),
           'Acquired 1 locks successfully',
           { locks: [exampleGrant] }
         ),
-        409: RequestRefused,
+        409: RequestManyRefused,
         ...WITH_BODY
       }
     },
 
     releaseMany: {
+      operationId: 'releaseManyLocks',
       tags,
       summary: 'Release several locks',
       description: 'Releases those of the resources that the process holds, in one transaction, and says which it did not hold.',
@@ -135,7 +139,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
         200: answer(
           'What was released and what was not held, in the order of the names.',
           Type.Object({
-            released: Type.Array(Type.Object(releasedLock)),
+            released: Type.Array(ReleasedLock),
             not_held: Type.Array(Type.Object({ resource_name: Type.String(), reason: Reason }))
           }),
           'Released 1 of 2 locks',
@@ -146,6 +150,7 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
     },
 
     releaseAll: {
+      operationId: 'releaseAllLocks',
       tags,
       summary: 'Release all locks of a process',
       description:
@@ -155,7 +160,11 @@ export function leaseSchemas({ maxTtlSeconds, maxWaitSeconds, maxNames }: LeaseL
       response: {
         200: answer(
           'What was released, sorted by name.',
-          Type.Object({ total_released: Type.Integer(), total_left_queue: Type.Integer({ description: 'How many of its requests lost their places in queues.' }), locks: Type.Array(Type.Object(releasedLock)) }),
+          Type.Object({
+            total_released: Type.Integer(),
+            total_left_queue: Type.Integer({ description: 'How many of its requests lost their places in queues.' }),
+            locks: Type.Array(ReleasedLock)
+          }),
           "Released 1 locks of process 'process_123'",
           { total_released: 1, total_left_queue: 0, locks: [exampleReleased] }
         ),

@@ -6,10 +6,10 @@ import {
   exampleNames,
   exampleTimes,
   grantFields,
+  GrantSchema,
   KeepPlace,
   NOT_RELEASED,
   type LeaseLimits,
-  Replayed,
   RequestIdSchema,
   RequestRefused,
   ttlSeconds,
@@ -30,6 +30,7 @@ const listedFields = {
 export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
   return {
     request: {
+      operationId: 'requestLock',
       tags,
       summary: 'Acquire a lock',
       description:
@@ -50,7 +51,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
       response: {
         200: answer(
           'The lock was granted.',
-          Type.Object({ ...grantFields, replayed: Replayed }),
+          GrantSchema,
           "Lock acquired successfully for resource 'database_backup'",
           exampleGrant
         ),
@@ -60,6 +61,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
     },
 
     release: {
+      operationId: 'releaseLock',
       tags,
       summary: 'Release a lock',
       description: 'Ends the lock that the process holds; with `lock_id`, exactly that grant and no later one.',
@@ -85,6 +87,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
     },
 
     status: {
+      operationId: 'getLockStatus',
       tags,
       summary: 'Check the status of a resource',
       querystring: Type.Object({ resource_name: ResourceNameSchema }),
@@ -102,7 +105,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
             remaining_seconds: orNull<number>('number', { description: 'Seconds until it ends by itself; null if it is free or never ends.' }),
             metadata: MetadataSchema,
             waiters: Type.Integer({ description: 'How many wait in line for it.' })
-          }),
+          }, { title: 'LockStatus' }),
           "Resource 'database_backup' status retrieved successfully",
           {
             resource_name: 'database_backup',
@@ -121,6 +124,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
     },
 
     allLocked: {
+      operationId: 'listLocks',
       tags,
       summary: 'List all locked resources',
       description: 'Sorted by name, a page at a time; `total_locks` counts all that match, whatever the page shows.',
@@ -136,7 +140,7 @@ export function lockSchemas({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) {
           Type.Object({
             total_locks: Type.Integer(),
             as_of: Timestamp('The instant that the page shows, by the database’s clock.'),
-            locks: Type.Array(Type.Object({ id: LockIdSchema, ...grantFields, ...listedFields })),
+            locks: Type.Array(Type.Object({ id: LockIdSchema, ...grantFields, ...listedFields }, { title: 'ListedLock' })),
             next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
           }),
           'Retrieved 1 active locks',

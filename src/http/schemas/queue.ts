@@ -4,6 +4,7 @@ import { answer, orNull, ResourceNameSchema, Timestamp } from './common.js'
 import { WITH_QUERY } from './grants.js'
 
 export const queueSchema = {
+  operationId: 'getLockQueue',
   tags: ['Locks'],
   summary: 'See who waits for a resource',
   description: 'In the order in which they will be served, across all instances.',
@@ -26,7 +27,7 @@ export const queueSchema = {
             kept_until: orNull<string>('string', {
               description: 'Until when the place is kept for a request that gave up and may come back; null while the request waits.'
             })
-          })
+          }, { title: 'Waiter' })
         )
       }),
       "Retrieved 1 of 1 waiters for resource 'database_backup'",

@@ -11,6 +11,7 @@ const exampleStream = [
 ].join('\n')
 
 export const watchSchema = {
+  operationId: 'watchLocks',
   tags: ['Administration'],
   summary: 'Watch what happens to locks',
   description:
