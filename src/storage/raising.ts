@@ -1,5 +1,6 @@
 import { sql, type Kysely } from 'kysely'
 import { StartupError } from '../locks/errors.js'
+import { MIGRATION_TABLE } from './migrator.js'
 import type { Tables } from './tables.js'
 
 /** Far more than any database grants within a second. */
@@ -36,7 +37,7 @@ async function knownUntil(db: Kysely<Tables>): Promise<number> {
     select
       (select max(locked_at) from resource_locks) as locked,
       (select at from lock_events order by id desc limit 1) as told,
-      (select max(timestamp) from kysely_migration) as migrated`.execute(db)
+      (select max(timestamp) from ${sql.table(MIGRATION_TABLE)}) as migrated`.execute(db)
   const { locked, told, migrated } = rows[0] ?? {}
   return Math.max(locked ?? 0, told ?? 0, Date.parse(migrated ?? '1970-01-01T00:00:00Z'))
 }

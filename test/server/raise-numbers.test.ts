@@ -72,7 +72,7 @@ for (const kind of DATABASES) {
     const now = await raise()
     t.ok(now >= 60_000_000 && now < 3_600_000_000, String(now))
     const weekAgo = Date.now() - 7 * 86_400_000
-    const age = `update resource_locks set locked_at = ${weekAgo}; update lock_events set at = ${weekAgo}; update kysely_migration set timestamp = '2020-01-01T00:00:00.000Z'`
+    const age = `update resource_locks set locked_at = ${weekAgo}; update lock_events set at = ${weekAgo}; update rlm_migrations set timestamp = '2020-01-01T00:00:00.000Z'`
     if (kind === 'postgres') await onServer(database.url, age)
     else new Database(database.url.slice('sqlite:'.length)).exec(age).close()
     const week = await raise()

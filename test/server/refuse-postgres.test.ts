@@ -13,7 +13,7 @@ for (const kind of DATABASES) {
   void t.test(`a database newer than the code: ${kind}`, async (t) => {
     await using database = await emptyDatabase(kind)
     t.equal((await runCommand('migrate', on(database.url))).code, 0)
-    const future = `insert into kysely_migration (name, timestamp) values ('9999-future', '2099-01-01')`
+    const future = `insert into rlm_migrations (name, timestamp) values ('9999-future', '2099-01-01')`
     if (kind === 'postgres') await onServer(database.url, future)
     else new Database(database.url.slice('sqlite:'.length)).exec(future).close()
     for (const program of ['server', 'migrate'] as const) {

@@ -53,7 +53,8 @@ export async function openPostgres(url: string, lanes: number, onError: (error: 
   batches.on('connect', (client) => void client.query(BATCH_SETTINGS).catch(onError))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
   const close = async (): Promise<void> => {
-    await Promise.all([batches.end(), db.destroy()])
+    // Not by way of Kysely, which leaves a pool alone that it has not used itself: an idle connection would keep the process.
+    await Promise.all([batches.end(), queries.end()])
   }
   try {
     const pools = (): PoolUse[] => [useOf('batches', batches), useOf('queries', queries)]

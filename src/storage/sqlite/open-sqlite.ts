@@ -96,11 +96,16 @@ export async function openMigrated(file: string): Promise<OpenSqlite> {
   }
 }
 
-/** Resolves to the names of the migrations that were run. */
+/** Runs all migrations that are due, or none of them; resolves to their names. */
 export async function migrate({ database, db }: OpenSqlite): Promise<readonly string[]> {
   try {
-    return await migrateToLatest(db, 'sqlite')
+    // Kysely has none for SQLite: a process that was killed in between would leave half a migration.
+    database.exec('begin immediate')
+    const names = await migrateToLatest(db, 'sqlite')
+    database.exec('commit')
+    return names
   } catch (error) {
+    if (database.inTransaction) database.exec('rollback')
     throw asStartupError(error, database.name)
   }
 }
