@@ -50,6 +50,11 @@ export class Proxy implements AsyncDisposable {
     return Object.assign(new URL(url), { port: String((this.#server.address() as AddressInfo).port) }).href
   }
 
+  /** The ports from which it is connected to the server. */
+  get outgoingPorts(): number[] {
+    return [...this.#pairs].flatMap(([, server]) => server.localPort ?? [])
+  }
+
   /** New connections go there from now on. */
   retarget(port: number): void {
     this.#targetPort = port

@@ -28,6 +28,8 @@ export function readAnswer(asks: Asks, outcome: CallOutcome): Reading | undefine
   const code = String(body['code'])
   if (status === 503 && code === 'OUTCOME_UNKNOWN') return asks.map(() => ({ kind: 'unknown' }))
   if (HARMLESS.has(code)) return []
+  // The key was revoked, perhaps while the request waited: what it was granted then is given back.
+  if (status === 401) return asks.map(([, ask]) => (ask.kind === 'request' && ask.waits ? { kind: 'unknown' } : undefined))
   const [[resource, first] = []] = asks
   if (resource === undefined || first === undefined) return []
   if (status === 409 && code === 'REQUEST_ID_REUSED') return asks.map(() => ({ kind: 'reused' }))

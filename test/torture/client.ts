@@ -3,7 +3,8 @@ import type { Answer, Ask, Told } from './checker/operation.js'
 import type { Random } from '../support/random.js'
 import { readAnswer, type Reading } from './answers.js'
 import type { Cluster } from './cluster.js'
-import { call } from './http-call.js'
+import { call, type Call } from './http-call.js'
+import type { Key } from './keys.js'
 import type { Asks, Recorder } from './recorder.js'
 
 export interface ClientOptions {
@@ -11,12 +12,25 @@ export interface ClientOptions {
   readonly random: Random
   readonly cluster: Cluster
   readonly recorder: Recorder
+  /** Its own, which somebody replaces meanwhile. */
+  readonly key: Key
+  /** For what takes an admin's. */
+  readonly adminKey: Key
   readonly thinkMs: number
   /** Told of answers that the contract does not know. */
   readonly onUnexpected: (what: string) => void
 }
 
 type Request = Extract<Ask, { kind: 'request' }>
+
+interface AskOptions {
+  /** How long the service may let it wait in line. */
+  readonly waitMs?: number
+  /** When the connection is given up, instead of some time after that. */
+  readonly withinMs?: number | undefined
+  /** A key that is not its own. */
+  readonly secret?: string
+}
 
 const LEASES: readonly { readonly ttlMs: number | null; readonly weight: number }[] = [
   { ttlMs: null, weight: 1 },
@@ -41,10 +55,15 @@ const REFUSED = [
   { kind: 'look', weight: 3 },
   { kind: 'release', weight: 2 },
   { kind: 'renew', weight: 2 },
-  { kind: 'force', weight: 3 }
+  { kind: 'force', weight: 3 },
+  { kind: 'steal', weight: 3 }
 ] as const
 
 const MOST_REPEATS = 8
+
+/** How long a resource may be kept for whoever was last there: many times what a place or a dead instance's lease lives. */
+const FREE_WITHIN_MS = 90_000
+
 /** A client gives a call up after some time beyond what it would wait in line, in milliseconds. */
 const LEAST_PATIENCE_MS = 400
 const MOST_PATIENCE_MS = 4000
@@ -75,7 +94,6 @@ export class Client {
     }
   }
 
-  /** Looks at a resource until an answer comes. */
   async look(resource: string): Promise<void> {
     for (;;) {
       const [answer] = await this.#ask([[resource, { kind: 'look' }]], 'GET', `/locks/status?${query({ resource_name: resource })}`)
@@ -84,13 +102,26 @@ export class Client {
     }
   }
 
+  /** Takes the resource away from its holder, if there is one, and takes and releases it itself: nothing may be left in the way. */
+  async take(resource: string): Promise<void> {
+    const process = `${this.#options.name}.${(this.#turns += 1)}`
+    const ask: Request = { kind: 'request', process, ttlMs: null, waits: false, requestId: null }
+    for (const until = Date.now() + FREE_WITHIN_MS; ; await sleep(200)) {
+      const [answer] = await this.#request([resource], ask, 0)
+      if (answer?.kind === 'granted') return this.#letGo([resource], process, answer.grant.lockId)
+      if (answer?.kind === 'held' && answer.by !== null) await this.#force(resource, answer.by.lockId)
+      if (Date.now() > until) return this.#options.onUnexpected(`${resource} cannot be had although everybody has gone: ${JSON.stringify(answer)}`)
+    }
+  }
+
   async #turn(resources: readonly string[]): Promise<void> {
     const random = this.#random
+    if (random.chance(0.02)) await this.#trespass()
     const process = `${this.#options.name}.${(this.#turns += 1)}`
     const names = random.chance(0.2) ? shuffled(random, resources).slice(0, random.whole(2, 4)) : [random.pick(resources)]
     const waits = random.chance(names.length === 1 ? 0.4 : 0.15)
     // A place in line is kept ten seconds for a request with an id, which everybody else has to wait for.
-    const requestId = random.chance(waits ? 0.2 : 0.7) ? `${process}#` : null
+    const requestId = random.chance(waits ? 0.4 : 0.7) ? `${process}#` : null
     const ask: Request = { kind: 'request', process, ttlMs: random.weighted(LEASES).ttlMs, waits, requestId }
     const waitMs = waits ? random.whole(50, random.chance(0.15) ? 4000 : 1200) : 0
     const answers = await this.#acquire(names, ask, Math.min(waitMs, Math.max(50, this.#until - Date.now())))
@@ -102,7 +133,7 @@ export class Client {
   /** Repeats with the same id what was not answered, and what has waited in vain; now and then it gives up. */
   async #acquire(names: readonly string[], ask: Request, waitMs: number): Promise<Reading> {
     for (let tries = 1; ; tries += 1) {
-      const answers = await this.#request(names, ask, waitMs)
+      const answers = ask.waits && ask.requestId !== null && this.#random.chance(0.5) ? await this.#requestTwice(names, ask, waitMs) : await this.#request(names, ask, waitMs)
       const unknown = answers.length === 0 || answers.some((answer) => answer?.kind === 'unknown')
       const inVain = ask.waits && answers.some((answer) => answer?.kind === 'held')
       if (!(unknown || inVain) || ask.requestId === null || this.#isTired(tries) || this.#random.chance(0.1)) return answers
@@ -115,7 +146,16 @@ export class Client {
     return tries === MOST_REPEATS || Date.now() >= this.#until
   }
 
-  #request(names: readonly string[], ask: Request, waitMs: number): Promise<Reading> {
+  /** Waits on two connections at once for one thing; half of the time the first is given up while the second still waits. */
+  async #requestTwice(names: readonly string[], ask: Request, waitMs: number): Promise<Reading> {
+    const random = this.#random
+    const first = this.#request(names, ask, waitMs, random.chance(0.5) ? random.whole(1, 200) : undefined)
+    await sleep(random.whole(0, 150))
+    const readings = await Promise.all([first, this.#request(names, ask, Math.max(50, random.next() * 2 * waitMs))])
+    return readings.find(([answer]) => answer?.kind === 'granted') ?? readings[1]
+  }
+
+  #request(names: readonly string[], ask: Request, waitMs: number, withinMs?: number): Promise<Reading> {
     const body = {
       process_id: ask.process,
       ttl_seconds: secondsOf(ask.ttlMs),
@@ -123,9 +163,9 @@ export class Client {
       ...(ask.requestId === null ? {} : { request_id: ask.requestId })
     }
     const [name = ''] = names
-    if (names.length === 1) return this.#ask([[name, ask]], 'POST', '/locks/request', { ...body, resource_name: name }, waitMs)
+    if (names.length === 1) return this.#ask([[name, ask]], 'POST', '/locks/request', { ...body, resource_name: name }, { waitMs, withinMs })
     const asks = names.map((resource) => [resource, { ...ask, together: ask.process }] as const)
-    return this.#ask(asks, 'POST', '/locks/request-many', { ...body, resource_names: names }, waitMs)
+    return this.#ask(asks, 'POST', '/locks/request-many', { ...body, resource_names: names }, { waitMs, withinMs })
   }
 
   async #refused([name = '']: readonly string[], process: string, [answer]: Reading): Promise<void> {
@@ -139,11 +179,9 @@ export class Client {
       case 'renew':
         return void (await this.#renew(name, process, undefined, null))
       case 'force':
-        return void (await this.#ask([[name, { kind: 'release', process: null, lockId }]], 'POST', '/locks/force-release', {
-          resource_name: name,
-          reason: 'torture',
-          ...(lockId === null ? {} : { lock_id: lockId })
-        }))
+        return void (await this.#force(name, lockId))
+      case 'steal':
+        return answer?.kind === 'held' && answer.by !== null ? this.#steal(name, answer.by) : undefined
       case 'nothing':
     }
   }
@@ -202,11 +240,38 @@ export class Client {
     return this.#ask(asks, 'POST', '/locks/renew-all', { process_id: process })
   }
 
-  async #ask(asks: Asks, method: string, path: string, body?: object, waitMs = 0): Promise<Reading> {
+  #force(resource: string, lockId: number | null): Promise<Reading> {
+    const body = { resource_name: resource, reason: 'torture', ...(lockId === null ? {} : { lock_id: lockId }) }
+    return this.#ask([[resource, { kind: 'release', process: null, lockId }]], 'POST', '/locks/force-release', body, { secret: this.#options.adminKey.secret })
+  }
+
+  /** With a key of another name nobody releases what it was not given, even if it names the holder. */
+  async #steal(resource: string, { process, lockId }: Omit<Told, 'lockedAt'>): Promise<void> {
+    const [client = ''] = process.split('.')
+    if (client === this.#options.name) return
+    const fields = { resource_name: resource, process_id: process, lock_id: String(lockId) }
+    await this.#expectRefusal({ method: 'DELETE', path: `/locks/release?${query(fields)}` }, [404])
+  }
+
+  /** Names what the key does not reach. */
+  #trespass(): Promise<void> {
+    const body = { resource_name: `beyond ${this.#options.key.prefix}`, process_id: this.#options.name }
+    return this.#expectRefusal({ method: 'POST', path: '/locks/request', body }, [403])
+  }
+
+  /** Sends what must be refused, and is no part of the history. */
+  async #expectRefusal(what: Pick<Call, 'method' | 'path' | 'body'>, statuses: readonly number[]): Promise<void> {
+    const { cluster, key, onUnexpected } = this.#options
+    const outcome = await call(await cluster.address(this.#random), { ...what, secret: key.secret, withinMs: MOST_PATIENCE_MS })
+    if (typeof outcome === 'object' && ![...statuses, 401, 503].includes(outcome.status)) onUnexpected(`${JSON.stringify(what)}: ${JSON.stringify(outcome)}`)
+  }
+
+  async #ask(asks: Asks, method: string, path: string, body?: object, { waitMs = 0, withinMs, secret = this.#options.key.secret }: AskOptions = {}): Promise<Reading> {
     const { cluster, recorder, onUnexpected } = this.#options
     const address = await cluster.address(this.#random)
     const told = recorder.begin(asks)
-    const outcome = await call(address, method, path, body, waitMs + this.#random.whole(LEAST_PATIENCE_MS, MOST_PATIENCE_MS))
+    const patienceMs = this.#random.whole(LEAST_PATIENCE_MS, MOST_PATIENCE_MS)
+    const outcome = await call(address, { method, path, body, secret, withinMs: withinMs ?? waitMs + patienceMs })
     const answers = readAnswer(asks, outcome)
     if (answers === undefined) onUnexpected(`${method} ${path} ${JSON.stringify(body)}: ${JSON.stringify(outcome)}`)
     told(answers ?? asks.map((): Answer => ({ kind: 'unknown' })))

@@ -3,14 +3,15 @@ import { Proxy } from '../support/proxy.js'
 import type { Random } from '../support/random.js'
 import { temporaryFolder } from '../support/program.js'
 import { PostgresVictim, SqliteVictim, type Victim } from './databases.js'
+import { Keys } from './keys.js'
 import { Node } from './node.js'
 import type { TortureOptions } from './options.js'
 
 /** Sweeping at every millisecond, at a busy pace, and as good as never. */
 const SWEEP_SECONDS = ['0.001', '0.05', '60']
 
-/** Half an hour: longer than the history of an epoch is asked for, short enough for a run of days. */
-const HISTORY_DAYS = '0.02'
+/** Four hours: longer than the history of an epoch is asked for and than clocks are off, short enough for a run of days. */
+const HISTORY_DAYS = '0.17'
 
 /** The servers, their database, and the connections between them. */
 export class Cluster implements AsyncDisposable {
@@ -18,12 +19,14 @@ export class Cluster implements AsyncDisposable {
   /** The proxy between each node and PostgreSQL. */
   readonly databaseProxies: readonly Proxy[]
   readonly victim: SqliteVictim | PostgresVictim
+  readonly keys: Keys
   readonly #stack: AsyncDisposableStackLike
 
-  private constructor(nodes: readonly Node[], databaseProxies: readonly Proxy[], victim: SqliteVictim | PostgresVictim, stack: AsyncDisposableStackLike) {
+  private constructor(nodes: readonly Node[], databaseProxies: readonly Proxy[], victim: SqliteVictim | PostgresVictim, keys: Keys, stack: AsyncDisposableStackLike) {
     this.nodes = nodes
     this.databaseProxies = databaseProxies
     this.victim = victim
+    this.keys = keys
     this.#stack = stack
   }
 
@@ -31,17 +34,17 @@ export class Cluster implements AsyncDisposable {
     const stack = new AsyncDisposableStackLike()
     try {
       const folder = stack.use(await temporaryFolder())
-      const victim: SqliteVictim | PostgresVictim = stack.use(database === 'sqlite' ? new SqliteVictim(folder.path) : await PostgresVictim.start())
+      const victim: SqliteVictim | PostgresVictim = stack.use(database === 'sqlite' ? await SqliteVictim.start(folder.path) : await PostgresVictim.start())
       const nodes: Node[] = []
       const proxies: Proxy[] = []
       for (let index = 0; index < instances; index += 1) {
         const proxy = victim instanceof PostgresVictim ? stack.use(await Proxy.start(victim.port)) : undefined
         if (proxy !== undefined) proxies.push(proxy)
         const url = proxy === undefined ? victim.url : proxy.through(victim.url)
-        const settings = (): Record<string, string> => ({ DATABASE_URL: url, SWEEP_INTERVAL_SECONDS: random.pick(SWEEP_SECONDS), HISTORY_RETENTION_DAYS: HISTORY_DAYS })
+        const settings = (): Record<string, string> => ({ DATABASE_URL: url, SWEEP_INTERVAL_SECONDS: random.pick(SWEEP_SECONDS), HISTORY_RETENTION_DAYS: HISTORY_DAYS, ...victim.settings })
         nodes.push(stack.use(await Node.start(`instance ${index + 1}`, folder.path, settings)))
       }
-      return new Cluster(nodes, proxies, victim, stack)
+      return new Cluster(nodes, proxies, victim, new Keys(victim.url, random), stack)
     } catch (error) {
       await stack[Symbol.asyncDispose]()
       throw error

@@ -1,14 +1,21 @@
+import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import type { Sighting } from './checker/queue-order.js'
+import { onServer } from '../support/databases.js'
 import { PostgresServer } from '../support/postgres.js'
+import { inProject } from '../support/program.js'
 import { Session } from '../support/session.js'
 
 /** A database that can be hurt. */
 export interface Victim extends AsyncDisposable {
   /** What a server is to be started with. */
   readonly url: string
+  /** What else a server needs, so that the clock can be set. */
+  readonly settings: Readonly<Record<string, string>>
+  /** Sets the clock by which locks are kept so far before or behind the real one. */
+  setClock(shiftMs: number): Promise<void>
   /** The places in line that count now; rejects while the database is away. @param starts how often the servers were started. */
   sight(starts: number): Promise<Sighting[]>
 }
@@ -20,14 +27,42 @@ interface PlaceRow {
   readonly until: number | null
 }
 
-/** A SQLite file of one server process. */
+/** A SQLite file of one server process, by whose clock it lives. */
 export class SqliteVictim implements Victim {
   readonly url: string
+  readonly settings: Readonly<Record<string, string>>
   readonly #file: string
+  readonly #clock: string
 
-  constructor(folder: string) {
+  private constructor(folder: string) {
     this.#file = join(folder, 'locks.db')
+    this.#clock = join(folder, 'clock')
     this.url = `sqlite:${this.#file}`
+    this.settings = { NODE_OPTIONS: `--import=${inProject('dist/test/torture/moved-clock.js')}`, TORTURE_CLOCK: this.#clock }
+  }
+
+  static async start(folder: string): Promise<SqliteVictim> {
+    const victim = new SqliteVictim(folder)
+    await victim.setClock(0)
+    return victim
+  }
+
+  async setClock(shiftMs: number): Promise<void> {
+    await writeFile(`${this.#clock}.next`, String(shiftMs))
+    await rename(`${this.#clock}.next`, this.#clock)
+  }
+
+  /** Whether the server, which is stopped, is in the middle of a transaction. */
+  isInTransaction(): Promise<boolean> {
+    const other = new Database(this.#file, { timeout: 0 })
+    try {
+      other.exec('begin immediate; rollback')
+      return Promise.resolve(false)
+    } catch {
+      return Promise.resolve(true)
+    } finally {
+      other.close()
+    }
   }
 
   /** Opens the file anew each time: a connection that stays would spare a killed server's successor the recovery. */
@@ -68,8 +103,18 @@ export class SqliteVictim implements Victim {
 
 const MOST_BOOTS = 40
 
+/** As {@link freshDatabase} has it, but going on: the service's own SQL runs unchanged, by a clock that is off. */
+const MOVED_CLOCK = `
+  create schema moved;
+  create table moved.clock (shift_ms bigint not null);
+  insert into moved.clock values (0);
+  create function moved.clock_timestamp() returns timestamptz language sql volatile as
+    'select pg_catalog.clock_timestamp() + shift_ms * interval ''1 millisecond'' from moved.clock';
+  alter database postgres set search_path = public, moved, pg_catalog`
+
 /** A PostgreSQL server of its own. */
 export class PostgresVictim implements Victim {
+  readonly settings = {}
   readonly #server: PostgresServer
   #session: Session | undefined
 
@@ -78,7 +123,9 @@ export class PostgresVictim implements Victim {
   }
 
   static async start(): Promise<PostgresVictim> {
-    return new PostgresVictim(await PostgresServer.start())
+    const server = await PostgresServer.start()
+    await onServer(server.url, MOVED_CLOCK)
+    return new PostgresVictim(server)
   }
 
   get url(): string {
@@ -106,6 +153,17 @@ export class PostgresVictim implements Victim {
       void session?.[Symbol.asyncDispose]().catch(() => undefined)
       throw error
     }
+  }
+
+  setClock(shiftMs: number): Promise<void> {
+    return onServer(this.url, `update moved.clock set shift_ms = ${shiftMs}`)
+  }
+
+  /** Whether a server, which is stopped, is in the middle of a transaction. @param ports of its connections. */
+  async isInTransaction(ports: readonly number[]): Promise<boolean> {
+    await using session = await Session.open(this.url)
+    const rows = await session.run("select from pg_stat_activity where state like 'idle in transaction%' and client_port = any($1)", [ports])
+    return rows.length > 0
   }
 
   /** SIGKILL, and a start after a while. */

@@ -9,6 +9,7 @@ export type FaultKind =
   | 'kill -9 of a server'
   | 'SIGTERM of a server'
   | 'SIGSTOP of a server past a lease'
+  | 'SIGSTOP of a server in a transaction'
   | 'clients cut off before the request arrived'
   | 'clients cut off before the answer arrived'
   | 'SIGKILL of PostgreSQL'
@@ -30,6 +31,10 @@ interface Fault {
 /** Between two faults, in milliseconds, shared by the servers: a single one would do nothing but start. */
 const LEAST_REST_MS = 100
 const MOST_REST_MS = 3600
+
+/** Every message to PostgreSQL takes so much longer while a server is to be caught in a transaction. */
+const PAUSED_LATENCY_MS = 15
+const MOST_CATCHES = 40
 
 /** Does one thing after another to the cluster, as its random numbers say. Several of these make faults overlap. */
 export class Faults {
@@ -68,6 +73,7 @@ export class Faults {
       { kind: 'kill -9 of a server', weight: 4, run: restart('SIGKILL') },
       { kind: 'SIGTERM of a server', weight: 1, run: restart('SIGTERM') },
       { kind: 'SIGSTOP of a server past a lease', weight: 3, run: () => this.#toOne((node) => node.pause(this.#random.whole(200, 4500))) },
+      { kind: 'SIGSTOP of a server in a transaction', weight: 3, run: () => this.#pauseInTransaction() },
       { kind: 'clients cut off before the request arrived', weight: 2, run: cutClients('requests') },
       { kind: 'clients cut off before the answer arrived', weight: 4, run: cutClients('answers') }
     ]
@@ -100,6 +106,28 @@ export class Faults {
       node.busy = false
     }
     return true
+  }
+
+  /** Between a statement and its commit, as far as there is anything between them: it is stopped again and again until it was there. */
+  async #pauseInTransaction(): Promise<boolean> {
+    const { victim, databaseProxies, nodes } = this.#cluster
+    let caught = false
+    await this.#toOne(async (node) => {
+      const proxy = databaseProxies[nodes.indexOf(node)]
+      proxy?.slow(PAUSED_LATENCY_MS)
+      const isInTransaction = async (): Promise<boolean> => {
+        if (victim instanceof SqliteVictim) return await victim.isInTransaction()
+        // What was sent before is on its way.
+        await sleep(PAUSED_LATENCY_MS)
+        return await victim.isInTransaction(proxy?.outgoingPorts ?? []).catch(() => false)
+      }
+      for (let tries = 0; tries < MOST_CATCHES && !caught; tries += 1) {
+        caught = await node.pauseWhen(isInTransaction, this.#random.whole(300, 4000))
+        if (!caught) await sleep(this.#random.whole(1, 30))
+      }
+      proxy?.slow(0)
+    })
+    return caught
   }
 
   async #cut(proxy: Proxy, direction: 'requests' | 'answers', silentMs = 0): Promise<boolean> {

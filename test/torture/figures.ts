@@ -15,6 +15,8 @@ export class Figures {
   histories = 0
   undecided = 0
   epochs = 0
+  /** Keys that were replaced, how often the clock was set, and the connections of watchers. */
+  readonly beside = { rotations: 0, clockMoves: 0, streams: 0, events: 0 }
   readonly #began = Date.now()
 
   add(operations: readonly Operation[], { histories, violations, lost, undecided }: Findings): void {
@@ -48,6 +50,10 @@ export class Figures {
       ['grants', this.grants],
       ['answers lost', this.unknown],
       ['unresolved unknowns', this.unresolved],
+      ['keys replaced', this.beside.rotations],
+      ['clock set', this.beside.clockMoves],
+      ['streams of watchers', this.beside.streams],
+      ['events compared with them', this.beside.events],
       ['histories checked', this.histories],
       ['histories undecided', this.undecided],
       ['violations', this.violations.length],

@@ -8,12 +8,22 @@ export interface HttpAnswer {
 /** What became of a call: an answer, nothing since nobody listened, or nobody knows. */
 export type CallOutcome = HttpAnswer | 'refused' | 'lost'
 
-const agent = new Agent({ keepAlive: true, maxSockets: 64 })
+export interface Call {
+  readonly method: string
+  readonly path: string
+  readonly body?: object | undefined
+  /** The API key that is shown. */
+  readonly secret: string
+  /** Then the connection is given up, and with it the answer. */
+  readonly withinMs: number
+}
 
-/** @param withinMs then the connection is given up, and with it the answer. */
-export function call(base: string, method: string, path: string, body: object | undefined, withinMs: number): Promise<CallOutcome> {
+const agent = new Agent({ keepAlive: true, maxSockets: 128 })
+
+export function call(base: string, { method, path, body, secret, withinMs }: Call): Promise<CallOutcome> {
   const text = body === undefined ? undefined : JSON.stringify(body)
-  const headers = text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+  const type = text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+  const headers = { authorization: `Bearer ${secret}`, ...type }
   return new Promise((resolve) => {
     const asked = request(base + path, { method, agent, headers }, (response) => {
       let answer = ''

@@ -67,9 +67,20 @@ export class Node implements AsyncDisposable {
   }
 
   async pause(ms: number): Promise<void> {
-    this.#service?.signal('SIGSTOP')
-    await sleep(ms)
-    this.#service?.signal('SIGCONT')
+    await this.pauseWhen(() => Promise.resolve(true), ms)
+  }
+
+  /** Stops the process, and lets it go on at once unless it was caught in that moment. */
+  async pauseWhen(caught: () => Promise<boolean>, ms: number): Promise<boolean> {
+    const service = this.#service
+    service?.signal('SIGSTOP')
+    try {
+      const isCaught = await caught()
+      if (isCaught) await sleep(ms)
+      return isCaught
+    } finally {
+      service?.signal('SIGCONT')
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

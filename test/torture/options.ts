@@ -12,6 +12,8 @@ export interface TortureOptions {
   readonly thinkMs: number
   /** How long the same resources are used before what happened to them is judged, in seconds. */
   readonly epochSeconds: number
+  /** Go on beyond that time until so many requests were granted. */
+  readonly leastGrants?: number
   /** End with the first epoch in which something was wrong. */
   readonly untilViolation?: boolean
 }

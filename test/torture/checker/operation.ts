@@ -60,7 +60,7 @@ export interface Operation {
   readonly answeredAt: number
 }
 
-/** How far the client's clock and the database's may be apart, in milliseconds. */
+/** How far the client's clock and the database's may be apart, in milliseconds; infinite where the database's was set meanwhile. */
 export interface Tolerance {
   readonly clocksMs: number
 }

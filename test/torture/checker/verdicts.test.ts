@@ -5,6 +5,7 @@ import { judge } from './linearizability.js'
 import type { Answer, Ask, Operation } from './operation.js'
 import { overtaken, type Sighting } from './queue-order.js'
 import { compare, type Recorded } from './recorded.js'
+import { compareStream, hasCaughtUp } from './streams.js'
 
 /*
  * Small histories whose verdict can be read off. Each operation stands as [from, to] on one axis, which is the order of the
@@ -155,6 +156,29 @@ void t.test('the history of the service', async (t) => {
   t.same(compare(set, []).violations, [], 'nothing')
   t.same(compare(set, [event('granted', 's', 1, 1), event('granted', 's', 2, 1, 'b')]).violations, [], 'or all')
   t.match(compare(set, [event('granted', 's', 1, 1)]).violations, [/granted only a part/], 'but no half')
+})
+
+void t.test('what was recorded while the clock was set', async (t) => {
+  const back = [{ ...told('granted', 0, 'p'), at: 90 }, { ...told('released', 1, 'p'), lockId: 1, at: 95 }, { ...told('granted', 2, 'q'), at: 20 }]
+  const asked = ['p', 'q'].map((process) => operation([1, NEVER], request(process), { kind: 'unknown' }))
+  const released = operation([2, NEVER], release('p'), { kind: 'unknown' })
+  t.match(compare([...asked, released], back).violations, [/two grants at once/], 'by one clock that is impossible')
+  t.same(compare([...asked, released], back, { clocksMs: NEVER }).violations, [])
+  t.match(compare(asked, [back[0] ?? told('granted', 0, 'p'), told('granted', 2, 'q')], { clocksMs: NEVER }).violations, [/two grants at once/], 'the first one has to end whatever the clock says')
+  t.same(check({ operations: [first, operation([3, 4], look, { kind: 'free' })], events: [told('granted', 0, 'p')], sightings: [] }, { clocksMs: NEVER }).violations, [], 'and no order is judged')
+})
+
+void t.test('the stream of a watcher', async (t) => {
+  const history = [told('granted', 1, 'p'), told('released', 2, 'p'), told('granted', 4, 'q')]
+  const [a, b, c] = history as [Recorded, Recorded, Recorded]
+  const elsewhere = { ...told('granted', 3, 'x'), resource: 'b' }
+  t.same(compareStream('w', [a, b, elsewhere, c, told('released', 9, 'q')], history), [], 'may tell of others, and of what came later')
+  t.match(compareStream('w', [a, c], history), [/w was never told of .*released/])
+  t.match(compareStream('w', [a, b, b, c], history), [/told of event 2 after 2/], 'twice')
+  t.match(compareStream('w', [b, a, c], history), [/told of event 1 after 2/], 'in another order')
+  t.match(compareStream('w', [a, { ...b, process: 'x' }, c], history), [/w was told .*"x".* and the history says/])
+  t.match(compareStream('w', [a, b, told('renewed', 3, 'p'), c], history), [/not in the history: .*renewed/])
+  t.same([hasCaughtUp([a, b], history), hasCaughtUp([elsewhere, c], history), hasCaughtUp([], [])], [false, true, false])
 })
 
 function place(at: number, until = NEVER): Sighting {

@@ -65,7 +65,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'waiters rely on being notified',
-    patches: [{ file: 'locks/waiting-room.js', find: 'this.#call(line[0])', replace: 'void line' }],
+    patches: [{ file: 'locks/waiting-room.js', find: 'this.#call(first);', replace: 'void first;' }],
     caughtBy: { test: 'locks/waiting.test.js' },
     says: /not ok .*when calls are lost, a waiter is asks by itself/
   },
@@ -83,13 +83,13 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a repeated request is granted again',
-    patches: [{ file: 'storage/sqlite/acquiring.js', find: 'mark === null ? undefined : answerBefore(mark, now)', replace: 'undefined' }],
+    patches: [{ file: 'storage/sqlite/acquiring.js', find: 'mark === null ? undefined : findRequest(mark, now)', replace: 'undefined' }],
     caughtBy: { torture: 'sqlite' },
     says: NO_ORDER
   },
   {
     title: 'a waiter outlives its connection',
-    patches: [{ file: 'http/request-locks.js', find: 'if (sent)\n            return;\n        gone.abort();', replace: 'if (sent)\n            return;' }],
+    patches: [{ file: 'http/request-locks.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
     caughtBy: { test: 'http/waiting.test.js' },
     says: /not ok/
   },
@@ -104,5 +104,59 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     patches: [{ file: 'storage/postgres/acquire-statements.js', find: 'update lock_requests r set claimed = true', replace: 'update lock_requests r set claimed = false' }],
     caughtBy: { test: 'locks/claimed.test.js' },
     says: /not ok .*giv/
+  },
+  {
+    title: 'a lock is given back by the id of its request, whatever key that belongs to',
+    patches: [{ file: 'locks/cleanup.js', find: 'unlessClaimed: mark ?? undefined', replace: "unlessClaimed: mark === null ? undefined : { ...mark, id: mark.id.startsWith('[') ? JSON.parse(mark.id)[1] : mark.id }" }],
+    caughtBy: { test: 'locks/claimed.test.js' },
+    says: /not ok .*with a key/
+  },
+  {
+    title: 'a place is kept for a request that has another one',
+    patches: [{ file: 'storage/sqlite/waiting.js', find: ' && otherPlace.get({ ticket, ...mark, now }) === undefined', replace: '' }],
+    caughtBy: { test: 'locks/waiting-races.test.js' },
+    says: /not ok .*does not stand behind a place that is kept for the first/
+  },
+  {
+    title: 'the first exit takes a ticket from the waiter that has it now',
+    patches: [{ file: 'locks/waiting-room.js', find: 'if (this.#byTicket.get(ticket) === waiter)', replace: 'if (true)' }],
+    caughtBy: { test: 'locks/waiting-races.test.js' },
+    says: /not ok .*who took a kept place again is called/
+  },
+  {
+    title: 'watchers are told of events before which one may still be committed',
+    patches: [{ file: 'storage/history.js', find: 'if ([...writers].some((writer) => open.has(writer)))', replace: 'if (false)' }],
+    caughtBy: { test: 'locks/event-feed-gaps.test.js' },
+    says: /not ok .*a transaction that begins? an event/
+  },
+  {
+    title: 'a stream that is resumed repeats its last event',
+    patches: [{ file: 'locks/event-feed.js', find: 'let position = after ??', replace: 'let position = (after === null || after === 0 ? after : after - 1) ??' }],
+    caughtBy: { torture: 'sqlite' },
+    says: /watcher \d was told of event \d+ after/
+  },
+  {
+    title: 'what was to last until a time that the clock was set back from lasts on',
+    patches: [{ file: 'storage/sqlite/waiting.js', find: ' and lease_until <= ${now} + ${sql.lit(KEEP_PLACE_MS)}', replace: '' }],
+    caughtBy: { torture: 'sqlite' },
+    says: /cannot be had although everybody has gone/
+  },
+  {
+    title: 'so do the places of an instance that died before',
+    patches: [{ file: 'storage/postgres/sql.js', find: ' and ${until} <= ${CLOCK} + ${sql.lit(longestMs)}', replace: '' }],
+    caughtBy: { test: 'locks/clock-set-back.test.js' },
+    says: /not ok .*an instance that died before the clock was set back/
+  },
+  {
+    title: 'a repetition is refused at the limit of locks',
+    patches: [{ file: 'locks/lock-service.js', find: 'if (mark === null || !(error instanceof LockError', replace: 'if (true || !(error instanceof LockError' }],
+    caughtBy: { test: 'http/limits.test.js' },
+    says: /not ok .*a repetition is answered as ever where there is no room/
+  },
+  {
+    title: 'a key releases what another one was granted',
+    patches: [{ file: 'locks/ended-grant.js', find: ' && (key ?? latest.key) === (latest.key ?? key)', replace: '' }],
+    caughtBy: { torture: 'sqlite' },
+    says: /an answer that the contract does not know: .*DELETE/
   }
 ]

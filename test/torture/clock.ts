@@ -1,0 +1,24 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Random } from '../support/random.js'
+import type { Cluster } from './cluster.js'
+
+const HOUR_MS = 3_600_000
+const SHIFTS_MS = [-HOUR_MS, -60_000, -2000, 0, 2000, 60_000, HOUR_MS]
+
+const LEAST_REST_MS = 200
+const MOST_REST_MS = 1500
+
+/** Sets the database's clock back and forth until that instant, and right in the end; resolves to how often. */
+export async function moveClock(cluster: Cluster, random: Random, until: number): Promise<number> {
+  let moves = 0
+  while (Date.now() < until) {
+    await sleep(random.whole(LEAST_REST_MS, MOST_REST_MS))
+    // A database that is away has no clock.
+    await cluster.victim.setClock(random.pick(SHIFTS_MS)).then(
+      () => (moves += 1),
+      () => undefined
+    )
+  }
+  await cluster.victim.setClock(0)
+  return moves
+}
