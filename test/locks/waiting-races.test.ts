@@ -9,6 +9,7 @@ import { acquire, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { Instance } from '../support/instance.js'
+import { Session } from '../support/session.js'
 
 for (const kind of DATABASES) {
   void t.test(`races around waiting on ${kind}`, async (t) => {
@@ -47,6 +48,15 @@ for (const kind of DATABASES) {
         t.match(await one.now('a', 'q'), { kind: 'granted' })
         await one.release('a', 'q')
       }
+    })
+
+    await onDatabase('a place that is kept for a request is not in the way of that very request', async (t, one) => {
+      await one.now('a', 'holder')
+      await one.ask('a', 'p', { requestId: 'r1', waitMs: 20 })
+      await one.release('a', 'holder')
+      t.match(await one.now('a', 'q', 'r1'), { kind: 'held', conflicts: [{ processId: 'p', lockId: 0 }] }, 'the id alone is not enough')
+      t.match(await one.now('a', 'p', 'r1'), { kind: 'granted' })
+      t.match(await one.inspect('a'), { waiters: 0 })
     })
 
     await onDatabase('of two waits with one id that end at once one place is kept', async (t, one, database) => {
@@ -146,6 +156,27 @@ for (const kind of DATABASES) {
     })
   })
 }
+
+void t.test('a place that is kept while its request already waits anew is passed by it', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using one = await Instance.start(database)
+  await using session = await Session.open(database.url)
+  await one.now('a', 'holder')
+  const first = one.ask('a', 'p', { requestId: 'r1', waitMs: 500 })
+  await one.untilWaiting(1)
+  // Neither the first when it leaves nor the repetition sees what the other does.
+  await session.run('begin')
+  await session.run('select from lock_waiters for update')
+  await session.untilWaiting()
+  const again = one.ask('a', 'p', { requestId: 'r1' })
+  await one.untilWaiting(2)
+  await session.run('commit')
+  t.match(await first, { kind: 'held' })
+  await one.release('a', 'holder')
+  t.match(await again, { kind: 'granted' })
+  await one.release('a', 'p')
+  t.match(await one.now('a', 'q'), { kind: 'granted' })
+})
 
 void t.test('a waiter that is called before its turn passes the call on to the first in line', async (t) => {
   await using database = await freshDatabase('postgres')

@@ -36,6 +36,11 @@ export type FoundRow = GrantedRow | HeldRow
 /** So long ago, in milliseconds, that there was a wait in between: number and clock have to be taken anew. */
 const isBelated = (clock: RawBuilder<unknown>) => sql`${CLOCK} - ${clock} > 100`
 
+/** The place `w` is kept for the very request that is `asked`, and not in its way. */
+const KEPT_FOR_ASKED = sql`
+  (coalesce(w.lease_until, ${sql.lit(DEQUEUED)}) <> ${sql.lit(DEQUEUED)}
+    and (w.request_id, w.fingerprint) is not distinct from (asked.request_id, asked.fingerprint))`
+
 const REMEMBER = sql.lit(REMEMBER_MS)
 
 export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
@@ -163,6 +168,7 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
       and (not ${SOMEBODY_WAITS} or not exists (
         select from lock_waiters w
         where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
+          ${marked === 'marked' ? sql`and not ${KEPT_FOR_ASKED}` : sql``}
       ))
       ${marked === 'marked' ? sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))` : sql``}
     order by ${bytewise(sql`resource_name`)}`
@@ -189,7 +195,7 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
       ),
       served as (
         delete from lock_waiters w using granted l, asked
-        where asked.resource_name = l.resource_name and w.resource_name = l.resource_name and w.ticket = asked.ticket
+        where asked.resource_name = l.resource_name and w.resource_name = l.resource_name and (w.ticket = asked.ticket or ${KEPT_FOR_ASKED})
       )`
     : sql``
   return {

@@ -153,7 +153,7 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
 
     const conflicts: Conflict[] = resourceNames.length === 1 ? [] : validAmong(resourceNames.map((name) => look(name, now)))
     for (const name of resourceNames) {
-      const ahead = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : line.ahead(name, command.ticket, now)
+      const ahead = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : line.ahead(name, command, now)
       if (ahead !== undefined) conflicts.push(validAmong([look(name, now)])[0] ?? ahead)
     }
     const grants: Grant[] = []
@@ -163,7 +163,7 @@ export function acquiring(context: SqliteContext, numbers: NumberSource, line: L
       if (holder !== undefined) conflicts.push(conflictOf(holder))
     }
     if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: line.count(conflicts[0]?.resourceName ?? '', now) }
-    line.serve(command.ticket, now)
+    line.serve(command, now)
     if (mark !== null) {
       const until = now + Math.max(command.ttlMs ?? 0, REMEMBER_MS)
       remember.run({ ...mark, grants: grantsToText(grants), until })

@@ -1,6 +1,7 @@
 import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely'
 import {
   KEEP_PLACE_MS,
+  type AcquireCommand,
   type BeatOutcome,
   type Conflict,
   type DequeueAllCommand,
@@ -31,7 +32,7 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
   /** Rows that may be there; while it is 0, nobody needs to look. */
   let rows = 0
 
-  const firstBefore = prepare<{ name: string; ticket: number; now: number }, { ticket: number; process_id: string }>(
+  const firstBefore = prepare<{ name: string; ticket: number; now: number; id: string | null; fingerprint: string | null }, { ticket: number; process_id: string }>(
     database,
     statement((arg) =>
       db
@@ -40,6 +41,7 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         .where('resource_name', '=', arg('name'))
         .where('ticket', '<', arg('ticket'))
         .where(isLive(arg('now')))
+        .where(sql<SqlBool>`(lease_until is null or request_id is not ${arg('id')} or fingerprint is not ${arg('fingerprint')})`)
         .orderBy('ticket')
         .limit(sql.lit(1))
     )
@@ -110,6 +112,18 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
         .limit(sql.lit(1))
     )
   )
+  const keptPlaces = prepare<{ id: string; fingerprint: string }, { ticket: number }>(
+    database,
+    statement((arg) =>
+      db
+        .selectFrom('lock_waiters')
+        .select('ticket')
+        .distinct()
+        .where('request_id', '=', arg('id'))
+        .where('fingerprint', '=', arg('fingerprint'))
+        .where('lease_until', '>', sql.lit(DEQUEUED))
+    )
+  )
   const dequeued = prepare<{ ticket: number }, { ticket: number }>(
     database,
     statement((arg) =>
@@ -140,11 +154,12 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
   )
 
   const everybody = Number.MAX_SAFE_INTEGER
+  const NO_MARK = { id: null, fingerprint: null }
 
   /** Tells of the first in line, whose turn may have come. */
   function callFirst(name: string, now: EpochMs): void {
     if (rows === 0) return
-    const first = firstBefore.get({ name, ticket: everybody, now })
+    const first = firstBefore.get({ name, ticket: everybody, now, ...NO_MARK })
     if (first !== undefined) onTurn(first.ticket)
   }
 
@@ -168,17 +183,18 @@ export function waiting({ database, db }: SqliteContext, onTurn: (ticket: number
     count: (name: string, now: EpochMs): number =>
       rows === 0 ? 0 : (countBefore.get({ name, ticket: everybody, now })?.waiters ?? 0),
 
-    /** For whom a resource is kept, as seen from that place in line. */
-    ahead(name: ResourceName, ticket: number | null, now: EpochMs): Conflict | undefined {
+    /** For whom a resource is kept, as seen from a request's place in line. A place that is kept for that very request is not in its way. */
+    ahead(name: ResourceName, { ticket, mark }: AcquireCommand, now: EpochMs): Conflict | undefined {
       if (rows === 0) return undefined
-      const first = firstBefore.get({ name, ticket: ticket ?? everybody, now })
+      const first = firstBefore.get({ name, ticket: ticket ?? everybody, now, ...(mark ?? NO_MARK) })
       if (first === undefined) return undefined
       return { resourceName: name, processId: first.process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null }
     },
 
-    /** The ticket was served: the next in line should know how long the new grant lasts. */
-    serve: (ticket: number | null, now: EpochMs): void => {
+    /** The request was granted: the next in line should know how long the new grant lasts. */
+    serve({ ticket, mark }: AcquireCommand, now: EpochMs): void {
       if (ticket !== null) giveUp(ticket, now)
+      for (const kept of mark === null || rows === 0 ? [] : keptPlaces.all({ ...mark })) giveUp(kept.ticket, now)
     },
 
     enqueue({ resourceNames, processId, mark, key, onlyKept }: EnqueueCommand, now: EpochMs): EnqueueOutcome {
