@@ -9,10 +9,16 @@ import { besideService, DATABASES, emptyDatabase, fileOf, onServer, serverUrl, t
 
 type Db = Kysely<Record<string, Record<string, unknown>>>
 
+/** The database may be dropped while the last connection is still being closed. */
+function poolOf(connectionString: string): pg.Pool {
+  const pool = new pg.Pool({ connectionString })
+  const ignore = (): void => undefined
+  return pool.on('error', ignore).on('connect', (client) => client.on('error', ignore))
+}
+
 /** Beside the service. */
 async function beside<Result>(kind: DatabaseName, url: string, body: (db: Db) => Promise<Result>): Promise<Result> {
-  const dialect = kind === 'sqlite' ? new SqliteDialect({ database: new Database(fileOf(url)) }) : new PostgresDialect({ pool: new pg.Pool({ connectionString: url }) })
-  const db: Db = new Kysely({ dialect })
+  const db: Db = new Kysely({ dialect: kind === 'sqlite' ? new SqliteDialect({ database: new Database(fileOf(url)) }) : new PostgresDialect({ pool: poolOf(url) }) })
   try {
     return await body(db)
   } finally {
