@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
@@ -57,6 +58,7 @@ export function migrateDatabase(databaseUrl: string): Promise<readonly string[]>
 export async function raiseNumbers(databaseUrl: string, above: number | undefined): Promise<Raised> {
   const location = parseDatabaseUrl(databaseUrl)
   if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
+  if (location.kind === 'sqlite' && !existsSync(location.file)) throw new StartupError(`There is no SQLite file ${resolve(location.file)}; restore the backup first.`)
   await migrateDatabase(databaseUrl)
   return location.kind === 'sqlite' ? raiseSqlite(location.file, above) : raisePostgres(location.url, above)
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t from 'tap'
@@ -101,6 +102,13 @@ void t.test('a number that is none, and other words', async (t) => {
   for (const args of [['--above', '0'], ['--above', '9007199254740993'], ['--above'], ['5']]) {
     await refused(t, 'raise-numbers', { args, settings: { DATABASE_URL: 'sqlite::memory:' } }, /--above/)
   }
-  await refused(t, 'raise-numbers', { args: ['--above', '9007199254740991'], settings: { DATABASE_URL: 'sqlite:x.db' } }, /leaves too few/)
+  await using database = await freshDatabase('sqlite')
+  await refused(t, 'raise-numbers', { args: ['--above', '9007199254740991'], settings: { DATABASE_URL: database.url } }, /leaves too few/)
   await refused(t, 'raise-numbers', { settings: { DATABASE_URL: 'sqlite::memory:' } }, /in memory is never restored/)
+})
+
+void t.test('a path with no database at it is a mistake, and makes none', async (t) => {
+  await using folder = await temporaryFolder()
+  await refused(t, 'raise-numbers', { cwd: folder.path, settings: { DATABASE_URL: 'sqlite:x.db' } }, new RegExp(`^There is no SQLite file ${folder.path}/x\\.db; restore the backup first`))
+  t.same(await readdir(folder.path), [])
 })

@@ -38,7 +38,7 @@ void t.test('a refused database keeps no process: SQLite', async (t) => {
   await using folder = await temporaryFolder()
   await writeFile(join(folder.path, 'x.db'), 'dear diary')
   await leavesNothing(t, `sqlite:${join(folder.path, 'x.db')}`, /is not a SQLite database/)
-  await leavesNothing(t, `sqlite:${join(folder.path, 'no', 'x.db')}`, /does not exist/)
+  await leavesNothing(t, `sqlite:${join(folder.path, 'no', 'x.db')}`, /does not exist|There is no SQLite file/)
 })
 
 void t.test('a refused database keeps no process: PostgreSQL', async (t) => {
