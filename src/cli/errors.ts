@@ -80,7 +80,8 @@ function refusal({ status, code, detail }: LockRequestError, url: string): Failu
   if (status === 401) return { code: EXIT.unauthorised, sentence: `${textOf(detail)}; RLM_API_KEY must hold a key that the service knows` }
   if (status === 403) return { code: EXIT.unauthorised, sentence: textOf(detail) }
   if (status < 400 || status === 404 || status === 405) {
-    return { code: EXIT.usage, sentence: `RLM_URL is '${url}', where no lock service answers: it says ${status} to a call that every lock service knows` }
+    const why = code === 'REDIRECTED' ? textOf(detail) : `${status} is the answer to a call that every lock service knows`
+    return { code: EXIT.usage, sentence: `RLM_URL is '${url}', where no lock service answers: ${why}` }
   }
   return { code: status === 422 ? EXIT.usage : EXIT.internal, sentence: code === 'INVALID_REQUEST' ? textOf(detail) : `${code}: ${textOf(detail)}` }
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { LockServiceUnavailableError } from '../client/errors.js'
+import { LockLostError, LockServiceUnavailableError } from '../client/errors.js'
 import { DocumentLocks } from '../compat/document-locks.js'
 import { LockError } from '../locks/errors.js'
 import { LONGEST_TTL_SECONDS, processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId } from '../locks/lock.js'
@@ -31,6 +31,8 @@ export interface EmbeddedLock extends Lock, AsyncDisposable {
   /** By the database's clock. */
   readonly expiresAt: Date | null
   readonly metadata: Metadata | null
+  /** @throws LockLostError when the lock has ended. */
+  renew(timeoutSeconds: number): Promise<void>
 }
 
 /**
@@ -105,12 +107,17 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
       // By its number, so that a later grant is left alone; what has ended already is let go.
       await available(() => this.service.release(grant))
     }
+    const renew = async (timeoutSeconds: number): Promise<void> => {
+      const outcome = await available(() => this.service.renew(grant, ttlFromSeconds(timeoutSeconds)))
+      if (outcome.kind !== 'renewed') throw new LockLostError(grant.resourceName, lockId, outcome.reason)
+    }
     return {
       type: 'lock',
       fencingToken: lockId,
       expiresAt: expiresAt === null ? null : new Date(expiresAt),
       metadata,
       release,
+      renew,
       [Symbol.asyncDispose]: release
     }
   }

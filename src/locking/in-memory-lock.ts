@@ -1,3 +1,4 @@
+import { LockLostError } from '../client/errors.js'
 import { resourceName, ttlFromSeconds } from '../locks/lock.js'
 import type { Lock, LockApi } from './lock-api.js'
 
@@ -8,7 +9,7 @@ export interface TimeProvider {
 }
 
 interface Held {
-  readonly expiresAt: number
+  expiresAt: number
 }
 
 /** From so many locks on, expired ones are cleared away now and then. */
@@ -35,6 +36,11 @@ export class InMemoryLock implements LockApi {
     if (this.#held.size >= this.#clearAt) this.#clear(now)
     return {
       type: 'lock',
+      renew: async (seconds) => {
+        const now = this.#time.epochMS()
+        if (this.#held.get(key) !== mine || !isValid(mine, now)) throw new LockLostError(key, 0, 'expired')
+        mine.expiresAt = now + ttlFromSeconds(seconds)
+      },
       release: async () => {
         // Whoever has it by now keeps it.
         if (this.#held.get(key) === mine) this.#held.delete(key)

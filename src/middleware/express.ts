@@ -1,8 +1,6 @@
 import type { LockApi } from '../locking/lock-api.js'
-import { DocumentGuard, type DocumentGuardOptions, type GuardedDocuments, type GuardedRequest } from './document-guards.js'
-import type { Refusal } from './faults.js'
-import { isRefusal, letGo, lockFor, type LockOf, type ResourceLockOptions } from './resource-guard.js'
-import { ended, type RawResponse } from './response.js'
+import { DocumentGuard, isRefusal, RequestLock } from './guards.js'
+import type { DocumentGuardOptions, GuardedDocuments, GuardedRequest, LockOf, RawResponse, Refusal, ResourceLockOptions } from './guards.js'
 
 /** The part of Express's response that the guards need. */
 export interface ExpressResponse extends RawResponse {
@@ -11,10 +9,10 @@ export interface ExpressResponse extends RawResponse {
 
 type Next = (error?: unknown) => void
 
-/** A middleware of Express 5, which hands a rejection to the error handlers. */
+/** A middleware of Express 4 or 5, which hands what fails to `next`. */
 export type ExpressGuard = (request: GuardedRequest, response: ExpressResponse, next: Next) => Promise<void>
 
-/** The guards of routes that edit documents, for Express 5. `request.user` has to be set before them. */
+/** The guards of routes that edit documents, for Express 4 and 5. `request.user` has to be set before them. */
 export function documentGuards(documents: GuardedDocuments, options: DocumentGuardOptions = {}) {
   return {
     /**
@@ -23,21 +21,24 @@ export function documentGuards(documents: GuardedDocuments, options: DocumentGua
      */
     acquireDocumentLock: (param: string): ExpressGuard => {
       const guard = new DocumentGuard(documents, param, options)
-      return async (request, response, next) => pass(await guard.acquire(request, response), response, next)
+      return (request, response, next) => pass(() => guard.acquire(request, response), response, next)
     },
 
-    /** Lets the document go after the answer was sent with a 2xx; stands before the handler that answers. */
+    /**
+     * Releases the document after the answer was sent with a 2xx; stands before the handler that answers. With
+     * `requireLock`, refuses with 409 a user who does not hold it.
+     */
     releaseDocumentLock: (param: string): ExpressGuard => {
       const guard = new DocumentGuard(documents, param, options)
-      return async (request, response, next) => pass(guard.releaseAfter(request, response), response, next)
+      return (request, response, next) => pass(() => guard.release(request, response), response, next)
     }
   }
 }
 
 /**
- * Wraps a handler of Express 5 so that it runs while it has the lock. The lock is let go when the handler has settled and
- * its answer was sent, or the client has gone. Refuses with 409 while somebody has it, and with 503 when that cannot be
- * found out.
+ * Wraps a handler of Express 4 or 5 so that it runs while it has the lock, which is released when the handler has settled and
+ * its answer was sent, or the client has gone. Refuses with 409 while somebody has it, and with 503 when that cannot be found
+ * out. What the handler throws goes to `next`.
  *
  * @param keyOf names what a request locks.
  */
@@ -46,20 +47,31 @@ export function withResourceLock<Api extends LockApi, Request, Response extends 
   keyOf: (request: Request) => string,
   handler: (request: Request, response: Response, lock: LockOf<Api>) => unknown,
   options: ResourceLockOptions = {}
-): (request: Request, response: Response) => Promise<void> {
-  return async (request, response) => {
-    const lock = await lockFor(api, keyOf(request), options)
-    if (isRefusal(lock)) return refuse(lock, response)
+): (request: Request, response: Response, next: Next) => Promise<void> {
+  return async (request, response, next) => {
     try {
-      await handler(request, response, lock)
-      await ended(response)
-    } finally {
-      await letGo(lock, options)
+      const taken = await RequestLock.take(api, keyOf(request), options)
+      if (isRefusal(taken)) return refuse(taken, response)
+      try {
+        await handler(request, response, taken.lock)
+        taken.releaseAfter(response)
+      } catch (error) {
+        taken.release()
+        throw error
+      }
+    } catch (error) {
+      next(error)
     }
   }
 }
 
-function pass(refusal: Refusal | undefined, response: ExpressResponse, next: Next): void {
+async function pass(guard: () => Promise<Refusal | undefined>, response: ExpressResponse, next: Next): Promise<void> {
+  let refusal: Refusal | undefined
+  try {
+    refusal = await guard()
+  } catch (error) {
+    return next(error)
+  }
   if (refusal === undefined) next()
   else refuse(refusal, response)
 }

@@ -1,13 +1,10 @@
 import type { LockApi } from '../locking/lock-api.js'
-import { DocumentGuard, type DocumentGuardOptions, type GuardedDocuments, type GuardedRequest } from './document-guards.js'
-import type { Refusal } from './faults.js'
-import { isRefusal, letGo, lockFor, type LockOf, type ResourceLockOptions } from './resource-guard.js'
-import { ended, type RawResponse } from './response.js'
+import { DocumentGuard, isRefusal, RequestLock } from './guards.js'
+import type { DocumentGuardOptions, GuardedDocuments, GuardedRequest, LockOf, RawResponse, Refusal, ResourceLockOptions } from './guards.js'
 
 /** The part of Fastify's reply that the guards need. */
 export interface FastifyLikeReply {
   readonly raw: RawResponse
-  readonly sent: boolean
   code(status: number): { send(body: unknown): unknown }
 }
 
@@ -26,18 +23,18 @@ export function documentGuards(documents: GuardedDocuments, options: DocumentGua
       return async (request, reply) => pass(await guard.acquire(request, reply.raw), reply)
     },
 
-    /** Lets the document go after the answer was sent with a 2xx. */
+    /** Releases the document after the answer was sent with a 2xx. With `requireLock`, refuses with 409 a user who does not hold it. */
     releaseDocumentLock: (param: string): FastifyGuard => {
       const guard = new DocumentGuard(documents, param, options)
-      return async (request, reply) => pass(guard.releaseAfter(request, reply.raw), reply)
+      return async (request, reply) => pass(await guard.release(request, reply.raw), reply)
     }
   }
 }
 
 /**
- * Wraps a handler of Fastify 5 so that it runs while it has the lock, which is let go when the handler has settled; where
- * it answers later by `reply.send`, when that was sent or the client has gone. Refuses with 409 while somebody has the
- * lock, and with 503 when that cannot be found out.
+ * Wraps a handler of Fastify 5 so that it runs while it has the lock, which is released when the handler has settled and its
+ * answer was sent, be it a stream or by `reply.hijack()`, or the client has gone. Refuses with 409 while somebody has the lock,
+ * and with 503 when that cannot be found out.
  *
  * @param keyOf names what a request locks.
  */
@@ -48,14 +45,15 @@ export function withResourceLock<Api extends LockApi, Request, Reply extends Fas
   options: ResourceLockOptions = {}
 ): (request: Request, reply: Reply) => Promise<Answer | Reply> {
   return async (request, reply) => {
-    const lock = await lockFor(api, keyOf(request), options)
-    if (isRefusal(lock)) return refuse(lock, reply)
+    const taken = await RequestLock.take(api, keyOf(request), options)
+    if (isRefusal(taken)) return refuse(taken, reply)
     try {
-      const answer = await handler(request, reply, lock)
-      if (answer === undefined && !reply.sent) await ended(reply.raw)
+      const answer = await handler(request, reply, taken.lock)
+      taken.releaseAfter(reply.raw)
       return answer === undefined ? reply : answer
-    } finally {
-      await letGo(lock, options)
+    } catch (error) {
+      taken.release()
+      throw error
     }
   }
 }

@@ -82,7 +82,7 @@ void t.test('every failure has its exit code', (t) => {
 })
 
 void t.test('a wrong URL is told as such', (t) => {
-  t.match(failureOf(new LockRequestError(404, 'NOT_FOUND', 'Nothing is here')), { code: 64, sentence: /^RLM_URL is 'http:\/\/locks:8000', where no lock service answers: it says 404/ })
+  t.match(failureOf(new LockRequestError(404, 'NOT_FOUND', 'Nothing is here')), { code: 64, sentence: /^RLM_URL is 'http:\/\/locks:8000', where no lock service answers: 404 is/ })
   t.match(failureOf(new LockRequestError(405, 'METHOD_NOT_ALLOWED', 'Not this way')), { code: 64 })
   const revoked = new LockRequestError(401, 'UNAUTHORIZED', 'The API key is not valid')
   t.match(failureOf(new LockLostError('x', 7, 'unconfirmed', { cause: revoked })), { code: 76, sentence: /is lost: [^:]+: The API key is not valid; RLM_API_KEY / })

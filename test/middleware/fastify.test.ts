@@ -1,7 +1,10 @@
+import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
 import { InMemoryLock } from '../../src/locking/index.js'
 import { documentGuards, withResourceLock } from '../../src/middleware/fastify.js'
+import { eventually } from '../support/eventually.js'
 import { Deferred, testGuards, testResourceLock, type GuardedSite } from '../support/guarded-site.js'
 
 declare module 'fastify' {
@@ -27,18 +30,19 @@ async function listen(app: FastifyInstance): Promise<GuardedSite> {
 testGuards('Fastify', ({ documents, handler, faults }) => {
   const { acquireDocumentLock, releaseDocumentLock } = documentGuards(documents, { onFault: (error) => faults.push(error) })
   const answer = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
-    const { status, body } = await handler(request.url)
-    void reply.code(status)
-    return body
+    const given = await handler(request.url)
+    if (given !== undefined) void reply.code(given.status)
+    return given?.body
   }
   const app = base()
   app.post('/quotes/:id/edit', { preHandler: acquireDocumentLock('id') }, answer)
   app.put('/quotes/:id', { preHandler: releaseDocumentLock('id') }, answer)
+  app.put('/strict/:id', { preHandler: documentGuards(documents, { requireLock: true }).releaseDocumentLock('id') }, answer)
   app.get('/wrong/:other', { preHandler: acquireDocumentLock('id') }, answer)
   return listen(app)
 })
 
-testResourceLock('Fastify', ({ locks, handler, faults }) => {
+testResourceLock('Fastify', ({ locks, timeoutSeconds = 30, handler, faults }) => {
   const app = base()
   app.post<{ Params: { id: string } }>(
     '/orders/:id',
@@ -50,7 +54,7 @@ testResourceLock('Fastify', ({ locks, handler, faults }) => {
         void reply.code(status)
         return body
       },
-      { onFault: (error) => faults.push(error) }
+      { timeoutSeconds, onFault: (error) => faults.push(error) }
     )
   )
   return listen(app)
@@ -71,5 +75,40 @@ void t.test('a handler of Fastify that answers later keeps its lock until then',
   t.equal((await app.inject('/')).statusCode, 409)
   answer()
   t.same((await asking).json(), { done: true })
-  t.ok(await locks.tryAcquire('a', 1))
+  await eventually('the release', async () => (await locks.tryAcquire('a', 1)) !== undefined || undefined)
+})
+
+void t.test('a handler of Fastify that answers by a stream, or by itself, keeps its lock until the end', async (t) => {
+  const locks = new InMemoryLock()
+  const app = Fastify()
+  const streams: PassThrough[] = []
+  const start = (): PassThrough => {
+    const stream = new PassThrough()
+    streams.push(stream)
+    stream.write('begun ')
+    return stream
+  }
+  app.get('/stream', withResourceLock(locks, () => 'a', async (_request, _reply: FastifyReply) => start()))
+  app.get(
+    '/hijack',
+    withResourceLock(locks, () => 'a', async (_request, reply: FastifyReply): Promise<undefined> => {
+      reply.hijack()
+      start().pipe(reply.raw)
+    })
+  )
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  for (const path of ['/stream', '/hijack']) {
+    const answer = await fetch(url + path)
+    const reader = answer.body?.getReader()
+    await reader?.read()
+    t.equal(await locks.tryAcquire('a', 1), undefined, `${path}: held while it answers`)
+    const stream = streams.pop()
+    const ended = stream === undefined ? undefined : once(stream, 'end')
+    stream?.end('ended')
+    await ended
+    await reader?.read()
+    const lock = await eventually('the release', () => locks.tryAcquire('a', 1))
+    await lock.release()
+  }
+  await app.close()
 })

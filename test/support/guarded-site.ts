@@ -2,10 +2,17 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import t from 'tap'
+import { HttpLocks } from '../../src/client/index.js'
 import { createLocks, type EmbeddedLocks, type Lock, type LockApi } from '../../src/locking/index.js'
+import { resourceName } from '../../src/locks/lock.js'
+import { openKeys } from '../../src/storage/open-store.js'
 import { cuttableLocks } from './cuttable-locks.js'
-import { DATABASES, freshDatabase, START } from './databases.js'
+import { DATABASES, freshDatabase, START, type DatabaseName } from './databases.js'
 import { eventually } from './eventually.js'
+import { newKey } from './keys.js'
+import { temporaryFolder } from './program.js'
+import { Proxy } from './proxy.js'
+import { Service } from './service.js'
 
 /** A server that does not listen yet. */
 export type GuardedSite = Server
@@ -17,12 +24,12 @@ interface HandlerAnswer {
 
 interface GuardBench {
   readonly documents: EmbeddedLocks['documents']
-  /** What a route does once its guard let it pass. */
-  readonly handler: (path: string) => Promise<HandlerAnswer>
+  /** What a route does once its guard let it pass; one that only returns answers nothing. */
+  readonly handler: (path: string) => Promise<HandlerAnswer | undefined>
   readonly faults: unknown[]
 }
 
-const startEditing = async (): Promise<HandlerAnswer> => ({ status: 200, body: { message: 'Editing started' } })
+const startEditing = async (): Promise<HandlerAnswer | undefined> => ({ status: 200, body: { message: 'Editing started' } })
 const answerNothing = async (): Promise<HandlerAnswer> => ({ status: 200, body: {} })
 
 /** Something that comes later from elsewhere. */
@@ -52,9 +59,9 @@ async function listening(site: GuardedSite | Promise<GuardedSite>): Promise<List
   }
 }
 
-/** The guards of documents, the same on every framework. */
-export function testGuards(framework: string, build: (bench: GuardBench) => GuardedSite | Promise<GuardedSite>): void {
-  for (const kind of DATABASES) {
+/** The guards of documents, the same on every framework. `/strict` has one with `requireLock`. */
+export function testGuards(framework: string, build: (bench: GuardBench) => GuardedSite | Promise<GuardedSite>, kinds: readonly DatabaseName[] = DATABASES): void {
+  for (const kind of kinds) {
     void t.test(`document guards on ${framework} (${kind})`, async (t) => {
       await using database = await freshDatabase(kind)
       await using locks = await createLocks({ databaseUrl: database.url, clock: database.now })
@@ -67,7 +74,7 @@ export function testGuards(framework: string, build: (bench: GuardBench) => Guar
         return { status: answer.status, body: await answer.json() }
       }
       /** Sends a request and goes away as soon as its handler runs; resolves when the handler has answered nobody. */
-      const abort = async (method: string, path: string): Promise<void> => {
+      const abort = async (method: string, path: string, answer: HandlerAnswer | undefined = { status: 200, body: {} }): Promise<void> => {
         let closed: Promise<unknown> | undefined
         const answered = new Promise<void>((resolve) => {
           next = async () => {
@@ -76,7 +83,7 @@ export function testGuards(framework: string, build: (bench: GuardBench) => Guar
             // The server hears of it a moment later.
             await new Promise((later) => setTimeout(later, 100))
             setTimeout(resolve, 20)
-            return { status: 200, body: {} }
+            return answer
           }
         })
         const socket = connect(site.port, '127.0.0.1')
@@ -103,12 +110,22 @@ export function testGuards(framework: string, build: (bench: GuardBench) => Guar
       t.match(await ask('PUT', '/quotes/7', 'ann'), { status: 200, body: { message: 'Quote saved successfully' } })
       await eventually('the release after the answer', async () => ((await documents.isLocked('7')) ? undefined : true))
 
-      await abort('POST', '/quotes/8/edit')
-      await eventually('what was given in vain to be let go', async () => ((await documents.isLocked('8')) ? undefined : true))
       await documents.acquireLock('8', 'ann')
       await abort('POST', '/quotes/8/edit')
       await abort('PUT', '/quotes/8')
       t.ok(await documents.isLocked('8'), 'whoever had it before keeps it, and an answer that nobody heard releases nothing')
+
+      for (const [docId, answer] of [['9', undefined], ['10', { status: 200, body: {} }]] as const) {
+        await abort('POST', `/quotes/${docId}/edit`, answer)
+        await eventually('what was given in vain to be let go', async () => ((await documents.isLocked(docId)) ? undefined : true))
+      }
+
+      next = answerNothing
+      await documents.acquireLock('11', 'ann')
+      t.same(await ask('PUT', '/strict/11', 'bob'), { status: 409, body: { error: 'You do not own this lock', lockedBy: 'ann' } })
+      t.same(await ask('PUT', '/strict/12', 'bob'), { status: 409, body: { error: 'No lock exists for this document' } })
+      t.match(await ask('PUT', '/strict/11', 'ann'), { status: 200 })
+      await eventually('the release after the answer', async () => ((await documents.isLocked('11')) ? undefined : true))
       t.same(faults, [])
     })
   }
@@ -128,6 +145,7 @@ export function testGuards(framework: string, build: (bench: GuardBench) => Guar
 
 interface ResourceBench {
   readonly locks: LockApi
+  readonly timeoutSeconds?: number
   readonly handler: (lock: Lock) => Promise<HandlerAnswer>
   readonly faults: unknown[]
 }
@@ -189,5 +207,65 @@ export function testResourceLock(framework: string, build: (bench: ResourceBench
     t.match(await ask('7'), { status: 200 }, 'the answer stands although the release fails')
     await eventually('the fault', async () => faults[0])
     t.match(await ask('7'), { status: 503, body: { error: 'The lock service is not available' } })
+  })
+
+  void t.test(`withResourceLock on ${framework} keeps its lock for longer than a lease`, async (t) => {
+    await using service = await Service.start()
+    await using database = await freshDatabase('sqlite', 'real')
+    await using embedded = await createLocks({ databaseUrl: database.url })
+    const ends: readonly (readonly [LockApi, () => Promise<unknown>])[] = [
+      [new HttpLocks({ url: service.url }), async () => (await service.status('order:7')).body.data?.['expires_at']],
+      [embedded, async () => (await embedded.service.inspect(resourceName('order:7'))).grant?.expiresAt]
+    ]
+    for (const [locks, endOf] of ends) {
+      const finished = new Deferred<HandlerAnswer>()
+      const started = new Deferred<Lock>()
+      const handler = (lock: Lock): Promise<HandlerAnswer> => {
+        started.give(lock)
+        return finished.given
+      }
+      const faults: unknown[] = []
+      await using site = await listening(build({ locks, timeoutSeconds: 1, handler, faults }))
+      const first = fetch(`${site.url}/orders/7`, { method: 'POST' })
+      first.catch(() => undefined)
+      await started.given
+      const end = await endOf()
+      await eventually('it is renewed, or over', async () => ((await endOf()) === end ? undefined : true))
+      t.equal((await fetch(`${site.url}/orders/7`, { method: 'POST' })).status, 409)
+      finished.give({ status: 200, body: {} })
+      t.equal((await first).status, 200)
+      await eventually('the release', async () => ((await endOf()) ?? null) === null || undefined)
+      t.same(faults, [])
+    }
+  })
+
+  void t.test(`withResourceLock on ${framework} answers without waiting for the release`, async (t) => {
+    await using service = await Service.start()
+    await using proxy = await Proxy.start(service.port)
+    const locks = new HttpLocks({ url: proxy.through(service.url), timeoutSeconds: 600, retrySeconds: 600 })
+    let held: Promise<void> | undefined
+    const handler = async (): Promise<HandlerAnswer> => {
+      held = proxy.hold('requests')
+      return { status: 200, body: {} }
+    }
+    await using site = await listening(build({ locks, handler, faults: [] }))
+    t.equal((await fetch(`${site.url}/orders/7`, { method: 'POST' })).status, 200)
+    await held
+    t.match((await service.status('order:7')).body.data, { is_locked: true }, 'the release is still under way')
+    proxy.cut()
+    await eventually('the release', async () => (await service.status('order:7')).body.data?.['is_locked'] === false || undefined)
+  })
+
+  void t.test(`on ${framework}, a key that the service refuses is no fault of the user`, async (t) => {
+    await using folder = await temporaryFolder()
+    const databaseUrl = `sqlite:${folder.path}/locks.db`
+    {
+      await using opened = await openKeys(databaseUrl)
+      await opened.keys.create(newKey('worker'))
+    }
+    await using service = await Service.start({ settings: { DATABASE_URL: databaseUrl } })
+    await using site = await listening(build({ locks: new HttpLocks({ url: service.url }), handler: answerNothing, faults: [] }))
+    const answer = await fetch(`${site.url}/orders/7`, { method: 'POST' })
+    t.match([answer.status, await answer.json()], [500, { error: /The lock service refused the guard: UNAUTHORIZED/ }])
   })
 }
