@@ -1,18 +1,21 @@
 import type { IncomingMessage } from 'node:http'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { refuseUndecodableId, registerCompatApis } from './compat/compat-apis.js'
 import { COMPAT_TAGS, type CompatApiName } from './compat/names.js'
 import { dashboard } from './dashboard/plugin.js'
-import { locksOfCallers, requireKeys, type KeyOptions } from './http/auth.js'
-import { answerClientError } from './http/client-error.js'
+import { keyIn, locksOfCallers, requireKeys, type KeyOptions } from './http/auth.js'
+import { callerOf } from './http/caller.js'
+import { answerClientError, answerExpectation } from './http/client-error.js'
 import { cors } from './http/cors.js'
 import { docs } from './http/docs.js'
-import { addErrorHandling, answerUnknownHost, answerUnknownPath, type ErrorCode } from './http/errors.js'
+import { addErrorHandling, answerError, answerUnknownHost, answerUnknownPath, type ErrorCode } from './http/errors.js'
+import { Gate } from './http/gate.js'
 import { knownHosts, UNKNOWN_HOST_PATH } from './http/host.js'
 import { readJson, refuseOtherTypes } from './http/json-body.js'
 import { Metrics } from './http/metrics.js'
 import { parseQueryString } from './http/query-string.js'
-import { limitRate } from './http/rate-limit.js'
+import { RateLimit } from './http/rate-limit.js'
+import { requestIdOf } from './http/request-id.js'
 import { adminRoutes } from './http/routes/admin.js'
 import { healthRoutes } from './http/routes/health.js'
 import { leaseRoutes } from './http/routes/leases.js'
@@ -20,8 +23,8 @@ import { lockRoutes } from './http/routes/locks.js'
 import { metricsRoutes } from './http/routes/metrics.js'
 import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
-import { isNameFormat, NAME_FORMAT } from './http/schemas/common.js'
 import { isTraced, tracing } from './http/tracing.js'
+import { refuseUnknown, validatorCompiler } from './http/validation.js'
 import type { LockService } from './locks/lock-service.js'
 
 export interface AppOptions extends Partial<KeyOptions> {
@@ -68,6 +71,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], requestLimits = {}, hosts, corsOrigins, trustProxy, logger, keys, anonymous = true } = options
   const { bodyBytes = MAX_BODY_BYTES, arrivalMs = ARRIVAL_MS, names: maxNames, perSecond } = requestLimits
   const isKnownHost = hosts === undefined ? undefined : knownHosts(hosts)
+  const callerNow = (request: FastifyRequest): string => callerOf({ apiKey: keyIn(request, keys), ip: request.ip })
+  const gate = new Gate({ corsOrigins, rateLimit: perSecond === undefined ? undefined : new RateLimit(perSecond, callerNow) })
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -75,6 +80,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     childLoggerFactory: (parent) => parent,
     bodyLimit: bodyBytes,
     requestTimeout: arrivalMs,
+    genReqId: requestIdOf,
     ...(trustProxy === undefined ? {} : { trustProxy: [...trustProxy] }),
     // Not a hook, which would cost something: whoever asks for another host gets no further than the router.
     ...(isKnownHost === undefined
@@ -84,24 +90,18 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     return503OnClosing: false,
     routerOptions: { querystringParser: parseQueryString, maxParamLength: MAX_PARAM_LENGTH },
     // Node would look for connections that are over time only every thirty seconds.
-    http: { headersTimeout: Math.min(HEADERS_MS, arrivalMs), connectionsCheckingInterval: 1000 },
+    http: { headersTimeout: Math.min(HEADERS_MS, arrivalMs), connectionsCheckingInterval: 1000, requireHostHeader: false },
     clientErrorHandler: answerClientError,
     // A path that cannot be decoded.
     frameworkErrors: (_error, request, reply) => {
-      if (isKnownHost?.(request.headers.host) === false) void answerUnknownHost(reply)
+      const refusal = gate.pass(request, reply)
+      if (refusal === 'ignore') return
+      if (refusal !== undefined) void answerError(refusal, request, reply)
+      else if (isKnownHost?.(request.headers.host) === false) void answerUnknownHost(reply)
       else void (refuseUndecodableId(request.url, compatApis, reply) ?? answerUnknownPath(reply))
-    },
-    ajv: {
-      customOptions: {
-        // Fastify's defaults would read null as 0, true as 1 and [5] as 5.
-        coerceTypes: false,
-        removeAdditional: false,
-        useDefaults: false,
-        allErrors: true,
-        formats: { [NAME_FORMAT]: isNameFormat }
-      }
     }
   })
+  app.server.on('checkExpectation', answerExpectation)
 
   if (logger !== undefined && ['debug', 'trace'].includes(logger.level)) {
     app.addHook('onResponse', (request, reply, done) => {
@@ -113,14 +113,16 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     })
   }
 
+  app.setValidatorCompiler(validatorCompiler())
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJson)
   app.addContentTypeParser('*', refuseOtherTypes)
   const errors = new Map<ErrorCode, number>()
   addErrorHandling(app, errors)
   if (corsOrigins !== undefined) await app.register(cors, { origins: corsOrigins })
+  app.addHook('onRequest', gate.hook)
   await app.register(requireKeys, { keys, anonymous })
-  if (perSecond !== undefined) await app.register(limitRate, { perSecond })
+  await app.register(refuseUnknown)
   if (isTraced()) await app.register(tracing)
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())
@@ -134,6 +136,6 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(healthRoutes, { locks })
   await app.register(metricsRoutes, { metrics: new Metrics(locks, errors) })
   await app.register(dashboard)
-  await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds })
+  await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds, corsIsSet: corsOrigins !== undefined })
   return app
 }

@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply } from 'fastify'
+import type { Frame } from '../http/errors.js'
 import { booking } from './booking.js'
 import { documents, DOCUMENT_FAULT } from './documents.js'
 import type { CompatApiName } from './names.js'
-import { refuse, type CompatOptions, type Frame } from './scope.js'
+import { refuse, type CompatOptions } from './scope.js'
 import { trafficJam, TRAFFIC_JAM_FAULT } from './traffic-jam.js'
 
 const PLUGINS: Readonly<Record<CompatApiName, FastifyPluginCallback<CompatOptions>>> = { 'traffic-jam': trafficJam, documents, booking }

@@ -39,7 +39,7 @@ export const documents: FastifyPluginCallback<CompatOptions> = (app, { locksOf, 
     const docId = docIdOf(fields['docId'])
     const adminUserId = holderOf(fields['adminUserId'], 'adminUserId')
     await documentsOf(request).forceReleaseLock(docId, adminUserId)
-    app.log.warn({ docId, adminUserId }, 'document lock force-released')
+    app.log.warn({ docId, adminUserId, reqId: request.id }, 'document lock force-released')
     return { success: true, message: 'Lock force-released successfully' }
   })
 
@@ -52,7 +52,7 @@ export const documents: FastifyPluginCallback<CompatOptions> = (app, { locksOf, 
 
   app.post('/api/lock/clear-all', { schema: schemas.clearAll }, async (request) => {
     const total = await documentsOf(request).clearAllLocks()
-    app.log.warn({ total }, 'document locks cleared')
+    app.log.warn({ total, reqId: request.id }, 'document locks cleared')
     return { success: true, message: 'All document locks cleared' }
   })
 

@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
-import { InvalidRequestError, NOT_LOGGED, RETRY_AFTER_SECONDS, STATUS_OF } from '../http/errors.js'
+import { InvalidRequestError, NOT_LOGGED, RefusalError, RETRY_AFTER_SECONDS, STATUS_OF, type Frame } from '../http/errors.js'
 import { ForbiddenError, LockError, UnauthorizedError } from '../locks/errors.js'
 import type { LocksOf } from '../locks/locks-of-key.js'
 import { BadInputError } from './reading.js'
@@ -8,10 +8,9 @@ export interface CompatOptions {
   readonly locksOf: LocksOf
   /** The longest lease that may be asked for, in seconds. */
   readonly maxTtlSeconds: number
+  /** Whether the operator has said which pages may call. */
+  readonly corsIsSet: boolean
 }
-
-/** What stands in a refusal of an API beside its `error`. */
-export type Frame = Readonly<Record<string, unknown>>
 
 /**
  * Makes a scope answer every fault in the shape of its API, `{…frame, "error": "a sentence"}`: what its handlers refuse, what
@@ -20,6 +19,9 @@ export type Frame = Readonly<Record<string, unknown>>
  */
 export function answerFaultsAs(app: FastifyInstance, frame: Frame): void {
   app.setValidatorCompiler(() => () => true)
+  app.addHook('onRoute', (route) => {
+    route.config = { ...route.config, frame }
+  })
   app.setErrorHandler<FastifyError | Error>((error, request, reply) => {
     if (error instanceof BadInputError) return refuse(reply, frame, 400, error.message)
     if (error instanceof LockError) {
@@ -30,6 +32,7 @@ export function answerFaultsAs(app: FastifyInstance, frame: Frame): void {
     }
     if (error instanceof UnauthorizedError) return refuse(reply.header('www-authenticate', 'Bearer'), frame, 401, error.message)
     if (error instanceof ForbiddenError) return refuse(reply, frame, 403, error.message)
+    if (error instanceof RefusalError) return refuse(reply, frame, STATUS_OF[error.refusal], error.message)
     if (error instanceof InvalidRequestError) return refuse(reply, frame, 400, error.faults[0]?.msg ?? 'The request cannot be read')
     const { statusCode = 500 } = error as Partial<FastifyError>
     if (statusCode === 413) return refuse(reply, frame, 413, 'The body is larger than 64 KiB')

@@ -1,4 +1,4 @@
-import type { FastifyInstance, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { allows, type Scope } from '../locks/api-key.js'
 import { ForbiddenError, UnauthorizedError } from '../locks/errors.js'
@@ -67,6 +67,12 @@ function guard({ scope, ofAllNames }: Needed, keys: KeyRing, anonymous: boolean)
     request.apiKey = key
     done()
   }
+}
+
+/** The key that a request shows, before any call asks for one; null where it shows none that is valid. */
+export function keyIn({ headers }: Pick<FastifyRequest, 'headers'>, keys: KeyRing | undefined): KnownKey | null {
+  const secret = keys?.any === true ? secretIn(headers.authorization) : undefined
+  return (secret === undefined ? undefined : keys?.find(secret)) ?? null
 }
 
 /** RFC 6750, section 2.1. Nowhere else is a key looked for: an address is logged and remembered by too many. */

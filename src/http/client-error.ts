@@ -1,6 +1,10 @@
-import { STATUS_CODES } from 'node:http'
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { STATUS_OF, type ErrorCode } from './errors.js'
+import { ANSWER_HEADERS } from './gate.js'
+import { newRequestId, requestIdOf } from './request-id.js'
+
+const JSON_TYPE = 'application/json; charset=utf-8'
 
 /**
  * Answers bytes that are no HTTP request, or not one in time: no route has been reached, only the socket is there. The
@@ -11,6 +15,13 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   if (socket.writable) socket.write(answerTo(error.code))
   socket.destroy(error)
+}
+
+/** Answers a request that expects something other than `100-continue`, which Node.js keeps from all routes. */
+export function answerExpectation(request: IncomingMessage, response: ServerResponse): void {
+  const status = STATUS_OF.EXPECTATION_FAILED
+  const body = JSON.stringify({ detail: 'No expectation but 100-continue can be met', code: 'EXPECTATION_FAILED' })
+  response.writeHead(status, { ...ANSWER_HEADERS, 'x-request-id': requestIdOf(request), 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close' }).end(body)
 }
 
 function answerTo(fault: string | undefined): string {
@@ -30,7 +41,7 @@ function response(code: ErrorCode, detail: string): string {
   const body = JSON.stringify({ detail, code })
   return [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-    'content-type: application/json; charset=utf-8',
+    ...Object.entries({ ...ANSWER_HEADERS, 'x-request-id': newRequestId(), 'content-type': JSON_TYPE }).map(([name, value]) => `${name}: ${value}`),
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',
     '',

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { markAnswer } from './gate.js'
 
 export interface CorsOptions {
   /** The origins whose pages may call this service, as browsers write them; `*` stands for all. */
@@ -7,8 +8,8 @@ export interface CorsOptions {
 }
 
 const METHODS = 'GET, POST, DELETE'
-const REQUEST_HEADERS = 'authorization, content-type, last-event-id'
-const ANSWER_HEADERS = 'retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset'
+const REQUEST_HEADERS = 'authorization, content-type, last-event-id, x-request-id'
+const ANSWER_HEADERS = 'retry-after, x-request-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset'
 const PREFLIGHT_SECONDS = 600
 
 /**
@@ -25,6 +26,7 @@ export const cors = fp((app: FastifyInstance, { origins }: CorsOptions, done) =>
       void reply.header('access-control-allow-origin', all ? '*' : origin).header('access-control-expose-headers', ANSWER_HEADERS)
     }
     if (request.method !== 'OPTIONS' || asked === undefined) return next()
+    markAnswer(request, reply)
     void reply
       .header('access-control-allow-methods', METHODS)
       .header('access-control-allow-headers', REQUEST_HEADERS)

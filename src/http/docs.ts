@@ -18,6 +18,8 @@ const FOR_READING =
   '.swagger-ui :is(.parameters-col_description :is(input, select), .json-schema-2020-12-keyword--examples, ' +
   '.json-schema-2020-12-expand-deep-button, .scheme-container, .authorization__btn) { display: none }\n'
 
+const JSON_TYPE = 'application/json; charset=utf-8'
+
 export interface DocsOptions {
   /** The headings of whatever is served beside the service's own API. */
   readonly tags: readonly { readonly name: string; readonly description: string }[]
@@ -25,6 +27,9 @@ export interface DocsOptions {
 
 /** The OpenAPI document and its two faces. Everything they load comes from this service, so that they work offline. */
 export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
+  let document: Buffer | undefined
+  /** Made once, since it never changes, and as bytes, which all answers share. */
+  const serialised = (): Buffer => (document ??= Buffer.from(JSON.stringify(app.swagger())))
   await app.register(swagger, {
     transformObject: (documented) => ('openapiObject' in documented ? completeDocument(documented.openapiObject) : documented.swaggerObject),
     openapi: {
@@ -56,20 +61,20 @@ export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
       ]
     }
   })
-  await app.register(face('/docs', 'Resource Lock Manager – try it out', LESS_CLUTTER, { displayRequestDuration: true }))
+  await app.register(face('/docs', serialised, 'Resource Lock Manager – try it out', LESS_CLUTTER, { displayRequestDuration: true }))
   await app.register(
-    face('/redoc', 'Resource Lock Manager – reference', LESS_CLUTTER + FOR_READING, {
+    face('/redoc', serialised, 'Resource Lock Manager – reference', LESS_CLUTTER + FOR_READING, {
       docExpansion: 'full',
       defaultModelRendering: 'model',
       defaultModelExpandDepth: 5,
       supportedSubmitMethods: []
     })
   )
-  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
+  app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => reply.type(JSON_TYPE).send(serialised()))
 })
 
 /** One way to show the document: `/docs` to try it out, `/redoc` to read it. */
-function face(routePrefix: string, title: string, css: string, uiConfig: NonNullable<FastifySwaggerUiOptions['uiConfig']>) {
+function face(routePrefix: string, serialised: () => Buffer, title: string, css: string, uiConfig: NonNullable<FastifySwaggerUiOptions['uiConfig']>) {
   return async (scope: FastifyInstance): Promise<void> => {
     await scope.register(swaggerUi, {
       routePrefix,
@@ -77,9 +82,10 @@ function face(routePrefix: string, title: string, css: string, uiConfig: NonNull
       uiConfig: { layout: 'BaseLayout', deepLinking: true, ...uiConfig },
       theme: { title, css: [{ filename: 'docs.css', content: css }] },
       uiHooks: {
-        onRequest: (_request, reply, done) => {
+        onRequest: (request, reply, done) => {
           void reply.header('content-security-policy', CONTENT_SECURITY_POLICY)
-          done()
+          if (request.routeOptions.url === `${routePrefix}/json`) void reply.type(JSON_TYPE).send(serialised())
+          else done()
         }
       }
     })

@@ -1,16 +1,17 @@
 import { isUtf8 } from 'node:buffer'
 import { errorCodes, type FastifyRequest } from 'fastify'
-import { InvalidRequestError } from './errors.js'
+import { InvalidRequestError, RefusalError } from './errors.js'
 
 type Done = (error: Error | null, body?: unknown) => void
 
 /**
  * Reads a JSON body. An empty one counts as none, since many clients name a content type on calls without a body.
  * `__proto__` is refused rather than dropped, and so is a property that comes twice: whoever checked the body on its way may
- * have looked at the other one.
+ * have looked at the other one. A number that would be stored as another one is refused too.
  */
-export function readJson(_request: FastifyRequest, bytes: Buffer, done: Done): void {
-  if (bytes.length === 0) return done(null, undefined)
+export function readJson(request: FastifyRequest, bytes: Buffer, done: Done): void {
+  if (bytes.length === 0 || request.is404) return done(null, undefined)
+  if (isEncoded(request)) return done(encoded())
   // Decoding would replace what is no UTF-8 and so make one name of two.
   if (!isUtf8(bytes)) return done(invalid('json_invalid', 'The body is not valid UTF-8'))
   const text = bytes.toString('utf8')
@@ -22,7 +23,13 @@ export function readJson(_request: FastifyRequest, bytes: Buffer, done: Done): v
   }
   // The name may be written with escapes, so that the parsed body decides; the text alone only spares the search.
   if (/__proto__|\\u00/i.test(text) && hasProto(body)) return done(invalid('value_error', 'The body has a property named __proto__'))
-  if (colonsIn(bytes) !== propertiesIn(body)) return done(invalid('value_error', 'The body has a property twice'))
+  const { colons, lossyNumber } = spelled(bytes)
+  if (colons !== propertiesIn(body)) return done(invalid('value_error', 'The body has a property twice'))
+  // The other APIs took any number, and look at few.
+  if (lossyNumber !== undefined && request.routeOptions.config.frame === undefined) {
+    const shown = lossyNumber.length > 40 ? `${lossyNumber.slice(0, 40)}…` : lossyNumber
+    return done(invalid('value_error', `The body has the number ${shown}, which would not be kept as it is; send it as a string`))
+  }
   return done(null, body)
 }
 
@@ -31,6 +38,7 @@ export function refuseOtherTypes(request: FastifyRequest, _payload: unknown, don
   const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
   const empty = length === '0' && encoding === undefined
   if (empty || request.is404) return done(null, undefined)
+  if (isEncoded(request)) return done(encoded())
   done(new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE())
 }
 
@@ -55,19 +63,57 @@ function* objectsIn(body: unknown): Generator<object> {
   }
 }
 
-const [QUOTE, BACKSLASH, COLON] = [0x22, 0x5c, 0x3a]
+const [QUOTE, BACKSLASH, COLON, MINUS, ZERO, NINE] = [0x22, 0x5c, 0x3a, 0x2d, 0x30, 0x39]
+/** The bytes of a number after its first. */
+const OF_NUMBER = new Set(Buffer.from('0123456789+-.eE'))
+/** So many characters without an exponent are always kept. */
+const SURELY_KEPT = 15
 
-/** How many properties valid JSON spells out: each has a colon, and every other colon is inside a string. */
-function colonsIn(bytes: Buffer): number {
-  let colons = 0
+interface Spelled {
+  /** How many properties there are: each has a colon, and every other colon is inside a string. */
+  colons: number
+  /** The first number that JavaScript would make another one of; see {@link lossyIn}. */
+  lossyNumber: string | undefined
+}
+
+/** What valid JSON spells out, and parsing it loses. */
+function spelled(bytes: Buffer): Spelled {
+  const found: Spelled = { colons: 0, lossyNumber: undefined }
   let inString = false
   for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at]
+    const byte = bytes[at] ?? 0
     if (byte === QUOTE) inString = !inString
-    else if (inString && byte === BACKSLASH) at += 1
-    else if (!inString && byte === COLON) colons += 1
+    else if (inString) {
+      if (byte === BACKSLASH) at += 1
+    } else if (byte === COLON) found.colons += 1
+    else if ((byte >= ZERO && byte <= NINE) || byte === MINUS) {
+      const start = at
+      while (OF_NUMBER.has(bytes[at + 1] ?? 0)) at += 1
+      found.lossyNumber ??= lossyIn(bytes.toString('latin1', start, at + 1))
+    }
   }
-  return colons
+  return found
+}
+
+/**
+ * The number again if a double cannot hold it: it is too large, or so small that 0 would be left of it, or it is an integer
+ * beyond 2^53, which is somebody's id rather than a measure. Fractions are rounded to the nearest double, as everywhere.
+ */
+function lossyIn(number: string): string | undefined {
+  if (number.length <= SURELY_KEPT && !/e/i.test(number)) return undefined
+  const value = Number(number)
+  const kept = /^-?\d+$/.test(number) ? Number.isSafeInteger(value) : Number.isFinite(value) && (value !== 0 || /^[-0.]*(?:e|$)/i.test(number))
+  return kept ? undefined : number
+}
+
+/** Nothing is decompressed: a few bytes would make a large body. */
+function isEncoded({ headers }: FastifyRequest): boolean {
+  const encoding = headers['content-encoding']
+  return encoding !== undefined && encoding.trim().toLowerCase() !== 'identity' && encoding !== ''
+}
+
+function encoded(): RefusalError {
+  return new RefusalError('UNSUPPORTED_MEDIA_TYPE', 'The body must be sent as it is, without a Content-Encoding')
 }
 
 function invalid(type: string, msg: string): InvalidRequestError {

@@ -44,6 +44,7 @@ const ACCESS: Readonly<Record<string, Access>> = {
   'POST /api/lock/clear-all': 'admin',
   'POST /api/book': 'write',
 
+  'GET /': 'open',
   'GET /health': 'open',
   'GET /livez': 'open',
   'GET /readyz': 'open',

@@ -148,10 +148,22 @@ onEachDatabase('ids may be as long as names are, in any script', async (t, api) 
 })
 
 onEachDatabase('a path that is no call of an API is nobody’s', async (t, api) => {
-  for (const url of ['/lock/planet/1', '/lock/user', '/lock/user/1/2', '/unlock/user/1', '/api/lock', '/api/lock/acquire', '/api/book', '/lock/planet/%ff', '/api/%ff']) {
+  for (const url of ['/lock/planet/1', '/lock/user', '/lock/user/1/2', '/api/lock', '/lock/planet/%ff', '/api/%ff']) {
     const answer = await api.get(url)
     t.equal(answer.status, 404, url)
     t.strictSame(answer.body, { detail: 'Not Found', code: 'NOT_FOUND' }, url)
+  }
+})
+
+onEachDatabase('a method that a path does not answer is refused in the shape of the API', async (t, api) => {
+  for (const [url, frame, allow] of [
+    ['/unlock/user/1', {}, 'POST'],
+    ['/api/lock/acquire', { success: false }, 'POST'],
+    ['/api/book', { success: false }, 'OPTIONS, POST']
+  ] as const) {
+    const { status, headers, body } = await api.get(url)
+    t.match({ status, allow: headers['allow'] }, { status: 405, allow }, url)
+    t.strictSame(body, { ...frame, error: `This path does not answer GET; it answers ${allow}` })
   }
 })
 

@@ -124,6 +124,7 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
 
   'GET /metrics': [[query('GET', '/metrics'), `${N}  200 403 200 403 403  403 403 403  403 403 403`]],
   'GET /locks/queue': [[query('GET', '/locks/queue', owned), `${N}  200 403 200 403 403  200 403 200  403 403 403`]],
+  'GET /': [[query('GET', '/'), CALLERS.map(() => 404).join(' ')]],
   'GET /health': [[query('GET', '/health'), CALLERS.map(() => 200).join(' ')]],
   'GET /livez': [[query('GET', '/livez'), CALLERS.map(() => 200).join(' ')]],
   'GET /readyz': [[query('GET', '/readyz'), CALLERS.map(() => 200).join(' ')]],

@@ -30,6 +30,17 @@ const body = (resourceName: string) => `{"resource_name":"${resourceName}","proc
 const nested = (depth: number) => `{${names},"metadata":{"a":${'['.repeat(depth)}${']'.repeat(depth)}}}`
 const bytes = (...codes: number[]) => Buffer.concat([Buffer.from('{"resource_name":"a'), Buffer.from(codes), Buffer.from('","process_id":"p"}')])
 
+const extra = (name: string, meant?: string): Fault => ['extra_forbidden', ['body', name], `Extra inputs are not permitted${meant === undefined ? '' : `; did you mean '${meant}'?`}`]
+const noParameter = (name: string, meant?: string): Fault => [extra(name)[0], ['query', name], extra(name, meant)[2]]
+
+/** Numbers that JSON allows and JavaScript would make others of. */
+const LOSSY = ['1e400', '-1e400', '1e-400', '9007199254740993', '-9007199254740992', `1${'0'.repeat(400)}`]
+const lossy = (number: string): Fault => [
+  'value_error',
+  ['body'],
+  `The body has the number ${number.length > 40 ? `${number.slice(0, 40)}…` : number}, which would not be kept as it is; send it as a string`
+]
+
 /** Texts of `POST /locks/request` with their faults, all of them and in order. */
 const BODIES: readonly (readonly [text: string | Buffer, ...faults: Fault[]])[] = [
   ['{}', missing('resource_name'), missing('process_id')],
@@ -37,11 +48,11 @@ const BODIES: readonly (readonly [text: string | Buffer, ...faults: Fault[]])[] 
   ['{"process_id":5,"ttl_seconds":0,"metadata":[]}', missing('resource_name'), noString('process_id'), notPositive, noObject],
   ['{"resource_name":null,"process_id":["p"]}', noString('resource_name'), noString('process_id')],
   ['{"resource_name":true,"process_id":{}}', noString('resource_name'), noString('process_id')],
-  ...['true', 'false', '[5]', '"30"', '""', '{}', '"NaN"', '"Infinity"', '1e400', '-1e400'].map(
+  ...['true', 'false', '[5]', '"30"', '""', '{}', '"NaN"', '"Infinity"'].map(
     (ttl) => [`{${names},"ttl_seconds":${ttl}}`, noNumber] as const
   ),
   ...['0', '-0', '-1', '-0.001', '-1e308'].map((ttl) => [`{${names},"ttl_seconds":${ttl}}`, notPositive] as const),
-  ...['1e308', '31536000.001', '31536001', '9007199254740993'].map((ttl) => [`{${names},"ttl_seconds":${ttl}}`, tooMuch] as const),
+  ...['1e308', '31536000.001', '31536001'].map((ttl) => [`{${names},"ttl_seconds":${ttl}}`, tooMuch] as const),
   ...['NaN', 'Infinity', '+1', '01', '0x10', '.5', '1_000', 'undefined'].map((ttl) => [`{${names},"ttl_seconds":${ttl}}`, noJson] as const),
   ...['"x"', '[]', '5', 'true', '[{}]'].map((metadata) => [`{${names},"metadata":${metadata}}`, noObject] as const),
   [`{${names},"metadata":{"k":"${'x'.repeat(4089)}"}}`, tooLarge],
@@ -74,6 +85,13 @@ const BODIES: readonly (readonly [text: string | Buffer, ...faults: Fault[]])[] 
   [`{${names},"resource_name":"b"}`, twice],
   [`{${names},"resource_n\\u0061me":"b"}`, twice],
   [`{${names},"process_id":"p"}`, twice],
+  ...LOSSY.flatMap((number) => [
+    [`{${names},"ttl_seconds":${number}}`, lossy(number)] as const,
+    [`{${names},"metadata":{"deep":[{"n":${number}}]}}`, lossy(number)] as const
+  ]),
+  [`{${names},"ttl":5}`, extra('ttl', 'ttl_seconds')],
+  [`{${names},"ttlSeconds":5,"lockID":5,"resource-names":[],"WAIT":1,"owner":"x","":0}`, extra('ttlSeconds', 'ttl_seconds'), extra('lockID'), extra('resource-names', 'resource_name'), extra('WAIT', 'wait_seconds'), extra('owner'), extra('')],
+  [`{${names},"constructor":1,"toString":2}`, extra('constructor'), extra('toString')],
   [`{${names},"unknown":1,"unknown":1}`, twice],
   [`{${names},"metadata":{"a":[{"b":1,"b":2}]}}`, twice],
   [`{${names},"metadata":{"a":1},"metadata":{"a":1}}`, twice],
@@ -98,8 +116,11 @@ const QUERIES: readonly QueryRow[] = [
   ...['%00', 'a%00b', '%0A', '%7F', '%C2%85'].map((name) => status(`resource_name=${name}`, control('query', 'resource_name'))),
   status('resource_name=e%CC%81', notNfc('query', 'resource_name')),
   status('resource_name=a&resource_name=a', noText('resource_name')),
-  status('resource_name[]=a', ['missing', ['query', 'resource_name'], 'Field required']),
-  status('__proto__=a&constructor=b', ['missing', ['query', 'resource_name'], 'Field required']),
+  status('resource_name[]=a', ['missing', ['query', 'resource_name'], 'Field required'], noParameter('resource_name[]', 'resource_name')),
+  status('__proto__=a&constructor=b', ['missing', ['query', 'resource_name'], 'Field required'], noParameter('__proto__'), noParameter('constructor')),
+  release('resource_name=held&process_id=p&lockid=1', noParameter('lockid', 'lock_id')),
+  ['GET', '/locks/stats?prefix=a', noParameter('prefix')],
+  ['GET', '/locks/watch?preifx=a', noParameter('preifx', 'prefix')],
   release('resource_name=a&process_id=p&process_id=q', noText('process_id')),
   release('resource_name=%00&process_id=', control('query', 'resource_name'), tooShort('query', 'process_id')),
   ...['true', '', 'NaN', '1.5', '-1', '1e3', '0x10', '01', '+1', '%201', '99999999999999999999'].flatMap((value) => [
@@ -173,7 +194,9 @@ onEachDatabase('what is at the limit is accepted', async (t, api) => {
   t.match(await api.send(post(text + ' '.repeat(65_536 - text.length))), { status: 200 }, '64 KiB')
   t.match(await api.send(post(nested(2000).replace('"a"', '"deep"'))), { status: 200 }, 'deep metadata')
   t.match(await api.send(post(body('typed'), { 'content-type': 'Application/JSON; charset=utf-8' })), { status: 200 })
-  t.match(await api.post('/locks/request', { resource_name: 'b', process_id: 'p', unknown: 1, constructor: 2 }), { status: 200 }, 'unknown fields are ignored')
+  const numbers = { a: 9_007_199_254_740_991, b: -9_007_199_254_740_991, c: 1e308, d: 5e-324, e: 0.1, f: 0, g: 1e21, h: 1_234_567_890.123_456_7 }
+  t.match(await api.post('/locks/request', { resource_name: 'numbers', process_id: 'p', metadata: numbers }), { status: 200, body: { data: { metadata: numbers } } })
+  t.match(await api.send(post(`{"resource_name":"zero","process_id":"p","metadata":{"n":[0.000000000000000000,-0e400,1.0000000000000000000]}}`)), { status: 200 })
   const colons = { ':': '":', '"a":': ['\\":', { '\\': ':\\' }], nested: { a: { a: { a: ':' } } }, list: [{ a: 1 }, { a: 2 }] }
   t.match(await api.post('/locks/request', { resource_name: '":":', process_id: ':', metadata: colons }), { status: 200 }, 'colons in texts are no properties')
 })

@@ -30,7 +30,7 @@ void t.test('no name forges a line of the log, a header or an event', async (t) 
     t.match(granted, { status: 200, body: { data: mine } }, `name ${index}`)
     const refused = await api.post('/locks/request', mine)
     t.match(refused, { status: 409, headers: { 'retry-after': '60' }, body: { locked_by: name } })
-    t.strictSame(Object.keys(refused.headers).toSorted(), ['connection', 'content-length', 'content-type', 'date', 'retry-after'], 'no header of the caller’s making')
+    t.strictSame(Object.keys(refused.headers).toSorted(), ['connection', 'content-length', 'content-security-policy', 'content-type', 'date', 'retry-after', 'x-content-type-options', 'x-request-id'], 'no header of the caller’s making')
     log = ''
     t.match(await api.post('/locks/force-release', { resource_name: name, reason: name }), { status: 200, body: { data: { reason: name } } })
     const told = log.split('\n').filter((line) => line.includes('force-released'))

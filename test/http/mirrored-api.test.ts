@@ -194,11 +194,10 @@ onEachDatabase('the document and its pages are there, and load nothing from else
   }
 })
 
-onEachDatabase('a path or method that nobody serves is 404', async (t, api) => {
+onEachDatabase('a path that nobody serves is 404', async (t, api) => {
   for (const url of ['/', '/locks', '/locks/request/', '/locks/nothing', '/%ff', '/a%00', '/../etc/passwd']) {
     const answer = await api.send({ method: 'GET', url })
     t.equal(answer.status, 404, url)
     t.strictSame(answer.body, { detail: 'Not Found', code: 'NOT_FOUND' }, url)
   }
-  t.match(await api.send({ method: 'PATCH', url: '/locks/request', payload: {} }), { status: 404, body: { detail: 'Not Found' } })
 })

@@ -7,7 +7,7 @@ import { makeKey, sendWith } from '../support/keys.js'
 import { documentOf, type OpenApi, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
 
 /** Pages for people, the document itself, and what browsers ask by themselves. */
-const NOT_DOCUMENTED = /^(?:GET \/(?:docs|redoc|openapi\.json|dashboard)\b|OPTIONS )/
+const NOT_DOCUMENTED = /^(?:GET \/(?:$|(?:docs|redoc|openapi\.json|dashboard)\b)|OPTIONS )/
 /** The document as it is, with its references. */
 type Named = OpenApi & {
   readonly servers: unknown

@@ -30,7 +30,7 @@ void t.test('pages of other origins are let in only where that is set', async (t
     for (const answer of [await ask(api, origin), await preflight(api, origin)]) {
       t.strictSame(Object.keys(answer.headers).filter((name) => name.startsWith('access-control')), [])
     }
-    t.match(await preflight(api, origin), { status: 404 })
+    t.match(await preflight(api, origin), { status: 405 })
   })
 
   await t.test('those of a listed origin', async (t) => {

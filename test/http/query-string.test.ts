@@ -1,5 +1,5 @@
 import t from 'tap'
-import { parseQueryString } from '../../src/http/query-string.js'
+import { MAX_PARAMETERS, parseQueryString } from '../../src/http/query-string.js'
 
 const parsed = (text: string) => ({ ...parseQueryString(text) })
 
@@ -15,6 +15,13 @@ void t.test('names and values are decoded as a form would encode them', (t) => {
 void t.test('a parameter that is given more than once becomes a list', (t) => {
   t.strictSame(parsed('a=1&a=2&a=&b=x'), { a: ['1', '2', ''], b: 'x' })
   t.strictSame(parsed('limit=1&limit=x'), { limit: [1, 'x'] })
+  t.end()
+})
+
+void t.test('no more parameters are read than any call has, so that many cost no more than the text is long', (t) => {
+  t.strictSame(parsed('a&'.repeat(7500)), { a: Array<string>(MAX_PARAMETERS).fill('') })
+  t.strictSame(parsed(`${'&'.repeat(8000)}a=1`), { a: '1' })
+  t.equal(Object.keys(parsed(Array.from({ length: 7500 }, (_, index) => index).join('&'))).length, MAX_PARAMETERS)
   t.end()
 })
 

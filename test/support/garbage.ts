@@ -10,14 +10,16 @@ export const GARBAGE: readonly (readonly [status: number, text: string, code?: s
   [400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'BAD_REQUEST'],
   [400, 'GET / HTTP/9.9\r\n\r\n', 'BAD_REQUEST'],
   [400, 'BREW /locks/status HTTP/1.1\r\nHost: localhost\r\n\r\n', 'BAD_REQUEST'],
-  [400, 'GET /health HTTP/1.1\r\n\r\n'],
+  [400, 'GET /health HTTP/1.1\r\n\r\n', 'BAD_REQUEST'],
+  [400, rawGet('/health', 'HOST: localhost'), 'BAD_REQUEST'],
+  [400, rawGet('/%', 'host: other'), 'BAD_REQUEST'],
   [400, rawGet('/locks/status?resource_name=\xc3\xbc'), 'BAD_REQUEST'],
   [400, rawGet('/locks/status?resource_name=a\0b'), 'BAD_REQUEST'],
   [400, rawGet('/health', 'no colon'), 'BAD_REQUEST'],
   [400, rawGet('/health', 'X: a\0b'), 'BAD_REQUEST'],
   [404, rawGet('http://[bad/'), 'NOT_FOUND'],
   [404, rawGet('*'), 'NOT_FOUND'],
-  [417, rawGet('/health', 'Expect: nonsense')],
+  [417, rawGet('/health', 'Expect: nonsense'), 'EXPECTATION_FAILED'],
   [431, rawGet('/health', `X: ${'x'.repeat(20_000)}`), 'HEADERS_TOO_LARGE'],
   [431, rawGet(`/${'x'.repeat(20_000)}`), 'HEADERS_TOO_LARGE'],
   [400, rawPost('Content-Length: -1', '{}'), 'BAD_REQUEST'],
@@ -30,5 +32,5 @@ export const GARBAGE: readonly (readonly [status: number, text: string, code?: s
   [422, rawPost('Transfer-Encoding: chunked', '2\r\n{}\r\n0\r\n\r\n'), 'INVALID_REQUEST'],
   [422, rawPost('Content-Length: 0', ''), 'INVALID_REQUEST'],
   [422, rawPost('X: y', ''), 'INVALID_REQUEST'],
-  [422, rawPost('Content-Length: 4\r\nContent-Encoding: gzip', '\x1f\x8b\x08\x00'), 'INVALID_REQUEST']
+  [415, rawPost('Content-Length: 4\r\nContent-Encoding: gzip', '\x1f\x8b\x08\x00'), 'UNSUPPORTED_MEDIA_TYPE']
 ]

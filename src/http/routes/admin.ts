@@ -14,7 +14,7 @@ const MOST_CONTENDED = 10
 
 /** For operators: taking locks away, the history, the figures. */
 export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf }, done) => {
-  app.post('/locks/force-release', { schema: schemas.forceRelease }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/force-release', { schema: schemas.forceRelease }, async ({ body, apiKey, id: reqId }, reply) => {
     const { resource_name, reason, lock_id } = body
     const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id)
     if (outcome.kind === 'not-held') {
@@ -23,7 +23,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     if (outcome.kind === 'changed') {
       return reply.code(409).send({ detail: `Resource '${resource_name}' is no longer held by lock ${lock_id}`, code: 'LOCK_CHANGED' })
     }
-    app.log.warn({ resource_name, lock_id: outcome.grant.lockId, process_id: outcome.grant.processId, reason, key: apiKey?.name }, 'lock force-released')
+    app.log.warn({ resource_name, lock_id: outcome.grant.lockId, process_id: outcome.grant.processId, reason, key: apiKey?.name, reqId }, 'lock force-released')
     return success(`Lock force-released successfully for resource '${resource_name}'`, {
       ...grantBody(outcome.grant),
       released_at: isoTime(outcome.releasedAt),
@@ -31,10 +31,10 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.post('/locks/force-release-all', { schema: schemas.forceReleaseAll }, async ({ body, apiKey }) => {
+  app.post('/locks/force-release-all', { schema: schemas.forceReleaseAll }, async ({ body, apiKey, id: reqId }) => {
     const { prefix = '', reason } = body
     const total = await locksOf(apiKey).forceReleaseAll(prefix, reason)
-    app.log.warn({ prefix, total, reason, key: apiKey?.name }, 'locks force-released')
+    app.log.warn({ prefix, total, reason, key: apiKey?.name, reqId }, 'locks force-released')
     return success(`Force-released ${total} locks`, { total_released: total })
   })
 

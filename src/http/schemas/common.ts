@@ -113,7 +113,16 @@ export const KEY_FAULTS = {
     'UNAUTHORIZED',
     'This call needs an API key, sent as Authorization: Bearer KEY'
   ),
-  403: refusal('Forbidden', 'The scopes or the prefix of the key do not allow it; nothing was changed.', 'FORBIDDEN', "The API key does not have the scope 'write'")
+  403: eitherOf(
+    'The scopes or the prefix of the key do not allow it, or a page of another site tries to change something.',
+    refusal('Forbidden', 'The scopes or the prefix of the key do not allow it; nothing was changed.', 'FORBIDDEN', "The API key does not have the scope 'write'"),
+    refusal(
+      'CrossSite',
+      'A page of an origin that CORS_ORIGIN does not name tries to change something; nothing was changed.',
+      'CROSS_SITE',
+      'A page of another site may not change anything here; an operator may add its origin to CORS_ORIGIN'
+    )
+  )
 }
 
 /** What any call can meet that is one too many. */

@@ -1,0 +1,178 @@
+import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
+import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { faultOfCharacters, MAX_NAMES } from '../locks/lock.js'
+import { InvalidRequestError, type InvalidInput } from './errors.js'
+import { nearest } from './nearest.js'
+import { isNameFormat, NAME_FORMAT } from './schemas/common.js'
+
+/** More faults than that help nobody. */
+const MAX_FAULTS = 20
+/** What a refusal may take, in bytes: so much for each byte of the request and some for its frame, and never more than the last. */
+const [FAULT_BYTES_PER_BYTE, MIN_FAULT_BYTES, MAX_FAULT_BYTES] = [4, 1024, 15 * 1024]
+/** How much of a name that a caller made up is shown, in characters. */
+const MAX_SHOWN = 100
+
+type Place = 'body' | 'query' | 'path' | 'headers'
+
+interface Described {
+  readonly properties?: Readonly<Record<string, unknown>>
+}
+
+const PLACES: Readonly<Record<string, Place>> = { body: 'body', querystring: 'query', params: 'path', headers: 'headers' }
+
+/** Nothing is coerced: Ajv for Fastify would read null as 0, true as 1 and [5] as 5. */
+const AJV: Options = { allowUnionTypes: true, addUsedSchema: false, formats: { [NAME_FORMAT]: isNameFormat } }
+
+/** A part of a request that does not fit its schema. What is wrong with it is only found out for the answer. */
+class SchemaFault extends InvalidRequestError {
+  override readonly name = 'SchemaFault'
+  readonly #place: Place
+  readonly #schema: Described
+  readonly #validate: ValidateFunction
+
+  constructor(place: Place, schema: Described, validate: ValidateFunction) {
+    super([])
+    this.#place = place
+    this.#schema = schema
+    this.#validate = validate
+  }
+
+  /** At least one and at most 20 faults, in no more bytes than a few times those of the request. */
+  override faultsOf(request: FastifyRequest): InvalidInput[] {
+    const place = this.#place
+    const input = { body: request.body, query: request.query, path: request.params, headers: request.headers }[place]
+    if (input === undefined) return [{ type: 'missing', loc: [place], msg: 'Field required' }]
+    const known = Object.keys(this.#schema.properties ?? {})
+    const part = excerpt(input, new Set(known))
+    this.#validate(part)
+    const faults = (this.#validate.errors ?? []).slice(0, MAX_FAULTS).map((error) => describe(error, place, part, known))
+    return bounded(faults, request.url.length + Number(request.headers['content-length'] ?? 0))
+  }
+}
+
+/**
+ * Makes the validators of all schemas. The one that every request passes stops at the first fault, so that a bad request
+ * costs no more than a good one; the one that finds all of them is made when it is needed first, and sees an excerpt.
+ */
+export function validatorCompiler(): FastifySchemaCompiler<object> {
+  const quick = new Ajv({ ...AJV, allErrors: false })
+  const thorough = new Ajv({ ...AJV, allErrors: true })
+  return ({ schema, httpPart = '' }) => {
+    const isGood = quick.compile(schema)
+    let validate: ValidateFunction | undefined
+    return (input: unknown) => {
+      if (isGood(input)) return true
+      validate ??= thorough.compile(schema)
+      return { error: new SchemaFault(PLACES[httpPart] ?? 'body', schema, validate) }
+    }
+  }
+}
+
+/** Refuses whatever a call under `/locks` does not know, since a misspelt `ttl` would else be a lock without an end. To be registered before the routes. */
+export const refuseUnknown = fp((app: FastifyInstance, _options, done: () => void) => {
+  app.addHook('onRoute', (route) => {
+    if (!route.url.startsWith('/locks/')) return
+    const { body, querystring = { type: 'object', properties: {} } } = route.schema ?? {}
+    route.schema = { ...route.schema, querystring: closed(querystring), ...(body === undefined ? {} : { body: closed(body) }) }
+    if (body === undefined && route.method === 'DELETE') refuseBody(route)
+  })
+  done()
+})
+
+const closed = (schema: unknown): object => ({ ...(schema as object), additionalProperties: false })
+
+/** A call that reads its query only may be sent an empty body, but nothing that it would ignore. */
+function refuseBody(route: RouteOptions): void {
+  route.preValidation = ({ body, url }, _reply, done) => {
+    if (body === undefined || body === null) return done()
+    const names = typeof body === 'object' && !Array.isArray(body) ? Object.keys(body) : [undefined]
+    if (names.length === 0) return done()
+    const faults = names.slice(0, MAX_FAULTS).map((name) => forbidden(['body', ...(name === undefined ? [] : [shown(name)])]))
+    done(new InvalidRequestError(bounded(faults, url.length + Buffer.byteLength(names.join()))))
+  }
+}
+
+/** Enough of a value to show what is wrong with it: what is cut away of lists and objects is more of the same. */
+function excerpt(input: unknown, known: ReadonlySet<string>): unknown {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) return input
+  let unknown = 0
+  const kept = Object.entries(input).filter(([name]) => known.has(name) || (unknown += 1) <= MAX_FAULTS)
+  return Object.fromEntries(kept.map(([name, value]) => [name, Array.isArray(value) ? value.slice(0, MAX_NAMES + 1) : value]))
+}
+
+function bounded(faults: readonly InvalidInput[], requestBytes: number): InvalidInput[] {
+  const most = Math.min(MAX_FAULT_BYTES, MIN_FAULT_BYTES + FAULT_BYTES_PER_BYTE * requestBytes)
+  let bytes = 0
+  return faults.filter((fault, index) => (bytes += Buffer.byteLength(JSON.stringify(fault))) <= most || index === 0)
+}
+
+function shown(name: string): string {
+  return name.length <= MAX_SHOWN ? name : `${name.slice(0, MAX_SHOWN)}…`
+}
+
+function forbidden(loc: readonly string[], meant?: string): InvalidInput {
+  return { type: 'extra_forbidden', loc, msg: `Extra inputs are not permitted${meant === undefined ? '' : `; did you mean '${meant}'?`}` }
+}
+
+/** Words for each rule that a schema of this service uses; the types are those of the mirrored API where it has one. */
+function describe({ keyword, params, message, instancePath }: ErrorObject, place: Place, input: unknown, known: readonly string[]): InvalidInput {
+  const path = instancePath.split('/').slice(1).map(unescapePointer)
+  const loc = [place, ...path]
+  const limit = String(params['limit'])
+  switch (keyword) {
+    case 'required':
+      return { type: 'missing', loc: [...loc, String(params['missingProperty'])], msg: 'Field required' }
+    case 'additionalProperties': {
+      const name = String(params['additionalProperty'])
+      return forbidden([...loc, shown(name)], nearest(name, known))
+    }
+    case 'type':
+      return ofType(String(params['type']), loc)
+    case 'format':
+      return { type: 'value_error', loc, msg: `Input ${faultOfCharacters(String(valueAt(input, path))) ?? 'is not valid'}` }
+    case 'pattern':
+      return { type: 'string_pattern_mismatch', loc, msg: `String should match pattern '${String(params['pattern'])}'` }
+    case 'minLength':
+      return { type: 'string_too_short', loc, msg: `String should have at least ${limit} character${limit === '1' ? '' : 's'}` }
+    case 'maxLength':
+      return { type: 'string_too_long', loc, msg: `String should have at most ${limit} characters` }
+    case 'uniqueItems':
+      return { type: 'value_error', loc, msg: 'List should have no item twice' }
+    case 'minItems':
+      return { type: 'too_short', loc, msg: `List should have at least ${limit} item${limit === '1' ? '' : 's'}` }
+    case 'maxItems':
+      return { type: 'too_long', loc, msg: `List should have at most ${limit} items` }
+    case 'exclusiveMinimum':
+      return { type: 'greater_than', loc, msg: `Input should be greater than ${limit}` }
+    case 'minimum':
+      return { type: 'greater_than_equal', loc, msg: `Input should be greater than or equal to ${limit}` }
+    case 'maximum':
+      return { type: 'less_than_equal', loc, msg: `Input should be less than or equal to ${limit}` }
+    default:
+      return { type: 'value_error', loc, msg: `Input ${message ?? 'is not valid'}` }
+  }
+}
+
+const TYPES: Readonly<Record<string, readonly [type: string, noun: string]>> = {
+  string: ['string_type', 'string'],
+  number: ['float_type', 'number'],
+  integer: ['int_type', 'integer'],
+  boolean: ['bool_type', 'boolean'],
+  array: ['list_type', 'list'],
+  object: ['dict_type', 'object']
+}
+
+/** @param expected one JSON type, or several joined by commas of which the first is the one to name. */
+function ofType(expected: string, loc: readonly string[]): InvalidInput {
+  const [type, noun] = TYPES[expected.split(',')[0] ?? ''] ?? ['value_error', expected]
+  return { type, loc, msg: `Input should be a valid ${noun}` }
+}
+
+function valueAt(input: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], input)
+}
+
+function unescapePointer(segment: string): string {
+  return segment.replaceAll('~1', '/').replaceAll('~0', '~')
+}
