@@ -25,6 +25,7 @@ import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isTraced, tracing } from './http/tracing.js'
 import { refuseUnknown, validatorCompiler } from './http/validation.js'
+import { WatcherQuota } from './locks/limits.js'
 import type { LockService } from './locks/lock-service.js'
 
 export interface AppOptions extends Partial<KeyOptions> {
@@ -56,6 +57,9 @@ export interface RequestLimits {
   readonly arrivalMs?: number
   /** Requests of one caller within a second; any number if left out. */
   readonly perSecond?: number | undefined
+  /** Streams of events, of everybody and of one caller; any number if left out. */
+  readonly watchers?: number
+  readonly watchersPerCaller?: number
 }
 
 const MAX_BODY_BYTES = 64 * 1024
@@ -69,7 +73,7 @@ const MAX_PARAM_LENGTH = 255 * 4 * 3
 /** The whole HTTP service, ready to listen or to be injected into; it reads no environment and opens no database. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { locks, maxTtlSeconds, maxWaitSeconds, compatApis = [], requestLimits = {}, hosts, corsOrigins, trustProxy, logger, keys, anonymous = true } = options
-  const { bodyBytes = MAX_BODY_BYTES, arrivalMs = ARRIVAL_MS, names: maxNames, perSecond } = requestLimits
+  const { bodyBytes = MAX_BODY_BYTES, arrivalMs = ARRIVAL_MS, names: maxNames, perSecond, watchers = Infinity, watchersPerCaller = Infinity } = requestLimits
   const isKnownHost = hosts === undefined ? undefined : knownHosts(hosts)
   const callerNow = (request: FastifyRequest): string => callerOf({ apiKey: keyIn(request, keys), ip: request.ip })
   const gate = new Gate({ corsOrigins, rateLimit: perSecond === undefined ? undefined : new RateLimit(perSecond, callerNow) })
@@ -126,13 +130,13 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   if (isTraced()) await app.register(tracing)
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())
-  const locksOf = locksOfCallers(locks)
+  const locksOf = locksOfCallers(locks, keys)
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_TAGS[api]) })
   await app.register(lockRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
   await app.register(queueRoutes, { locksOf })
   await app.register(adminRoutes, { locksOf })
-  await app.register(watchRoutes, { locksOf })
+  await app.register(watchRoutes, { locksOf, watchers: new WatcherQuota(watchers, watchersPerCaller) })
   await app.register(healthRoutes, { locks })
   await app.register(metricsRoutes, { metrics: new Metrics(locks, errors) })
   await app.register(dashboard)

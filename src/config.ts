@@ -66,6 +66,8 @@ export const SETTINGS = {
   MAX_WAITERS_PER_RESOURCE: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '1000', 'a whole number, 1 to 1000000'),
   MAX_WAITERS_PER_CALLER: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '5000', 'a whole number, 1 to 1000000'),
   MAX_LOCKS_PER_KEY: setting(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }), '1000000', 'a whole number, 1 to 1000000000'),
+  MAX_WATCHERS: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '1000', 'a whole number, 1 to 1000000'),
+  MAX_WATCHERS_PER_CALLER: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), '100', 'a whole number, 1 to 1000000'),
   RATE_LIMIT_PER_SECOND: setting(Type.Integer({ minimum: 1, maximum: 1_000_000 }), undefined, 'a whole number of requests, 1 to 1000000'),
   REQUEST_TIMEOUT_SECONDS: setting(Type.Number({ minimum: 1, maximum: 300 }), '10', 'a number of seconds, 1 to 300')
 } satisfies Record<string, Setting<TSchema>>
@@ -110,6 +112,12 @@ export function refuseStrangers(config: Pick<Config, 'ALLOW_ANONYMOUS' | 'HOST'>
     `HOST is '${config.HOST}', which other machines can reach, and there is no API key yet to tell who may use the service; make one with ` +
       "'npm run keys -- create NAME', or set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if anybody may take and release locks."
   )
+}
+
+/** What to say where any page that makes its own name lead to this machine (DNS rebinding) could do everything; else undefined. */
+export function warningOfRebinding({ HOST, ALLOWED_HOSTS }: Pick<Config, 'HOST' | 'ALLOWED_HOSTS'>, thereAreKeys: boolean): string | undefined {
+  if (thereAreKeys || isLoopback(HOST) || ALLOWED_HOSTS !== undefined) return undefined
+  return `Anybody who reaches ${HOST} may take and release locks, and so may every web page that one of them opens (DNS rebinding); make a key, or set ALLOWED_HOSTS.`
 }
 
 /** Puts the settings of `.env` in the working directory, if there is one, into the environment; what is set there already wins. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp, type AppOptions } from './app.js'
-import { isLoopback, letsAnybodyIn, listenedAt, listOf, loadEnvFile, readConfig, refuseStrangers, type Config } from './config.js'
+import { isLoopback, letsAnybodyIn, listenedAt, listOf, loadEnvFile, readConfig, refuseStrangers, warningOfRebinding, type Config } from './config.js'
 import { StartupError } from './locks/errors.js'
 import { KeyRing } from './locks/key-ring.js'
 import type { Limits } from './locks/limits.js'
@@ -93,6 +93,8 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     const keys = new KeyRing(store.keys, { onError: (err) => log.warn({ err }, 'the keys cannot be read; the last ones hold') })
     await keys.refresh()
     refuseStrangers(config, keys.any)
+    const warning = warningOfRebinding(config, keys.any)
+    if (warning !== undefined) log.warn(warning)
     const { DEFAULT_TTL_SECONDS: ttl } = config
     const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl), limits: limitsOf(config) })
     const sweeper = new Sweeper(store, {
@@ -136,7 +138,9 @@ function appOptionsOf(config: Config): Omit<AppOptions, 'locks' | 'logger' | 'ke
       bodyBytes: config.MAX_BODY_BYTES,
       names: config.MAX_NAMES_PER_REQUEST,
       arrivalMs: config.REQUEST_TIMEOUT_SECONDS * 1000,
-      perSecond: config.RATE_LIMIT_PER_SECOND
+      perSecond: config.RATE_LIMIT_PER_SECOND,
+      watchers: config.MAX_WATCHERS,
+      watchersPerCaller: config.MAX_WATCHERS_PER_CALLER
     },
     // What other machines reach may go by any name, unless its operator says which.
     hosts: hosts !== undefined || isLoopback(config.HOST) ? listOf(hosts) : undefined,

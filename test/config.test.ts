@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import t from 'tap'
-import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, SETTINGS } from '../src/config.js'
+import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, SETTINGS, warningOfRebinding } from '../src/config.js'
 import { StartupError } from '../src/locks/errors.js'
 import { parseDatabaseUrl } from '../src/storage/database-url.js'
 import { inProject } from './support/program.js'
@@ -29,6 +29,8 @@ const DEFAULTS = {
   MAX_WAITERS_PER_RESOURCE: 1000,
   MAX_WAITERS_PER_CALLER: 5000,
   MAX_LOCKS_PER_KEY: 1_000_000,
+  MAX_WATCHERS: 1000,
+  MAX_WATCHERS_PER_CALLER: 100,
   RATE_LIMIT_PER_SECOND: undefined,
   REQUEST_TIMEOUT_SECONDS: 10
 }
@@ -79,6 +81,8 @@ void t.test('each setting is read', (t) => {
     MAX_WAITERS_PER_RESOURCE: '1',
     MAX_WAITERS_PER_CALLER: '1000000',
     MAX_LOCKS_PER_KEY: '1000000000',
+    MAX_WATCHERS: '1',
+    MAX_WATCHERS_PER_CALLER: '1000000',
     RATE_LIMIT_PER_SECOND: '50',
     REQUEST_TIMEOUT_SECONDS: '1.5'
   }
@@ -103,6 +107,8 @@ void t.test('each setting is read', (t) => {
     MAX_WAITERS_PER_RESOURCE: 1,
     MAX_WAITERS_PER_CALLER: 1_000_000,
     MAX_LOCKS_PER_KEY: 1_000_000_000,
+    MAX_WATCHERS: 1,
+    MAX_WATCHERS_PER_CALLER: 1_000_000,
     RATE_LIMIT_PER_SECOND: 50,
     REQUEST_TIMEOUT_SECONDS: 1.5
   })
@@ -129,6 +135,8 @@ const WRONG: Readonly<Record<Exclude<keyof typeof SETTINGS, 'DATABASE_URL' | 'DA
   MAX_WAITERS_PER_RESOURCE: [...noNumbers, '0', '1000001'],
   MAX_WAITERS_PER_CALLER: [...noNumbers, '0', '1000001'],
   MAX_LOCKS_PER_KEY: [...noNumbers, '0', '1000000001'],
+  MAX_WATCHERS: [...noNumbers, '0', '1000001'],
+  MAX_WATCHERS_PER_CALLER: [...noNumbers, '0', '1000001'],
   RATE_LIMIT_PER_SECOND: [...noNumbers, '0', '1000001', '0.5'],
   REQUEST_TIMEOUT_SECONDS: [...noNumbers, '0.9', '301']
 }
@@ -165,6 +173,15 @@ void t.test('an address that other machines can reach needs keys or ALLOW_ANONYM
     t.doesNotThrow(() => refuseStrangers(readConfig({ HOST }), false))
     t.equal(letsAnybodyIn(readConfig({ HOST })), true)
   }
+  t.end()
+})
+
+void t.test('whoever lets anybody in under any name is warned', (t) => {
+  const warned = (environment: Record<string, string>, keys = false) => warningOfRebinding(readConfig(environment), keys) !== undefined
+  t.match(warningOfRebinding(readConfig({ HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true' }), false), /^[^\n]*ALLOWED_HOSTS[^\n]*$/)
+  t.equal(warned({ HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true', ALLOWED_HOSTS: 'locks.example.com' }), false)
+  t.equal(warned({ HOST: '0.0.0.0' }, true), false, 'with keys')
+  t.equal(warned({ HOST: '127.0.0.1', ALLOW_ANONYMOUS: 'true' }), false, 'other names are refused there')
   t.end()
 })
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { allows, type Scope } from '../locks/api-key.js'
-import { ForbiddenError, UnauthorizedError } from '../locks/errors.js'
+import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from '../locks/errors.js'
 import type { KeyRing, KnownKey } from '../locks/key-ring.js'
 import { LocksOfKey, type LocksOf } from '../locks/locks-of-key.js'
 import type { LockService } from '../locks/lock-service.js'
@@ -30,8 +30,10 @@ interface Needed {
 /** The name of the scheme in the OpenAPI document. */
 export const KEY_SCHEME = 'ApiKey'
 
-export function locksOfCallers(locks: LockService): LocksOf {
-  return (key) => (key === null ? locks : new LocksOfKey(locks, key))
+export function locksOfCallers(locks: LockService, keys: KeyRing | undefined): LocksOf {
+  // Who waits or watches without a key is sent away when keys begin.
+  const ofAnybody = keys === undefined ? locks : new LocksOfKey(locks, { name: null, scopes: ['admin'], prefix: '', ended: keys.began })
+  return (key) => (key === null ? ofAnybody : new LocksOfKey(locks, key))
 }
 
 /**
@@ -59,7 +61,7 @@ function guard({ scope, ofAllNames }: Needed, keys: KeyRing, anonymous: boolean)
   return (request, _reply, done) => {
     if (!keys.any && anonymous) return done()
     const secret = secretIn(request.headers.authorization)
-    if (secret === undefined) return done(new UnauthorizedError('This call needs an API key, sent as Authorization: Bearer KEY'))
+    if (secret === undefined) return done(new UnauthorizedError(KEY_NEEDED))
     const key = keys.find(secret)
     if (key === undefined) return done(new UnauthorizedError())
     if (!allows(key, scope)) return done(new ForbiddenError(`The API key does not have the scope '${scope}'`))

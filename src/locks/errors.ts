@@ -40,6 +40,9 @@ export class ForbiddenError extends Error {
   override readonly name = 'ForbiddenError'
 }
 
+/** What a caller without a key is told. */
+export const KEY_NEEDED = 'This call needs an API key, sent as Authorization: Bearer KEY'
+
 /** The caller has no key, or none that is valid; `message` is safe to send. */
 export class UnauthorizedError extends Error {
   override readonly name = 'UnauthorizedError'

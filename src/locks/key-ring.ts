@@ -32,12 +32,14 @@ export class KeyRing implements AsyncDisposable {
   readonly #options: KeyRingOptions
   #entries = new Map<string, Entry>()
   #any = false
+  readonly #began = new AbortController()
   #failing = false
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> = Promise.resolve()
   #closed = false
 
   constructor(store: KeyStore, options: KeyRingOptions) {
+    setMaxListeners(0, this.#began.signal)
     this.#store = store
     this.#options = options
   }
@@ -48,6 +50,11 @@ export class KeyRing implements AsyncDisposable {
    */
   get any(): boolean {
     return this.#any
+  }
+
+  /** Fires when the first key was made: from now on everybody needs one. */
+  get began(): AbortSignal {
+    return this.#began.signal
   }
 
   /** The key with that text; undefined where it is unknown, revoked or expired. */
@@ -64,6 +71,7 @@ export class KeyRing implements AsyncDisposable {
     const before = this.#entries
     this.#entries = new Map(live.map((key): [string, Entry] => [key.digest, sameAs(before.get(key.digest), key) ?? entryOf(key)]))
     this.#any = any
+    if (any) this.#began.abort()
     for (const [digest, entry] of before) if (this.#entries.get(digest) !== entry) entry.end.abort()
   }
 

@@ -51,6 +51,38 @@ export class Crowd {
   }
 }
 
+/** How many streams of events there are, and whose. */
+export class WatcherQuota {
+  readonly #limit: number
+  readonly #limitPerCaller: number
+  readonly #ofCaller = new Map<string, number>()
+  #all = 0
+
+  constructor(limit: number, limitPerCaller: number) {
+    this.#limit = limit
+    this.#limitPerCaller = limitPerCaller
+  }
+
+  /**
+   * Lets one more stream begin.
+   *
+   * @returns what says that it has ended, to be called once.
+   * @throws LockError `TOO_MANY_REQUESTS` when there are enough of them, or the caller has enough.
+   */
+  enter(caller: string): () => void {
+    if (this.#all >= this.#limit) throw new LockError('TOO_MANY_REQUESTS', { detail: 'Too many streams of events are open' })
+    if ((this.#ofCaller.get(caller) ?? 0) >= this.#limitPerCaller) {
+      throw new LockError('TOO_MANY_REQUESTS', { detail: 'Too many streams of events of this caller are open' })
+    }
+    const add = (difference: 1 | -1): void => {
+      this.#all += difference
+      addTo(this.#ofCaller, caller, difference)
+    }
+    add(1)
+    return () => add(-1)
+  }
+}
+
 function addTo(counts: Map<string, number>, name: string, difference: 1 | -1): void {
   const count = (counts.get(name) ?? 0) + difference
   if (count === 0) counts.delete(name)

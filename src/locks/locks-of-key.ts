@@ -1,5 +1,5 @@
 import { allows } from './api-key.js'
-import { ForbiddenError, UnauthorizedError } from './errors.js'
+import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from './errors.js'
 import type { FeedItem, WatchQuery } from './event-feed.js'
 import type { KnownKey } from './key-ring.js'
 import type { ProcessId, ResourceName, TtlMs } from './lock.js'
@@ -32,6 +32,11 @@ export type Locks = Pick<
   | 'prefix'
 >
 
+/** Stands for a key as long as nobody has one: everybody may do everything, until the first key is made. */
+export interface Anybody extends Pick<KnownKey, 'scopes' | 'prefix' | 'ended'> {
+  readonly name: null
+}
+
 /** The locks as the holder of that key may see and touch them; all of them where no key is needed. */
 export type LocksOf = (key: KnownKey | null) => Locks
 
@@ -43,11 +48,11 @@ export type LocksOf = (key: KnownKey | null) => Locks
  */
 export class LocksOfKey implements Locks {
   readonly #locks: LockService
-  readonly #key: KnownKey
+  readonly #key: KnownKey | Anybody
   /** Whose grants it may release and renew; null for everybody's. */
   readonly #owner: string | null
 
-  constructor(locks: LockService, key: KnownKey) {
+  constructor(locks: LockService, key: KnownKey | Anybody) {
     this.#locks = locks
     this.#key = key
     this.#owner = allows(key, 'admin') ? null : key.name
@@ -68,7 +73,7 @@ export class LocksOfKey implements Locks {
     if (wait === undefined) return this.#locks.request(mine)
     using until = either(wait.signal, this.#key.ended)
     const outcome = await this.#locks.request(mine, { ...wait, signal: until.signal })
-    if (this.#key.ended.aborted) throw new UnauthorizedError()
+    if (this.#key.ended.aborted) throw this.#key.name === null ? new UnauthorizedError(KEY_NEEDED) : new UnauthorizedError()
     return outcome
   }
 

@@ -142,6 +142,23 @@ void t.test('whoever waits or watches with a key that is revoked is sent away', 
   t.match(await sendWith(api, holder.secret, ask), { status: 200 }, 'nothing was left granted')
 })
 
+void t.test('whoever waits or watches without a key is sent away when the first one is made', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  await api.send(ask)
+  const waiting = api.send({ ...ask, payload: { ...mine, process_id: 'q', wait_seconds: 30, request_id: 'r' } })
+  await eventually('it waits', async () => ((await api.store.countWaiters('')) === 1 ? true : undefined))
+  const socket = connect(await api.listen(), '127.0.0.1')
+  socket.write('GET /locks/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
+  await once(socket, 'data')
+  const { secret } = await makeKey(api, 'first', ['write'])
+  t.match(await waiting, { status: 401, body: { code: 'UNAUTHORIZED', detail: /needs an API key/ } })
+  await text(socket)
+  t.pass('the stream ended')
+  t.equal(await api.store.countWaiters(''), 0, 'its place is free')
+  t.match(await sendWith(api, secret, { method: 'DELETE', url: '/locks/release?resource_name=a&process_id=p' }), { status: 200 })
+  t.match(await sendWith(api, secret, ask), { status: 200 }, 'nothing was left granted')
+})
+
 void t.test('a call that nobody has decided about cannot be registered', async (t) => {
   const app = Fastify()
   await app.register(requireKeys, { anonymous: true })

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { NO_LIMITS } from '../../src/locks/limits.js'
 import { onEachDatabase, TestApp } from '../support/app.js'
+import { networkOf } from '../../src/http/caller.js'
 import { eventually } from '../support/eventually.js'
+import { makeKey, sendWith } from '../support/keys.js'
 
 const ask = (name: string, process: string, more: object = {}) => ({ resource_name: name, process_id: process, ...more })
 const refused = (detail: string | RegExp) => ({ status: 429, headers: { 'retry-after': '1' }, body: { code: 'TOO_MANY_REQUESTS', detail } })
@@ -101,6 +103,62 @@ void t.test('a caller may ask so often within a second, and whoever watches over
   })
   t.match(await from('10.0.0.2'), { status: 200 }, 'others are not concerned')
   for (let turn = 0; turn < 10; turn += 1) for (const path of ['/health', '/livez', '/readyz', '/metrics']) t.equal((await from('10.0.0.1', path)).status, 200)
+})
+
+void t.test('keys and paths that are guessed count as well, and a key is a caller of its own', async (t) => {
+  await using api = await TestApp.open('sqlite', { requestLimits: { perSecond: 5 }, anonymous: false, corsOrigins: ['*'] })
+  const { secret } = await makeKey(api, 'reader', ['read'])
+  const guesses = [
+    { url: '/locks/status?resource_name=a' },
+    { url: '/locks/status?resource_name=a', headers: { authorization: 'Bearer guess' } },
+    { url: '/nowhere' },
+    { url: '/%' },
+    { method: 'PUT', url: '/locks/request' }
+  ] as const
+  for (const guess of guesses) {
+    await eventually(`${JSON.stringify(guess)} is one too many`, async () => {
+      const burst = await Promise.all(Array.from({ length: 10 }, () => api.send({ ...guess, headers: { ...('headers' in guess ? guess.headers : {}), origin: 'https://a.example' } })))
+      const over = burst.find(({ status }) => status === 429)
+      if (over === undefined) return undefined
+      t.match(over, { headers: { 'retry-after': '1', 'x-ratelimit-limit': '5', 'x-ratelimit-remaining': '0', 'access-control-allow-origin': '*' } })
+      t.match(await sendWith(api, secret, { method: 'GET', url: '/locks/status?resource_name=a' }), { status: 200 })
+      return true
+    })
+  }
+})
+
+void t.test('an address of IPv6 stands for its network, and one of IPv4 for itself however it is written', (t) => {
+  for (const [ip, caller] of [
+    ['10.0.0.1', '10.0.0.1'],
+    ['::ffff:10.0.0.1', '10.0.0.1'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['2001:DB8:0:0:ffff::2', '2001:db8:0:0::/64'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['::1', '0:0:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['1::', '1:0:0:0::/64']
+  ] as const) t.equal(networkOf(ip), caller, ip)
+  t.end()
+})
+
+void t.test('so many streams of events may be open, of everybody and of one caller', async (t) => {
+  await using api = await TestApp.open('sqlite', { requestLimits: { watchers: 3, watchersPerCaller: 2 }, trustProxy: ['127.0.0.1'] })
+  const url = `http://127.0.0.1:${await api.listen()}/locks/watch`
+  const watch = async (from: string) => {
+    const leaving = new AbortController()
+    const response = await fetch(url, { headers: { 'x-forwarded-for': from }, signal: leaving.signal })
+    if (response.status !== 200) return { status: response.status, retryAfter: response.headers.get('retry-after'), body: await response.json() }
+    await response.body?.getReader().read()
+    return { status: 200, leave: () => leaving.abort() }
+  }
+  const first = await watch('10.0.0.1')
+  t.match([first, await watch('10.0.0.1')], [{ status: 200 }, { status: 200 }])
+  const over = { status: 429, retryAfter: '1', body: { code: 'TOO_MANY_REQUESTS' } }
+  t.match(await watch('10.0.0.1'), { ...over, body: { detail: 'Too many streams of events of this caller are open' } })
+  t.match(await watch('10.0.0.2'), { status: 200 })
+  t.match(await watch('10.0.0.3'), { ...over, body: { detail: 'Too many streams of events are open' } })
+  first.leave?.()
+  await eventually('there is room again', async () => (await watch('10.0.0.3')).status === 200 || undefined)
 })
 
 void t.test('the body, the names and the time to arrive are limited as the operator says', async (t) => {

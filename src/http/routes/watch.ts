@@ -1,22 +1,29 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { FeedItem } from '../../locks/event-feed.js'
+import type { WatcherQuota } from '../../locks/limits.js'
 import type { LocksOf } from '../../locks/locks-of-key.js'
+import { callerOf } from '../caller.js'
 import { watchSchema } from '../schemas/watch.js'
 import { eventBody } from '../shapes.js'
 
 export interface WatchRoutesOptions {
   readonly locksOf: LocksOf
+  readonly watchers: WatcherQuota
 }
 
 const COMMENT_EVERY_MS = 15_000
 
 /** Server-sent events (WHATWG HTML, section 9.2) of what happens to locks. */
-export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (app, { locksOf }, done) => {
+export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (app, { locksOf, watchers }, done) => {
   app.get('/locks/watch', { schema: watchSchema }, (request, reply) => {
     const last = request.headers['last-event-id']
+    const leave = watchers.enter(callerOf(request))
     const gone = new AbortController()
-    reply.raw.once('close', () => gone.abort())
+    reply.raw.once('close', () => {
+      leave()
+      gone.abort()
+    })
     const { prefix = '', process_id: processId = null } = request.query
     const after = last === undefined ? null : Number(last)
     const items = locksOf(request.apiKey).watch({ prefix, processId, after }, COMMENT_EVERY_MS, gone.signal)
