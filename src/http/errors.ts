@@ -112,7 +112,7 @@ export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCod
   app.decorate(COUNTS, counts)
   app.setErrorHandler(answerError)
   const paths = new KnownPaths()
-  app.addHook('onRoute', ({ method, url, config }) => paths.add([method].flat(), url, config?.frame))
+  app.addHook('onRoute', (route) => paths.add(route))
   app.setNotFoundHandler(({ method, url }, reply) => {
     const instead = paths.insteadOf(method, url)
     if (instead === undefined) return answerUnknownPath(reply)

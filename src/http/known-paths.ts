@@ -1,29 +1,38 @@
+type Frame = Readonly<Record<string, unknown>>
+
+interface Route {
+  readonly method: string | string[]
+  /** `/lock/user/:id`, `/docs/static/*` */
+  readonly url: string
+  /** `frame` is what stands in a refusal of this path's API beside its `error`; none for the service's own. */
+  config?: { readonly frame?: Frame }
+}
+
 interface KnownPath {
   readonly pattern: RegExp
   readonly methods: Set<string>
-  /** What stands in a refusal of this path's API beside its `error`; undefined for the service's own. */
-  readonly frame: Readonly<Record<string, unknown>> | undefined
+  readonly route: Route
 }
 
 /** The paths that some method is served at, with all those methods, for whoever asks with another one. */
 export class KnownPaths {
   readonly #paths = new Map<string, KnownPath>()
 
-  /** @param url as a route has it: `/lock/user/:id`, `/docs/static/*`. */
-  add(methods: readonly string[], url: string, frame?: KnownPath['frame']): void {
-    const path = this.#paths.get(url) ?? { pattern: patternOf(url), methods: new Set<string>(), frame }
-    this.#paths.set(url, path)
-    for (const method of methods) path.methods.add(method)
+  /** The route's configuration may still be completed afterwards. */
+  add(route: Route): void {
+    const path = this.#paths.get(route.url) ?? { pattern: patternOf(route.url), methods: new Set<string>(), route }
+    this.#paths.set(route.url, path)
+    for (const method of [route.method].flat()) path.methods.add(method)
     // Of a path with a slash at its end Fastify tells only this one.
     if (path.methods.has('HEAD')) path.methods.add('GET')
   }
 
   /** What is served at the path of that URL, unless it is that method or nothing. */
-  insteadOf(method: string, url: string): { readonly allow: string; readonly frame: KnownPath['frame'] } | undefined {
+  insteadOf(method: string, url: string): { readonly allow: string; readonly frame: Frame | undefined } | undefined {
     const path = decoded(url.replace(/\?.*$/s, ''))
     const found = [...this.#paths.values()].filter(({ pattern }) => pattern.test(path))
     if (found.length === 0 || found.some(({ methods }) => methods.has(method))) return undefined
-    return { allow: [...new Set(found.flatMap(({ methods }) => [...methods]))].join(', '), frame: found[0]?.frame }
+    return { allow: [...new Set(found.flatMap(({ methods }) => [...methods]))].join(', '), frame: found[0]?.route.config?.frame }
   }
 }
 

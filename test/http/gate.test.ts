@@ -24,7 +24,7 @@ const OWN = [{}, { origin: 'http://localhost:80' }, { origin: foreign, 'sec-fetc
 /** Every writing call of every API, as a page can send it without asking first. */
 const isWrite = (route: string): boolean => /^(?:POST|DELETE) /.test(route)
 const requestOf = (route: string, headers: object) => {
-  const [method, path = ''] = route.split(' ') as ['POST' | 'DELETE', string]
+  const [method, path] = route.split(' ') as ['POST' | 'DELETE', string]
   return { method, url: path.replaceAll(/\{\w+\}/g, '1'), headers: { host: 'localhost:80', 'content-type': 'text/plain', ...headers }, payload: '{}' }
 }
 
@@ -48,9 +48,10 @@ onEachDatabase('no page of another site changes anything', async (t, api) => {
   t.match(await api.send({ method: 'POST', url: '/api/lock/clear-all', headers: { host: 'localhost', origin: 'http://localhost' } }), { status: 200 }, 'its own pages may')
 })
 
+const book = (api: TestApp, origin: string) =>
+  api.send({ method: 'POST', url: '/api/book', headers: { origin, 'sec-fetch-site': 'cross-site' }, payload: { seat_number: origin } })
+
 void t.test('any page may book a seat, unless the operator says which', async (t) => {
-  const book = (api: TestApp, origin: string) =>
-    api.send({ method: 'POST', url: '/api/book', headers: { origin, 'sec-fetch-site': 'cross-site' }, payload: { seat_number: origin } })
   await using any = await TestApp.open('sqlite')
   t.match(await book(any, foreign), { status: 200, headers: { 'access-control-allow-origin': '*' } })
   await using some = await TestApp.open('sqlite', { corsOrigins: ['https://app.example'] })
@@ -113,7 +114,7 @@ void t.test('a path that is served at all refuses other methods with those that 
     if (path.includes('.js')) continue
     const url = path.replaceAll(/\{\w+\}/g, 'x%2fy').replace('*', 'static/any')
     const wrong = (['GET', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PROPFIND'] as const).filter((method) => !methods.includes(method))
-    const answers = await Promise.all(wrong.map((method) => api.send<{ code?: string; error?: string }>({ method: method as 'PUT', url: `${url}?a=b` })))
+    const answers = await Promise.all(wrong.map((method) => api.send<{ code?: string; error?: string }>({ method, url: `${url}?a=b` })))
     const told = answers.map(({ status, headers, body }) => [status, String(headers['allow']).split(', ').toSorted(), body.error === undefined ? body.code : 'its own words'])
     t.strictSame(told, wrong.map(() => [405, methods.toSorted(), /^\/(?:un)?lock\/|^\/api\//.test(path) ? 'its own words' : 'METHOD_NOT_ALLOWED']), url)
   }
