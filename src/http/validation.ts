@@ -43,10 +43,9 @@ class SchemaFault extends InvalidRequestError {
     const place = this.#place
     const input = { body: request.body, query: request.query, path: request.params, headers: request.headers }[place]
     if (input === undefined) return [{ type: 'missing', loc: [place], msg: 'Field required' }]
-    const known = Object.keys(this.#schema.properties ?? {})
-    const part = excerpt(input, new Set(known))
+    const part = excerpt(input, new Set(namesIn(this.#schema)))
     this.#validate(part)
-    const faults = (this.#validate.errors ?? []).slice(0, MAX_FAULTS).map((error) => describe(error, place, part, known))
+    const faults = (this.#validate.errors ?? []).slice(0, MAX_FAULTS).map((error) => describe(error, place, part))
     return bounded(faults, request.url.length + Number(request.headers['content-length'] ?? 0))
   }
 }
@@ -57,7 +56,7 @@ class SchemaFault extends InvalidRequestError {
  */
 export function validatorCompiler(): FastifySchemaCompiler<object> {
   const quick = new Ajv({ ...AJV, allErrors: false })
-  const thorough = new Ajv({ ...AJV, allErrors: true })
+  const thorough = new Ajv({ ...AJV, allErrors: true, verbose: true })
   return ({ schema, httpPart = '' }) => {
     const isGood = quick.compile(schema)
     let validate: ValidateFunction | undefined
@@ -79,6 +78,8 @@ export const refuseUnknown = fp((app: FastifyInstance, _options, done: () => voi
   })
   done()
 })
+
+const namesIn = (schema: Described = {}): string[] => Object.keys(schema.properties ?? {})
 
 const closed = (schema: unknown): object => ({ ...(schema as object), additionalProperties: false })
 
@@ -116,7 +117,7 @@ function forbidden(loc: readonly string[], meant?: string): InvalidInput {
 }
 
 /** Words for each rule that a schema of this service uses; the types are those of the mirrored API where it has one. */
-function describe({ keyword, params, message, instancePath }: ErrorObject, place: Place, input: unknown, known: readonly string[]): InvalidInput {
+function describe({ keyword, params, message, instancePath, parentSchema }: ErrorObject, place: Place, input: unknown): InvalidInput {
   const path = instancePath.split('/').slice(1).map(unescapePointer)
   const loc = [place, ...path]
   const limit = String(params['limit'])
@@ -125,7 +126,7 @@ function describe({ keyword, params, message, instancePath }: ErrorObject, place
       return { type: 'missing', loc: [...loc, String(params['missingProperty'])], msg: 'Field required' }
     case 'additionalProperties': {
       const name = String(params['additionalProperty'])
-      return forbidden([...loc, shown(name)], nearest(name, known))
+      return forbidden([...loc, shown(name)], nearest(name, namesIn(parentSchema as Described | undefined)))
     }
     case 'type':
       return ofType(String(params['type']), loc)

@@ -165,6 +165,15 @@ onEachDatabase('a body with faults is refused with one entry for each, and nothi
   await refuses(t, api, BODIES.map(([text, ...faults]) => [post(text), 422, invalid(faults)] as const))
 })
 
+onEachDatabase('a lock to renew with something unknown in it is refused', async (t, api) => {
+  const payload = JSON.stringify({ process_id: 'p', locks: [{ resource_name: 'held', ttl: 5 }, { resource_name: 'held', lockId: 1 }] })
+  const faults: Fault[] = [
+    ['extra_forbidden', ['body', 'locks', '0', 'ttl'], "Extra inputs are not permitted; did you mean 'ttl_seconds'?"],
+    ['extra_forbidden', ['body', 'locks', '1', 'lockId'], "Extra inputs are not permitted; did you mean 'lock_id'?"]
+  ]
+  await refuses(t, api, [[{ ...post(payload), url: '/locks/renew-many' }, 422, invalid(faults)]])
+})
+
 onEachDatabase('a query with faults is refused with one entry for each', async (t, api) => {
   await refuses(t, api, QUERIES.map(([method, url, ...faults]) => [{ method, url }, 422, invalid(faults)] as const))
 })
