@@ -58,7 +58,7 @@ export class EventFeed {
   }
 
   /**
-   * @param quietMs after so long without an event, a `quiet` item is given.
+   * @param quietMs after so long without an event for this watcher, a `quiet` item is given.
    * @param signal fires when the watcher is gone.
    */
   async *watch({ prefix, processId, after }: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
@@ -78,6 +78,7 @@ export class EventFeed {
       let caughtUp = false
       // So that the other side knows at once that it is connected.
       yield { kind: 'quiet' }
+      let quietAt = performance.now() + quietMs
       for (;;) {
         if (signal?.aborted === true) return
         if (this.#closed) {
@@ -93,9 +94,15 @@ export class EventFeed {
         for (const event of events) {
           position = event.eventId
           if (after === null && earlier.has(position)) continue
-          if (event.resourceName.startsWith(prefix) && (processId === null || event.processId === processId)) yield { kind: 'event', event }
+          if (event.resourceName.startsWith(prefix) && (processId === null || event.processId === processId)) {
+            yield { kind: 'event', event }
+            quietAt = performance.now() + quietMs
+          }
         }
-        if (events.length === 0 && !(await this.#sleep(quietMs, signal))) yield { kind: 'quiet' }
+        if (events.length === 0) await this.#sleep(Math.max(0, quietAt - performance.now()), signal)
+        if (performance.now() < quietAt) continue
+        yield { kind: 'quiet' }
+        quietAt = performance.now() + quietMs
       }
     } finally {
       this.#watchers -= 1
@@ -162,18 +169,17 @@ export class EventFeed {
     this.#schedule(more ? 0 : POLL_MS)
   }
 
-  /** False when the time passed without a wake. */
-  #sleep(ms: number, signal: AbortSignal | undefined): Promise<boolean> {
-    if (this.#closed || signal?.aborted === true) return Promise.resolve(true)
+  /** Resolves when the time has passed, when events have come, or when the watcher is gone. */
+  #sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#closed || signal?.aborted === true) return Promise.resolve()
     return new Promise((resolve) => {
-      const end = (woken: boolean): void => {
+      const wake = (): void => {
         clearTimeout(timer)
         this.#wakers.delete(wake)
         signal?.removeEventListener('abort', wake)
-        resolve(woken)
+        resolve()
       }
-      const wake = (): void => end(true)
-      const timer = setTimeout(() => end(false), ms)
+      const timer = setTimeout(wake, ms)
       this.#wakers.add(wake)
       signal?.addEventListener('abort', wake)
     })

@@ -40,6 +40,22 @@ for (const kind of DATABASES) {
       await items.return(undefined)
     })
 
+    await onStore('a watcher of one process hears of nobody else, and that its stream goes on however much others do', async (t, store) => {
+      const service = serviceOn(store)
+      const items = service.watch({ prefix: '', processId: 'q', after: null }, 100)
+      await items.next()
+      let quiet = false
+      const next = items.next().then(({ value }) => {
+        quiet = true
+        return value as FeedItem
+      })
+      for (let index = 0; !quiet; index += 1) await take(service, `n${index}`)
+      t.match(await next, { kind: 'quiet' })
+      await service.request({ resourceNames: [resourceName('own')], processId: processId('q') })
+      t.match(await read(items, 1), [/^granted own /])
+      await items.return(undefined)
+    })
+
     await onStore('a watcher that comes back goes on after the last event that it saw', async (t, store) => {
       const service = serviceOn(store)
       for (let index = 0; index < 20; index += 1) await take(service, `n${index}`)
