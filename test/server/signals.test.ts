@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
 import { inProject, temporaryFolder } from '../support/program.js'
@@ -34,10 +35,24 @@ async function allAreTold(t: Test, waiting: readonly Promise<Response>[]): Promi
   }
 }
 
+/** A request that is half sent, so that the service cannot have ended before the test has sent the rest. */
+async function halfSent(url: string): Promise<{ readonly finish: () => Promise<string> }> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined)
+  await once(socket, 'connect')
+  const body = JSON.stringify({ resource_name: 'b', process_id: 'p' })
+  socket.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n{`)
+  return {
+    finish: () => {
+      socket.write(body.slice(1))
+      return text(socket)
+    }
+  }
+}
+
 const logOf = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as { level: number; msg: string })
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  void t.test(`${signal} to npm start and its whole group, which npm forwards once more, answers everybody and ends with code 0`, async (t) => {
+  void t.test(`${signal} to npm start and its whole group, twice and forwarded by npm, answers everybody and ends with code 0`, async (t) => {
     await using folder = await temporaryFolder()
     const { PATH, HOME } = process.env
     const env = { PATH, HOME, PORT: '0', DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, npm_config_update_notifier: 'false', npm_config_logs_max: '0' }
@@ -45,12 +60,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const signalGroup = (name: NodeJS.Signals): boolean => process.kill(-(npm.pid ?? 0), name)
     try {
       let stdout = ''
-      npm.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+      npm.stdout.setEncoding('utf8').on('data', (more: string) => (stdout += more))
       const ended = once(npm, 'close')
       const url = await eventually('it listens', () => Promise.resolve(/Server listening at (http:[^"]+)/.exec(stdout)?.[1]))
+      const half = await halfSent(url)
       const waiting = await crowd(url)
       signalGroup(signal)
+      await eventually('it is stopping', () => Promise.resolve(stdout.includes('"stopping"') || undefined))
+      signalGroup(signal)
       await allAreTold(t, waiting)
+      t.match(await half.finish(), /^HTTP\/1.1 200 /)
       t.strictSame(await ended, [0, null])
       t.strictSame(logOf(stdout).filter(({ level }) => level > 30), [], 'a planned stop is no error')
       t.equal(logOf(stdout).filter(({ msg }) => msg === 'stopping').length, 1)
@@ -64,17 +83,19 @@ void t.test('rlm serve takes a signal that is repeated within a second as one', 
   await using folder = await temporaryFolder()
   const serving = startRlm(['serve'], { cwd: folder.path, settings: { PORT: '0' } })
   const url = await serving.find((stdout) => /Server listening at (http:[^"]+)/.exec(stdout)?.[1])
+  const half = await halfSent(url)
   const waiting = await crowd(url)
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGINT', 'SIGHUP'] as const) serving.signal(signal)
+  serving.signal('SIGINT')
+  await serving.find((stdout) => stdout.includes('"stopping"') || undefined)
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) serving.signal(signal)
   await allAreTold(t, waiting)
+  t.match(await half.finish(), /^HTTP\/1.1 200 /)
   t.match(await serving.end(), { code: 0, stderr: '' })
 })
 
 void t.test('a signal that comes more than a second later ends the process at once', async (t) => {
   await using service = await Service.start()
-  const half = connect(service.port, '127.0.0.1').on('error', () => undefined)
-  await once(half, 'connect')
-  half.write('POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{')
+  await halfSent(service.url)
   await service.health()
   const since = Date.now()
   const ended = service.end()
