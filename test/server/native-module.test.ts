@@ -29,7 +29,7 @@ void t.test('a better-sqlite3 that was built for another Node: every program say
   const sentence = `The package better-sqlite3 was not built for this Node (${process.version}, ${process.platform} ${process.arch}); run npm rebuild better-sqlite3.`
 
   await writeFile(addon, 'what another Node was built with')
-  for (const args of [['server.js'], ['migrate.js'], ['keys.js', 'list'], ['raise-numbers.js'], ['rlm.js', 'serve']]) {
+  for (const args of [['server.js'], ['rlm.js', 'serve'], ['rlm.js', 'migrate'], ['rlm.js', 'keys', 'list']]) {
     const [program = '', ...rest] = args
     const { code, stderr } = await end(join('dist/src', program), ...rest)
     t.match({ code, said: fatalSentence(stderr) }, { code: 1, said: sentence }, args.join(' '))
@@ -40,5 +40,5 @@ void t.test('a better-sqlite3 that was built for another Node: every program say
   t.match(await end('--input-type=module', '--eval', embedded), { code: 0, stdout: `StartupError ${sentence}\n` })
 
   await rm(addon)
-  t.equal(fatalSentence((await end('dist/src/migrate.js')).stderr), sentence, 'nor was it built at all')
+  t.equal(fatalSentence((await end('dist/src/rlm.js', 'migrate')).stderr), sentence, 'nor was it built at all')
 })

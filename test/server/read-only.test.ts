@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process'
-import { chmod, chown, stat } from 'node:fs/promises'
+import { chmod, chown, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openStore } from '../../src/storage/open-store.js'
 import { acquire } from '../support/commands.js'
-import { runProgram, temporaryFolder, type ProgramOptions } from '../support/program.js'
+import { runCommand, temporaryFolder, type ProgramOptions } from '../support/program.js'
 import { refused } from '../support/refused.js'
 
 /** A command line that runs a program as somebody whom modes hinder; empty where this process is nobody special itself. */
@@ -42,7 +42,7 @@ void t.test('a folder that this user may not write to', async (t) => {
   await chmod(folder.path, 0o500)
   await refusedByAll(t, options, new RegExp(`^This user may not read and write ${folder.path} \\(EACCES\\)`))
   await chmod(folder.path, 0o700)
-  t.match(await runProgram('src/migrate.js', options), { code: 0, stdout: 'The database is up to date.\n' })
+  t.match(await runCommand('migrate', options), { code: 0, stdout: 'The database is up to date.\n' })
   t.equal((await stat(file)).mode & 0o777, 0o600)
 })
 
@@ -53,4 +53,16 @@ void t.test('a file system that is mounted read-only', async (t) => {
   const { folder, file, options } = database
   const script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
   await refusedByAll(t, { ...options, under: [...namespaces, 'sh', '-c', script, folder.path] }, new RegExp(`^The file system of ${file} is read-only; the service needs to write`))
+})
+
+void t.test('what root does to the database of another user keeps that user not out', async (t) => {
+  if (AS_NOBODY.length === 0) return t.comment('not root here')
+  await using database = await migrated()
+  const { file, options } = database
+  await rm(`${file}-owner`)
+  await rm(`${file}-reserve`)
+  t.match(await runCommand('raise-numbers', { ...options, under: [] }), { code: 0 })
+  t.match(await runCommand('keys', { ...options, under: [], args: ['create', 'k'] }), { code: 0 })
+  t.match(await runCommand('migrate', options), { code: 0, stdout: 'The database is up to date.\n' })
+  t.equal((await stat(`${file}-owner`)).uid, 65534)
 })

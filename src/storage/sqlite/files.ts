@@ -1,4 +1,4 @@
-import { accessSync, chmodSync, closeSync, constants, existsSync, openSync, readlinkSync, realpathSync, statSync, type Stats } from 'node:fs'
+import { accessSync, chmodSync, chownSync, closeSync, constants, existsSync, openSync, readlinkSync, realpathSync, statSync, type Stats } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { StartupError } from '../../locks/errors.js'
@@ -105,6 +105,7 @@ export function lockFile(file: string): () => void {
   const path = `${file}-owner`
   createPrivate(path)
   restrict(path)
+  if (process.getuid?.() === 0) giveToOwner(path, file)
   const owner = new Database(path, { timeout: 0 })
   try {
     owner.pragma('journal_mode = memory')
@@ -126,6 +127,12 @@ function restrict(path: string): void {
   } catch {
     // It belongs to another user.
   }
+}
+
+/** As SQLite does with its own: what root makes beside another user's database must not keep that user out. */
+function giveToOwner(path: string, file: string): void {
+  const { uid, gid } = statSync(file, { throwIfNoEntry: false }) ?? { uid: 0, gid: 0 }
+  if (uid !== 0) chownSync(path, uid, gid)
 }
 
 /** What an operator should know about the files, in sentences. */
