@@ -3,7 +3,7 @@ import { HttpLocks, type HttpLocksOptions } from '../client/index.js'
 import { UsageError } from './errors.js'
 import type { Screen } from './output.js'
 
-export type Options = NonNullable<ParseArgsConfig['options']>
+type Options = NonNullable<ParseArgsConfig['options']>
 type Read<Known extends Options> = ReturnType<typeof parseArgs<{ args: string[]; options: Known; allowPositionals: true }>>
 
 /** What a command works with. */

@@ -6,7 +6,7 @@ import { EXIT, failureOf, UsageError } from './errors.js'
 import { cut, cutMiddle, lengthText, ordinal, type Screen } from './output.js'
 
 /** For how long a service that does not answer is asked again: one that is restarted is not missed. */
-export const HOLD_PATIENCE_SECONDS = 10
+const HOLD_PATIENCE_SECONDS = 10
 const DEFAULT_TTL = '30s'
 /** How long the release of a lock that is lost anyway, or that a second signal interrupts, may keep the command from ending. */
 const FAREWELL_MS = 500
@@ -113,7 +113,7 @@ class Deadline implements Disposable {
   }
 }
 
-export interface LeaseWatchOptions {
+interface LeaseWatchOptions {
   /** How long before the end of the lease it is given up, in milliseconds. */
   readonly graceMs: number
   /**

@@ -28,17 +28,17 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 }
 
 /** An exit code, or that this process is to go on as the service: it gets the signals, and there is no second process to lose. */
-export type Outcome = { readonly kind: 'done'; readonly code: number } | { readonly kind: 'serve' }
+type Outcome = { readonly kind: 'done'; readonly code: number } | { readonly kind: 'serve' }
 
 /** What a process has; {@link process} itself will do. */
-export interface Surroundings {
+interface ProcessContext {
   readonly env: Session['env']
   readonly stdout: Output
   readonly stderr: Output
 }
 
 /** Runs one command line, without the program's name. Never rejects. */
-export async function main(args: readonly string[], { env, stdout, stderr }: Surroundings, ignored: Session['ignored'] = []): Promise<Outcome> {
+export async function main(args: readonly string[], { env, stdout, stderr }: ProcessContext, ignored: Session['ignored'] = []): Promise<Outcome> {
   const session: Session = { env, out: new Screen(stdout, env), err: new Screen(stderr, env), ignored }
   const [name = '', ...rest] = args
   try {

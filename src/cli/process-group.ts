@@ -99,7 +99,7 @@ export class ProcessGroup {
   }
 }
 
-export interface SignalsOptions {
+interface SignalsOptions {
   /** These are left to be ignored. */
   readonly ignored?: readonly NodeJS.Signals[]
   /** Told of a signal that the system would not let pass to the command. */

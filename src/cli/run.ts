@@ -39,7 +39,7 @@ while waiting.`,
   }
 }
 
-export interface RunTask extends Claim {
+interface RunTask extends Claim {
   readonly command: readonly string[]
   readonly onLost: 'kill' | 'warn'
   readonly graceMs: number

@@ -204,7 +204,7 @@ function refusal(sentence: string): StartupError {
   return new StartupError(`${sentence}; see 'rlm keys --help'.`)
 }
 
-export interface KeysContext {
+interface KeysContext {
   /** Opens the keys of the database; not called when the arguments make no sense. */
   readonly open: () => Promise<AsyncDisposable & { readonly keys: KeyStore }>
   /** A line that was asked for, fit to be read by another program. */

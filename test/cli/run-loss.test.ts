@@ -4,6 +4,7 @@ import Database from 'better-sqlite3'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { temporaryFolder } from '../support/program.js'
+import { Proxy } from '../support/proxy.js'
 import { startRlm } from '../support/rlm.js'
 import { Service } from '../support/service.js'
 import { shellWord } from '../support/shell.js'
@@ -125,16 +126,16 @@ void t.test('a command that is stopped with its rlm past the lease never works a
 void t.test('a service that is away for less than the lease is not noticed', async (t) => {
   await using folder = await temporaryFolder()
   const go = join(folder.path, 'go')
-  const start = (port = '0') => Service.start({ cwd: folder.path, settings: { DATABASE_URL: 'sqlite:locks.db', PORT: port } })
-  await using first = await start()
+  await using proxy = await Proxy.start(service.port)
   const script = 'echo ready; until [ -e "$0" ]; do sleep 0.05; done'
-  const running = startRlm(['run', 'x', '--ttl', '15s', '--kill-after', '1s', '--', 'sh', '-c', script, go], { url: first.url })
+  const running = startRlm(['run', 'away', '--ttl', '15s', '--kill-after', '1s', '--', 'sh', '-c', script, go], { url: proxy.through(url) })
   await running.find((stdout) => stdout.includes('ready') || undefined)
-  const { expires_at: before } = (await first.status('x')).body.data ?? {}
-  await first.kill()
-  await using second = await start(String(first.port))
-  await eventually('it is renewed', async () => ((await second.status('x')).body.data?.['expires_at'] === before ? undefined : true))
+  const { expires_at: before } = await statusOf('away')
+  // The first renewal does not arrive.
+  await proxy.hold('requests')
+  proxy.cut()
+  await eventually('it is renewed', async () => ((await statusOf('away'))['expires_at'] === before ? undefined : true))
   await writeFile(go, '')
   t.match(await running.end(), { code: 0, stderr: '' })
-  t.match(await second.status('x'), { body: { data: { is_locked: false } } })
+  t.match(await statusOf('away'), { is_locked: false })
 })
