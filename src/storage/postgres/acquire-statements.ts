@@ -20,6 +20,18 @@ export interface AcquireArgs {
 /** What a plain request has: neither an id nor a ticket. */
 type PlainArgs = Pick<AcquireArgs, 'names' | 'processes' | 'ttls' | 'metadata' | 'keys'>
 
+/** One request for all of the names. */
+export interface AcquireAllArgs {
+  readonly names: string[]
+  readonly process: string
+  readonly ttlMs: number | null
+  readonly metadata: string | null
+  readonly key: string | null
+  readonly requestId: string | null
+  readonly fingerprint: string | null
+  readonly ticket: number | null
+}
+
 /** A new grant; what else it is made of was said by its request. */
 export interface GrantedRow extends Pick<GrantRow, 'resource_name' | 'id' | 'locked_at'> {
   readonly at: null
@@ -43,15 +55,19 @@ const KEPT_FOR_ASKED = sql`
 
 const REMEMBER = sql.lit(REMEMBER_MS)
 
+/** A grant as it is remembered. */
+const NUMBERED = sql`json_build_array(l.resource_name, l.id)`
+
+/** Where not all were granted, the logarithm of zero undoes the statement, with an SQLSTATE that nothing else here has: {@link INCOMPLETE}. */
+const COMPLETE = sql`ln(case when (select count(*) from granted) = (select count(*) from asked) then 1 else 0 end)`
+
 export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   return {
-    begin: compiled<object>(db, () => sql`begin`),
-    commit: compiled<object>(db, () => sql`commit`),
-    rollback: compiled<object>(db, () => sql`rollback`),
-
     acquire: compiled<PlainArgs, FoundRow>(db, (arg) => whole(acquireParts(plainRequests(arg), keepsHistory))),
     /** The same where some request bears an id or a ticket. */
     acquireMarked: compiled<AcquireArgs, FoundRow>(db, (arg) => whole(acquireParts(markedRequests(arg), keepsHistory, 'marked'))),
+    /** Grants all of the names or none; fails with {@link INCOMPLETE} where some were taken while the statement ran. */
+    acquireAll: compiled<AcquireAllArgs, FoundRow>(db, (arg) => whole(acquireParts(requestForAll(arg), keepsHistory, 'all'))),
 
     recall: compiled<{ requestIds: string[] }, LockRequestsTable>(
       db,
@@ -82,13 +98,6 @@ export function acquireStatements(db: Kysely<Tables>, keepsHistory: boolean) {
       (arg) => sql`
         delete from lock_requests r
         where r.request_id = any(${arg('requestIds')}::text[]) and r.remembered_until <= ${CLOCK} and not ${SOME_HELD}`
-    ),
-
-    remember: compiled<{ id: string; fingerprint: string; grants: string; forMs: number }>(
-      db,
-      (arg) => sql`
-        insert into lock_requests (request_id, fingerprint, grants, remembered_until)
-        values (${arg('id')}, ${arg('fingerprint')}, ${arg('grants')}, ${CLOCK} + ${arg('forMs')}::bigint)`
     )
   }
 }
@@ -126,6 +135,14 @@ function markedRequests(arg: Arg<AcquireArgs>): RawBuilder<unknown> {
       unnest(${arg('tickets')}::bigint[]) as ticket`
 }
 
+function requestForAll(arg: Arg<AcquireAllArgs>): RawBuilder<unknown> {
+  return sql`
+    select resource_name, ordinal, ${arg('process')}::text as process_id, ${arg('ttlMs')}::bigint as ttl_ms,
+      ${arg('metadata')}::text as metadata, ${arg('key')}::text as api_key, ${arg('requestId')}::text as request_id,
+      ${arg('fingerprint')}::text as fingerprint, ${arg('ticket')}::bigint as ticket
+    from unnest(${arg('names')}::text[]) with ordinality as named(resource_name, ordinal)`
+}
+
 /** Some grant of the request `r` is valid. */
 export const SOME_HELD = sql`
   exists (
@@ -149,10 +166,12 @@ export const SOME_HELD = sql`
  * A place in line is locked before anything is taken from it: a process that is being removed from the queues either finds the
  * grant committed or has prevented it.
  *
- * @param marked where some request bears an id or a ticket. To find the request for which a grant was made, each grant is
- * compared with all requests of the batch, which plain requests need not pay for.
+ * @param kind `plain` where no request has an id or a ticket: to find the request for which a grant was made, each grant is
+ * compared with all requests of the batch. `all` grants one request all of its names or none: it tries only where all are
+ * free, and undoes itself where it loses one of them to another transaction. It needs no answer before it commits, so that no
+ * row stays locked while an instance is paused.
  */
-export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolean, marked?: 'marked'): Parts {
+export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolean, kind: 'plain' | 'marked' | 'all' = 'plain'): Parts {
   const told = keepsHistory
     ? sql`,
       told as (
@@ -168,36 +187,40 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
       and (not ${SOMEBODY_WAITS} or not exists (
         select from lock_waiters w
         where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
-          ${marked === 'marked' ? sql`and not ${KEPT_FOR_ASKED}` : sql``}
+          ${kind === 'plain' ? sql`` : sql`and not ${KEPT_FOR_ASKED}`}
       ))
-      ${marked === 'marked' ? sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))` : sql``}
+      ${kind === 'plain' ? sql`` : sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))`}
     order by ${bytewise(sql`resource_name`)}`
-  const queued = marked === 'marked'
-    ? sql`
+  const queued = kind === 'plain'
+    ? sql``
+    : sql`
       free as materialized (${free}),
       placed as materialized (
         select w.ticket, w.lease_until from free join lock_waiters w on w.resource_name = free.resource_name and w.ticket = free.ticket
         order by w.resource_name
         for update of w
       ),`
-    : sql``
-  const takeable = marked === 'marked'
-    ? sql`select * from free where not exists (select from placed p where p.ticket = free.ticket and p.lease_until = ${sql.lit(DEQUEUED)})`
-    : free
-  const noted = marked === 'marked'
-    ? sql`,
+  const takeable = kind === 'plain'
+    ? free
+    : sql`
+      select * from free
+      where not exists (select from placed p where p.ticket = free.ticket and p.lease_until = ${sql.lit(DEQUEUED)})
+        ${kind === 'all' ? sql`and (select count(*) from free) = (select count(*) from asked)` : sql``}`
+  const noted = kind === 'plain'
+    ? sql``
+    : sql`,
       remembered as (
         insert into lock_requests (request_id, fingerprint, grants, remembered_until)
-        select asked.request_id, asked.fingerprint, json_build_array(json_build_array(l.resource_name, l.id))::text,
-          l.locked_at + greatest(asked.ttl_ms, ${REMEMBER})
+        select asked.request_id, asked.fingerprint, ${kind === 'all' ? sql`json_agg(${NUMBERED} order by asked.ordinal)` : sql`json_build_array(${NUMBERED})`}::text,
+          ${kind === 'all' ? sql`max(l.locked_at)` : sql`l.locked_at`} + greatest(asked.ttl_ms, ${REMEMBER})
         from granted l join asked on asked.resource_name = l.resource_name
         where asked.request_id is not null
+        ${kind === 'all' ? sql`group by asked.request_id, asked.fingerprint, asked.ttl_ms` : sql``}
       ),
       served as (
         delete from lock_waiters w using granted l, asked
         where asked.resource_name = l.resource_name and w.resource_name = l.resource_name and (w.ticket = asked.ticket or ${KEPT_FOR_ASKED})
       )`
-    : sql``
   return {
     parts: sql`
       asked as materialized (${requests}),
@@ -237,10 +260,10 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
       )${told}${noted}`,
     rows: sql`
       select id, resource_name, null::text as process_id, locked_at, null::bigint as expires_at, null::text as metadata,
-        null::bigint as at, 0 as waiters
+        null::bigint as at, 0 as waiters${kind === 'all' ? sql`, ${COMPLETE}` : sql``}
       from granted
       union all
-      select ${columns(GRANT_COLUMNS)}, at, waiters from held l`
+      select ${columns(GRANT_COLUMNS)}, at, waiters${kind === 'all' ? sql`, 0` : sql``} from held l`
   }
 }
 

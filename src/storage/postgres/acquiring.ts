@@ -3,14 +3,13 @@ import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, Find
 import { isValid } from '../../locks/ended-grant.js'
 import type { Grant, ResourceName } from '../../locks/lock.js'
 import { AGAIN, type Settlement } from '../batcher.js'
-import { conflictOf, grantFromRow, grantsToText, leaseEnd, metadataToText, recognise, REMEMBER_MS, type Remembered } from '../rows.js'
+import { conflictOf, grantFromRow, leaseEnd, metadataToText, recognise, type Remembered } from '../rows.js'
 import type { Tables } from '../tables.js'
 import { acquireArgs, acquireStatements, isMarked, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-statements.js'
-import { toLockError } from './errors.js'
+import { INCOMPLETE, sqlStateOf, toLockError } from './errors.js'
 import { foremost, nameOf } from './foremost.js'
 import type { Look } from './looking.js'
 import type { Session } from './session.js'
-import { sparse } from './sql.js'
 import type { Line } from './waiting.js'
 
 /** Granting on PostgreSQL. */
@@ -86,60 +85,42 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, look: Look,
     })
   }
 
-  /** A request for several resources, in a transaction of its own: it commits only if all were granted. */
+  /** A request for several resources: one statement, which undoes itself unless all were granted. */
   async function acquireMany(session: Session, command: AcquireCommand): Promise<Settlement> {
-    const known = (await recall(session, [command])).get(command)
-    if (known !== undefined) return { kind: 'done', outcome: known }
-    try {
-      return await acquireAll(session, command)
-    } catch (error) {
-      // Whatever went wrong: the next to use this connection must not find itself in this transaction.
-      await session.run(statements.rollback, {}).catch(() => undefined)
-      throw error
-    }
-  }
-
-  async function acquireAll(session: Session, command: AcquireCommand): Promise<Settlement> {
     const { resourceNames: names, processId, ttlMs, metadata, mark, ticket, key } = command
-    const each = <T>(value: T): T[] => names.map(() => value)
+    const args = { names: [...names], process: processId, ttlMs, metadata: metadataToText(metadata), key, ticket }
     const [, rows] = await session.together([
-      session.run(statements.begin, {}),
-      send(session, mark === null ? [] : [mark.id], {
-        names: [...names],
-        processes: each(processId),
-        ttls: each(ttlMs),
-        metadata: sparse(each(metadataToText(metadata))),
-        requestIds: [],
-        fingerprints: [],
-        tickets: sparse(each(ticket)),
-        keys: sparse(each(key))
-      })
+      mark === null ? Promise.resolve([]) : session.run(statements.forget, { requestIds: [mark.id] }),
+      session
+        .run(statements.acquireAll, { ...args, requestId: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null })
+        .catch((error: unknown): FoundRow[] => {
+          if (sqlStateOf(error) === INCOMPLETE) return []
+          throw error
+        })
     ])
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantOf(command, row)]] : [])))
-    if (granted.size < names.length) {
-      await session.run(statements.rollback, {})
-      // What is in the way may be its own: an earlier one of its repetitions was granted since it was last asked for.
-      const known = (await recall(session, [command])).get(command)
-      if (known !== undefined) return done(known)
-      if (ticket !== null && (await line.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
-      const glances = await look(session, names)
-      const lines = await line.lines(session, names)
-      const conflicts = names.flatMap((name): Conflict[] => {
-        const glance = glances.get(name)
-        if (glance !== undefined && isValid(glance.latest, glance.at)) return [conflictOf(glance.latest)]
-        const first = lines.get(name)
-        return first !== undefined && first.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [first.conflict] : []
-      })
-      const at = Math.max(...[...glances.values()].map((glance) => glance.at))
-      const waiters = lines.get(conflicts[0]?.resourceName ?? '')?.waiters ?? 0
-      return conflicts.length === 0 ? AGAIN : done({ kind: 'held', conflicts, at, waiters })
-    }
-    const grants = names.map((name) => granted.get(name) as Grant)
-    const remembered =
-      mark === null ? [] : [session.run(statements.remember, { ...mark, grants: grantsToText(grants), forMs: Math.max(ttlMs ?? 0, REMEMBER_MS) })]
-    await session.together([...remembered, session.run(statements.commit, {})])
+    if (granted.size < names.length) return await refuseMany(session, command)
     if (ticket !== null) await line.callFirsts(session, names)
-    return done({ kind: 'granted', grants, replayed: false })
+    return done({ kind: 'granted', grants: names.map((name) => granted.get(name) as Grant), replayed: false })
+  }
+
+  /** Says what is in the way, or answers with the grants of an earlier one of its repetitions. */
+  async function refuseMany(session: Session, command: AcquireCommand): Promise<Settlement> {
+    const { resourceNames: names, ticket } = command
+    const known = (await recall(session, [command])).get(command)
+    if (known !== undefined) return done(known)
+    if (ticket !== null && (await line.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
+    const glances = await look(session, names)
+    const lines = await line.lines(session, names)
+    const conflicts = names.flatMap((name): Conflict[] => {
+      const glance = glances.get(name)
+      if (glance !== undefined && isValid(glance.latest, glance.at)) return [conflictOf(glance.latest)]
+      const first = lines.get(name)
+      return first !== undefined && first.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [first.conflict] : []
+    })
+    const at = Math.max(...[...glances.values()].map((glance) => glance.at))
+    const waiters = lines.get(conflicts[0]?.resourceName ?? '')?.waiters ?? 0
+    return conflicts.length === 0 ? AGAIN : done({ kind: 'held', conflicts, at, waiters })
   }
 
   /** Grants what is free; the rows in the way come with the time of that finding. */

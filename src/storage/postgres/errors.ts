@@ -14,6 +14,9 @@ export function isTransient(error: unknown): boolean {
   return state === '40001' || state === '40P01' || state === '23505' || state === BELATED
 }
 
+/** Some resource of a request for several was taken while its statement ran; see `acquireParts`. */
+export const INCOMPLETE = '2201E'
+
 /** A grant would have borne the number and the clock of before a wait; its statement divides by zero to be undone. */
 const BELATED = '22012'
 

@@ -37,7 +37,8 @@ const MOST_UNAVAILABLE = 2
 
 /**
  * Carries out a batch on PostgreSQL: one set-based statement for each kind of command in it, releases and requests in one
- * together, all sent at once over one connection, each statement committed by itself.
+ * together, all sent at once over one connection. Each statement is a transaction of its own, so that no row stays locked
+ * for the length of a round trip.
  */
 export class PostgresExecutor implements BatchExecutor {
   readonly sequential = false
@@ -102,14 +103,13 @@ export class PostgresExecutor implements BatchExecutor {
         one('dequeue-all', (command) => this.#line.dequeueAll(session, command)),
         one('enqueue', (command) => this.#line.enqueue(session, command)),
         one('tidy', (command) => this.#line.tidy(session, command)),
-        one('beat', () => this.#line.beat(session))
+        one('beat', () => this.#line.beat(session)),
+        ...ofKind(commands, 'acquire').flatMap((command) =>
+          isForOne(command) ? [] : [settle([command], async () => [await this.#acquiring.acquireMany(session, command)])]
+        )
       ]
     })
     await Promise.all(sent)
-    // These look at an answer before they commit, so that nothing else may be sent meanwhile.
-    for (const command of ofKind(commands, 'acquire')) {
-      if (!isForOne(command)) await settle([command], async () => [await this.#acquiring.acquireMany(session, command)])
-    }
     client.release(session.lost)
     return commands.map((command) => settlements.get(command) ?? AGAIN)
   }

@@ -51,8 +51,8 @@ export class Session {
   }
 
   /**
-   * Sends what belongs into one transaction without waiting in between. All of it has been answered when this settles, so
-   * that nothing of a failed transaction is still under way when the next one is sent.
+   * Sends statements without waiting in between. All of them have been answered when this settles, so that nothing of a
+   * command that failed is still under way when it is tried again.
    */
   async together<Answers extends readonly unknown[]>(sent: readonly [...{ [I in keyof Answers]: Promise<Answers[I]> }]): Promise<Answers> {
     const settled = await Promise.allSettled<unknown>(sent as readonly Promise<unknown>[])
