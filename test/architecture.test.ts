@@ -169,6 +169,7 @@ function isTypeOnly(clause: ts.ImportClause | undefined): boolean {
 }
 
 function resolve(from: string, specifier: string): string {
+  if (specifier === '#platform') return 'src/client/platform-node.ts'
   if (specifier.startsWith('.')) return normalize(join(dirname(from), specifier)).replaceAll('\\', '/').replace(/\.js$/, '.ts')
   return specifier.startsWith('node:') ? specifier : /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier
 }

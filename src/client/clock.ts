@@ -1,3 +1,5 @@
+import { clockWithSleep } from '#platform'
+
 /** Time as the client counts it. Tests hand in one that they move. */
 export interface Clock {
   /** Milliseconds since some fixed moment; never goes back, and goes on while the machine sleeps. */
@@ -12,30 +14,62 @@ export interface Clock {
 
 /** By how much the two clocks may drift apart between two looks before the machine is taken to have slept. */
 const DRIFT_MS = 1000
+/** The clock with sleep is not read more often, and a look that took so long compares nothing: it was interrupted. */
+const LOOK_MS = 10
+/** A timer for longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /**
  * The clock of the machine. A monotonic clock may stand still while the machine sleeps, although leases go on: whatever
- * the wall clock ran ahead meanwhile is added. A wall clock that is set forward therefore ends leases early, never late.
+ * the clock with sleep ran ahead meanwhile is added.
  */
-export function systemClock(monotonic: () => number = () => performance.now(), wall: () => number = Date.now): Clock {
+export function systemClock(monotonic: () => number = () => performance.now(), withSleep: () => number = clockWithSleep): Clock {
   let sleptMs = 0
-  let apartMs = wall() - monotonic()
+  let apartMs = withSleep() - monotonic()
+  let lookedAt = -Infinity
   return {
     now() {
-      const aheadMs = wall() - monotonic() - apartMs
-      if (Math.abs(aheadMs) > DRIFT_MS) {
-        sleptMs += Math.max(0, aheadMs)
-        apartMs += aheadMs
+      const before = monotonic()
+      if (before - lookedAt < LOOK_MS) return before + sleptMs
+      const aheadMs = withSleep() - before - apartMs
+      const after = monotonic()
+      if (after - before < LOOK_MS) {
+        lookedAt = after
+        if (Math.abs(aheadMs) > DRIFT_MS) {
+          sleptMs += Math.max(0, aheadMs)
+          apartMs += aheadMs
+        }
       }
-      return monotonic() + sleptMs
+      return after + sleptMs
     },
     schedule(ms, action, background = false) {
-      const timer: unknown = setTimeout(action, ms)
-      // Timers are objects in Node and numbers in a page, which nothing keeps alive.
-      if (background && typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function') timer.unref()
+      let timer: unknown
+      const wait = (leftMs: number): void => {
+        timer = setTimeout(() => (leftMs > LONGEST_TIMER_MS ? wait(leftMs - LONGEST_TIMER_MS) : action()), Math.min(leftMs, LONGEST_TIMER_MS))
+        // Timers are objects in Node and numbers in a page, which nothing keeps alive.
+        if (background && typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function') timer.unref()
+      }
+      wait(ms)
       return () => clearTimeout(timer as number)
     }
   }
+}
+
+const LISTENERS = new WeakMap<AbortSignal, Set<() => void>>()
+
+/** Calls back when the signal fires; the result takes that back. A signal gets one listener, however many ask: Node warns of more than ten. */
+export function onAbort(signal: AbortSignal | undefined, action: () => void): () => void {
+  if (signal === undefined) return () => {}
+  let actions = LISTENERS.get(signal)
+  if (actions === undefined) {
+    const all = new Set<() => void>()
+    LISTENERS.set(signal, (actions = all))
+    signal.addEventListener('abort', () => [...all].forEach((act) => act()), { once: true })
+  }
+  // Of its own, so that two who ask with one function are two.
+  const mine = (): void => action()
+  actions.add(mine)
+  return () => void actions.delete(mine)
 }
 
 /** Resolves after that many milliseconds; rejects with the signal's reason as soon as it fires. */
@@ -44,11 +78,11 @@ export async function sleep(clock: Clock, ms: number, signal: AbortSignal | unde
   await new Promise<void>((resolve) => {
     const end = (): void => {
       cancel()
-      signal?.removeEventListener('abort', end)
+      forget()
       resolve()
     }
     const cancel = clock.schedule(ms, end)
-    signal?.addEventListener('abort', end)
+    const forget = onAbort(signal, end)
   })
   signal?.throwIfAborted()
 }

@@ -50,6 +50,8 @@ export interface Unavailability {
   readonly outcomeUnknown: boolean
   /** How long the service asks to be left alone, in milliseconds. */
   readonly retryAfterMs?: number | undefined
+  readonly requestId?: string | undefined
+  readonly processId?: string | undefined
   readonly cause?: unknown
 }
 
@@ -60,13 +62,14 @@ export class LockServiceUnavailableError extends Error {
   readonly status: number | undefined
   readonly outcomeUnknown: boolean
   readonly retryAfterMs: number | undefined
+  /** Of a request for a lock that may have been granted: `acquire` with the same `requestId`, `processId` and options takes that up. */
+  readonly requestId: string | undefined
+  readonly processId: string | undefined
 
-  constructor(message: string, { code, status, outcomeUnknown, retryAfterMs, cause }: Unavailability) {
-    super(message, cause === undefined ? undefined : { cause })
-    this.code = code
-    this.status = status
-    this.outcomeUnknown = outcomeUnknown
-    this.retryAfterMs = retryAfterMs
+  constructor(message: string, what: Unavailability) {
+    super(message)
+    this.outcomeUnknown = what.outcomeUnknown
+    Object.assign(this, what)
   }
 }
 
@@ -74,7 +77,7 @@ export class LockServiceUnavailableError extends Error {
 export class LockRequestError extends Error {
   override readonly name = 'LockRequestError'
   readonly status: number
-  /** `INVALID_REQUEST`, `UNAUTHORIZED`, `FORBIDDEN`, `REQUEST_ID_REUSED`, … */
+  /** `INVALID_REQUEST`, `REDIRECTED`, `UNAUTHORIZED`, `FORBIDDEN`, `REQUEST_ID_REUSED`, … */
   readonly code: string
   /** A sentence, or for `INVALID_REQUEST` the list of faults. */
   readonly detail: unknown
@@ -84,6 +87,17 @@ export class LockRequestError extends Error {
     this.status = status
     this.code = code
     this.detail = detail
+  }
+}
+
+/** A flow asked `withLock` for a lock that it has: it would wait for itself. */
+export class LockReentryError extends Error {
+  override readonly name = 'LockReentryError'
+  readonly resourceName: string
+
+  constructor(resourceName: string) {
+    super(`This flow has the lock of resource '${resourceName}' already and would wait for itself; with reentrant: true it works under that lock`)
+    this.resourceName = resourceName
   }
 }
 

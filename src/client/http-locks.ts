@@ -1,12 +1,16 @@
+import { FlowStorage, ownProcessId } from '#platform'
 import type { LockApi } from '../locking/lock-api.js'
-import { Acquisition, newId, type Acquired, type Surroundings } from './acquisition.js'
+import { Acquisition, newId, type Acquired, type Granted } from './acquire.js'
+import { LockCalls, type CallOptions, type NamedLock } from './api.js'
 import { systemClock, type Clock } from './clock.js'
-import { LockNotAcquiredError } from './errors.js'
-import { HeldLock, requireLease } from './held-lock.js'
-import { LockCalls } from './lock-calls.js'
+import { LockNotAcquiredError, LockReentryError, LockServiceUnavailableError } from './errors.js'
+import { watchEvents, type ClientContext, type WatchOptions } from './events.js'
+import { HeldLock, HeldLocks, requireLease } from './held-lock.js'
+import { Keeper } from './keeper.js'
+import { Hold, Lease } from './lease.js'
+import { ACQUIRE_OPTIONS, checkOptions, checkService, checkTimes, CLIENT_OPTIONS } from './options.js'
 import { Transport } from './transport.js'
-import type { Conflict, LockEvent, Metadata } from './types.js'
-import { watchEvents, type WatchOptions } from './watching.js'
+import type { Conflict, Grant, LockEvent, Metadata } from './types.js'
 
 const DEFAULTS = { url: 'http://127.0.0.1:8000', ttlSeconds: 30, retrySeconds: 10, timeoutSeconds: 10 }
 
@@ -15,12 +19,17 @@ export interface HttpLocksOptions {
   readonly url?: string | undefined
   /** Sent as `Authorization: Bearer`. */
   readonly apiKey?: string | undefined
-  /** Who holds what is acquired: 1 to 255 characters. A random one if left out. */
+  /** Who holds what is acquired: 1 to 255 characters. In Node `HOST/PID/RANDOM`, in a page a random one if left out. */
   readonly processId?: string | undefined
-  /** For how long calls are repeated while the service is away; 10 if left out, 0 tries once. */
+  /**
+   * For how long calls are repeated while the service is away; 10 if left out, 0 tries once. No call that the service does
+   * not answer takes longer than this and `timeoutSeconds`, whichever is longer.
+   */
   readonly retrySeconds?: number | undefined
-  /** How long one call may take, beside what it waits in line; 10 if left out. */
+  /** How long one try may take, with what it waits in line: a longer wait takes several. At most a day; 10 if left out. */
   readonly timeoutSeconds?: number | undefined
+  /** Whether locks that are held for longer than a second are listened for, by one stream; true if left out. */
+  readonly listen?: boolean | undefined
   readonly fetch?: typeof globalThis.fetch
   readonly clock?: Clock
   /** 0 to 1; spreads repetitions. */
@@ -35,6 +44,8 @@ export interface TryAcquireOptions {
   readonly metadata?: Metadata | undefined
   /** Instead of the client's own. */
   readonly processId?: string | undefined
+  /** That of an earlier request whose answer was lost, as its error says: takes up what it was granted. All else must be the same. */
+  readonly requestId?: string | undefined
   /** Stops the asking: the call rejects with its reason and leaves no lock behind. No concern of the lock once it is held. */
   readonly signal?: AbortSignal | undefined
 }
@@ -45,6 +56,16 @@ export interface AcquireOptions extends TryAcquireOptions {
   /** Told who has the lock, and the place in line, after half a second and then every five. */
   readonly onWaiting?: ((conflict: Conflict) => void) | undefined
 }
+
+export interface WithLockOptions extends AcquireOptions {
+  /** Whether a flow that has the lock already works under it, instead of an error; in Node only. */
+  readonly reentrant?: boolean | undefined
+}
+
+/** The locks that a flow works under, as far as the platform can tell. */
+type Flow = readonly { readonly locks: HttpLocks; readonly lock: HeldLock }[]
+
+const FLOW = new FlowStorage<Flow>()
 
 /**
  * Locks of a Resource Lock Manager over HTTP. Needs nothing but `fetch`: it runs in Node and in pages.
@@ -61,18 +82,23 @@ export interface AcquireOptions extends TryAcquireOptions {
 export class HttpLocks extends LockCalls implements LockApi {
   /** Who holds what is acquired. */
   readonly processId: string
-  readonly #surroundings: Surroundings
+  readonly #context: ClientContext
+  readonly #keeper: Keeper
 
-  /** @throws TypeError when the URL is none. */
+  /** @throws TypeError for a URL or an option that cannot be meant, RangeError for a time. */
   constructor(options: HttpLocksOptions = {}) {
+    checkOptions('HttpLocks', options, CLIENT_OPTIONS)
     const { url = DEFAULTS.url, apiKey, retrySeconds = DEFAULTS.retrySeconds, timeoutSeconds = DEFAULTS.timeoutSeconds } = options
-    const { clock = systemClock(), random = Math.random, fetch = globalThis.fetch.bind(globalThis) } = options
+    checkService(url, apiKey)
+    checkTimes(retrySeconds, timeoutSeconds)
+    const { clock = systemClock(), random = Math.random, fetch, listen = true } = options
     const timeoutMs = timeoutSeconds * 1000
-    const retrying = { clock, random, retryMs: retrySeconds * 1000 }
+    const retrying = { clock, random, retryMs: retrySeconds * 1000, timeoutMs }
     const transport = new Transport({ url, apiKey, fetch, clock, timeoutMs })
     super(transport, retrying)
-    this.processId = options.processId ?? newId()
-    this.#surroundings = { ...retrying, transport, calls: this, timeoutMs }
+    this.processId = options.processId ?? ownProcessId(newId())
+    this.#context = { ...retrying, transport, calls: this }
+    this.#keeper = new Keeper(this.#context, listen)
   }
 
   /**
@@ -83,8 +109,8 @@ export class HttpLocks extends LockCalls implements LockApi {
    */
   async tryAcquire(resourceName: string, lease: number | TryAcquireOptions = {}): Promise<HeldLock | undefined> {
     const options = typeof lease === 'number' ? { ttlSeconds: lease, autoRenew: false } : lease
-    const acquired = await this.#acquire(resourceName, { ...options, waitSeconds: 0 })
-    return acquired.kind === 'granted' ? this.#hold(acquired, options) : undefined
+    const acquired = await this.#acquire('tryAcquire', [resourceName], false, options, 0)
+    return acquired.kind === 'granted' ? this.#one(acquired, options) : undefined
   }
 
   /**
@@ -93,37 +119,76 @@ export class HttpLocks extends LockCalls implements LockApi {
    * @throws LockNotAcquiredError when the time to wait is over.
    */
   async acquire(resourceName: string, options: AcquireOptions = {}): Promise<HeldLock> {
-    const acquired = await this.#acquire(resourceName, options)
+    const acquired = await this.#acquire('acquire', [resourceName], false, options)
     if (acquired.kind === 'held') throw new LockNotAcquiredError(resourceName, acquired.conflict)
-    return this.#hold(acquired, options)
+    return this.#one(acquired, options)
+  }
+
+  /** {@link tryAcquire} for 1 to 100 resources, all or none. */
+  async tryAcquireMany(resourceNames: readonly string[], options: TryAcquireOptions = {}): Promise<HeldLocks | undefined> {
+    const acquired = await this.#acquire('tryAcquireMany', resourceNames, true, options, 0)
+    return acquired.kind === 'granted' ? this.#several(acquired, options) : undefined
+  }
+
+  /** {@link acquire} for 1 to 100 resources, all or none. Holds nothing while it waits. */
+  async acquireMany(resourceNames: readonly string[], options: AcquireOptions = {}): Promise<HeldLocks> {
+    const acquired = await this.#acquire('acquireMany', resourceNames, true, options)
+    if (acquired.kind === 'held') throw new LockNotAcquiredError(acquired.conflict.resourceName, acquired.conflict)
+    return this.#several(acquired, options)
   }
 
   /**
    * Works while it has the lock, and releases it when the work settles. An error of the work goes before every other; work
-   * that succeeded although the lock was lost meanwhile ends in a LockLostError, so that nobody takes it for exclusive.
+   * that succeeded although the lock was lost meanwhile ends in a LockLostError, so that nobody takes it for exclusive. A
+   * lock that cannot be released because the service is away ends with its lease.
    *
    * @param work is handed the lock, whose `signal` says when to stop.
    * @throws LockNotAcquiredError when the time to wait is over.
+   * @throws LockReentryError when the flow works under that lock already, in Node.
    */
   withLock<Result>(resourceName: string, work: (lock: HeldLock) => Promise<Result> | Result): Promise<Result>
-  withLock<Result>(resourceName: string, options: AcquireOptions, work: (lock: HeldLock) => Promise<Result> | Result): Promise<Result>
+  withLock<Result>(resourceName: string, options: WithLockOptions, work: (lock: HeldLock) => Promise<Result> | Result): Promise<Result>
   async withLock<Result>(
     resourceName: string,
-    ...[first, second]: [Work<Result>] | [AcquireOptions, Work<Result>]
+    ...[first, second]: [Work<Result>] | [WithLockOptions, Work<Result>]
   ): Promise<Result> {
     const [options, work] = typeof first === 'function' ? [{}, first] : [first, second]
     if (work === undefined) throw new TypeError('withLock needs work to do')
+    const flow = FLOW.getStore() ?? []
+    const outer = flow.find(({ locks, lock }) => locks === this && lock.resourceName === resourceName && lock.held)
+    if (outer !== undefined) {
+      if (options.reentrant !== true) throw new LockReentryError(resourceName)
+      return work(outer.lock)
+    }
     const lock = await this.acquire(resourceName, options)
     let result: Result
     try {
-      result = await work(lock)
+      result = await FLOW.run([...flow, { locks: this, lock }], () => work(lock))
     } catch (error) {
       await lock.release().catch(() => undefined)
       throw error
     }
-    await lock.release()
+    await lock.release().catch((error: unknown) => {
+      // It was held to the end of the work.
+      if (!(error instanceof LockServiceUnavailableError)) throw error
+    })
     if (lock.loss !== undefined) throw lock.loss
     return result
+  }
+
+  /**
+   * Moves the end of every lock of a process, this client's if left out, in one call.
+   *
+   * @returns what was renewed, sorted by name.
+   */
+  renewAll({ processId = this.processId, ttlSeconds, signal }: RenewAllOptions = {}): Promise<Grant[]> {
+    return this.renewAllOf(processId, ttlSeconds, { signal })
+  }
+
+  /** Releases every lock of a process, this client's if left out, in one call. @returns what was released, sorted by name. */
+  releaseAll({ processId = this.processId, signal }: CallOptions & { readonly processId?: string } = {}): Promise<NamedLock[]> {
+    for (const { hold } of this.#keeper.heldBy(processId)) hold.release()
+    return this.releaseAllOf(processId, { signal })
   }
 
   /**
@@ -132,27 +197,40 @@ export class HttpLocks extends LockCalls implements LockApi {
    * @throws LockWatchEndedError when events were missed for good, or none are kept.
    */
   watch(options: WatchOptions = {}): AsyncGenerator<LockEvent, void, undefined> {
-    return watchEvents(this.#surroundings, options)
+    return watchEvents(this.#context, options)
   }
 
-  async #acquire(resourceName: string, options: AcquireOptions): Promise<Acquired> {
-    const { metadata, signal, onWaiting, waitSeconds = Infinity, processId = this.processId } = options
+  async #acquire(call: string, resourceNames: readonly string[], many: boolean, options: AcquireOptions, wait = options.waitSeconds ?? Infinity): Promise<Acquired> {
+    checkOptions(call, options, ACQUIRE_OPTIONS)
+    const { metadata, signal, onWaiting, requestId, processId = this.processId, ttlSeconds = DEFAULTS.ttlSeconds } = options
     // JSON knows neither NaN nor Infinity, and would ask for a lock that never ends.
-    requireLease(ttlOf(options))
-    if (!(waitSeconds >= 0)) throw new RangeError('waitSeconds must be a number, and at least 0')
-    const wanted = { resourceName, processId, ttlSeconds: ttlOf(options), metadata, waitMs: waitSeconds * 1000, signal, onWaiting }
-    return new Acquisition(wanted, this.#surroundings).run()
+    requireLease(ttlSeconds)
+    if (!(wait >= 0)) throw new RangeError('waitSeconds must be a number, and at least 0')
+    const wanted = { resourceNames, many, processId, ttlSeconds, metadata, waitMs: wait * 1000, requestId, signal, onWaiting }
+    return new Acquisition(wanted, this.#context).run()
   }
 
-  #hold({ grant, since, leaseMs }: Extract<Acquired, { kind: 'granted' }>, options: TryAcquireOptions): HeldLock {
-    const { timeoutMs } = this.#surroundings
-    const { autoRenew = true } = options
-    return new HeldLock({ grant, since, leaseMs, ttlSeconds: ttlOf(options), autoRenew, calls: this, retrying: this.#surroundings, timeoutMs })
+  #hold({ grants, since }: Granted, { ttlSeconds = DEFAULTS.ttlSeconds, autoRenew = true }: TryAcquireOptions): Hold {
+    const { clock, random } = this.#context
+    const hold = new Hold(clock)
+    for (const { grant, leaseMs } of grants) hold.leases.push(new Lease(hold, grant, since, leaseMs, { ttlSeconds, autoRenew, random }))
+    return hold
+  }
+
+  #one(granted: Granted, options: TryAcquireOptions): HeldLock {
+    const hold = this.#hold(granted, options)
+    return new HeldLock(hold, hold.leases[0] as Lease, this.#context, this.#keeper)
+  }
+
+  #several(granted: Granted, options: TryAcquireOptions): HeldLocks {
+    return new HeldLocks(this.#hold(granted, options), options.processId ?? this.processId, this.#context, this.#keeper)
   }
 }
 
 type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 
-function ttlOf({ ttlSeconds = DEFAULTS.ttlSeconds }: TryAcquireOptions): number | null {
-  return ttlSeconds
+export interface RenewAllOptions extends CallOptions {
+  readonly processId?: string | undefined
+  /** From now, null for no end; left out, the lease with which each lock was granted. */
+  readonly ttlSeconds?: number | null | undefined
 }

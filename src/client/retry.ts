@@ -11,22 +11,32 @@ export interface RetryOptions {
   readonly random: () => number
   /** For how long the service may be unavailable before a call gives up. */
   readonly retryMs: number
+  /** How long one try may take. */
+  readonly timeoutMs: number
 }
 
-/** Counts how long the service has been away, and pauses between the tries. */
-export class Patience {
+/** Counts how long the service has been away, and pauses between the tries: together they take no longer than the longer of both times. */
+export class Backoff {
   readonly #options: RetryOptions
   #failures = 0
-  #since: number | undefined
+  #triedAt = 0
+  #awaySince: number | undefined
 
   constructor(options: RetryOptions) {
     this.#options = options
   }
 
+  /** Begins a try; the result is how long it may take. */
+  begin(): number {
+    const { clock, retryMs, timeoutMs } = this.#options
+    this.#triedAt = clock.now()
+    return this.#awaySince === undefined ? timeoutMs : Math.max(1, Math.min(timeoutMs, this.#awaySince + retryMs - this.#triedAt))
+  }
+
   /** The service answered. */
   reset(): void {
     this.#failures = 0
-    this.#since = undefined
+    this.#awaySince = undefined
   }
 
   /**
@@ -38,22 +48,27 @@ export class Patience {
   async pauseAfter(error: unknown, signal: AbortSignal | undefined): Promise<void> {
     if (!(error instanceof LockServiceUnavailableError)) throw error
     const { clock, random, retryMs } = this.#options
-    this.#since ??= clock.now()
+    this.#awaySince ??= this.#triedAt
     const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures) * (0.5 + random() / 2)
     const waitMs = Math.max(pauseMs, error.retryAfterMs ?? 0)
-    if (clock.now() + waitMs - this.#since > retryMs) throw error
+    if (clock.now() + waitMs - this.#awaySince >= retryMs) throw error
     this.#failures += 1
     await sleep(clock, waitMs, signal)
   }
 }
 
 /** Tries until the service answers, for at most `retryMs`. For calls that may be made twice. */
-export async function retrying<Result>(attempt: () => Promise<Result>, options: RetryOptions, signal?: AbortSignal): Promise<Result> {
-  for (const patience = new Patience(options); ; ) {
+export async function retrying<Result>(
+  attempt: (timeoutMs: number) => Promise<Result>,
+  options: RetryOptions,
+  signal?: AbortSignal,
+  backoff = new Backoff(options)
+): Promise<Result> {
+  for (;;) {
     try {
-      return await attempt()
+      return await attempt(backoff.begin())
     } catch (error) {
-      await patience.pauseAfter(error, signal)
+      await backoff.pauseAfter(error, signal)
     }
   }
 }

@@ -1,12 +1,14 @@
-import type { Clock } from './clock.js'
+import { fetchInBackground } from '#platform'
+import { onAbort, type Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import type { Json } from './wire.js'
+import { toWire, type Json } from './wire.js'
 
 export interface TransportOptions {
   /** Where the service is; a path in it is kept. */
   readonly url: string
   readonly apiKey: string | undefined
-  readonly fetch: typeof globalThis.fetch
+  /** The platform's own if left out. */
+  readonly fetch: typeof globalThis.fetch | undefined
   readonly clock: Clock
   /** How long one call may take beside what it waits in line. */
   readonly timeoutMs: number
@@ -16,14 +18,17 @@ export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** Below the service's URL, without a slash in front. */
   readonly path: string
-  readonly query?: Readonly<Record<string, string | number | undefined>>
+  /** In camelCase, as the body. */
+  readonly query?: object
   readonly body?: object
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal | undefined
   /** Instead of the usual time. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** True for a call that has to outlive the page that makes it. */
-  readonly keepalive?: boolean
+  readonly keepalive?: boolean | undefined
+  /** True for a stream that must not keep a process alive that has nothing else to do. */
+  readonly background?: boolean | undefined
 }
 
 export interface Answer {
@@ -42,7 +47,6 @@ export class Transport {
   readonly #options: TransportOptions
   readonly #base: string
 
-  /** @throws TypeError when the URL is none. */
   constructor(options: TransportOptions) {
     this.#options = options
     this.#base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`).href
@@ -53,48 +57,94 @@ export class Transport {
    *
    * @throws LockServiceUnavailableError when no answer came in time, or one that says that the service cannot work.
    * @throws LockRequestError for every other refusal but 404 and 409.
+   * @throws TypeError when the body cannot be written as JSON.
    * @throws the signal's reason when it fires.
    */
   async call(call: Call): Promise<Answer> {
-    const { signal, timeoutMs = this.#options.timeoutMs } = call
+    const { response, body } = await this.send(call)
+    return this.judge(response, body)
+  }
+
+  /** {@link call} that takes every answer as it is. */
+  async send(call: Call): Promise<{ readonly response: Response; readonly body: Json }> {
+    // What cannot be written as JSON is the caller's fault, and not the service's.
+    const text = call.body === undefined ? undefined : JSON.stringify(toWire(call.body))
+    return this.#within(call, async (signal) => {
+      const response = await this.#open(call, signal, text)
+      return { response, body: await read(response) }
+    })
+  }
+
+  /** Sends one call and resolves, in the usual time, when its answer begins; the signal also ends that. */
+  async stream(call: Call & { readonly signal: AbortSignal }): Promise<Response> {
+    return this.#within(call, () => this.#open(call, call.signal))
+  }
+
+  /** Tells the ordinary answers from the errors. Whatever does not speak like the service is not the service. */
+  judge(response: Response, body: Json): Answer {
+    const { status } = response
+    const code = typeof body['code'] === 'string' ? body['code'] : undefined
+    if (ORDINARY.has(status) && (code !== undefined || 'data' in body)) return { status, body }
+    if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
+      const to = response.headers.get('location')
+      throw new LockRequestError(status, 'REDIRECTED', `${this.#base} redirects${to === null ? '' : ` to ${to}`}; the url has to be that of the service itself`)
+    }
+    if (status >= 500 || status === 429 || status === 408 || code === undefined) {
+      throw new LockServiceUnavailableError(`The lock service answered ${status}${code === undefined ? '' : ` ${code}`}`, {
+        code,
+        status,
+        outcomeUnknown: code === undefined || !NOTHING_CHANGED.has(code),
+        retryAfterMs: retryAfterOf(response)
+      })
+    }
+    throw new LockRequestError(status, code, body['detail'])
+  }
+
+  /** That the service did not answer, and why. */
+  unreachable(cause: unknown): LockServiceUnavailableError {
+    return new LockServiceUnavailableError(`The lock service at ${this.#base} did not answer: ${whyOf(cause)}`, { outcomeUnknown: true, cause })
+  }
+
+  async #within<Result>({ signal, timeoutMs = this.#options.timeoutMs }: Call, work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
     signal?.throwIfAborted()
     const ending = new AbortController()
-    const stop = (): void => ending.abort(signal?.reason)
-    const late = new Error(`no answer within ${timeoutMs} ms`)
+    const late = new Error(`nothing came within ${Math.round(timeoutMs)} ms`)
+    // Also where a `fetch` takes no notice of its signal.
+    const ended = new Promise<never>((_resolve, reject) => {
+      ending.signal.addEventListener('abort', () => reject(late))
+    })
     const cancel = this.#options.clock.schedule(timeoutMs, () => ending.abort(late), true)
-    signal?.addEventListener('abort', stop)
+    const forget = onAbort(signal, () => ending.abort(signal?.reason))
     try {
-      const response = await this.open({ ...call, signal: ending.signal })
-      return judge(response, await read(response))
+      return await Promise.race([work(ending.signal), ended])
     } catch (error) {
       signal?.throwIfAborted()
-      throw error === late || !isOwn(error) ? this.#unreachable(error) : error
+      throw this.unreachable(ending.signal.aborted ? late : error)
     } finally {
       cancel()
-      signal?.removeEventListener('abort', stop)
+      forget()
     }
   }
 
-  /** Sends one call and resolves as soon as the answer begins, whatever it is; rejects as `fetch` does. */
-  open({ method, path, query = {}, body, headers = {}, signal, keepalive = false }: Call): Promise<Response> {
-    const { apiKey, fetch } = this.#options
+  #open({ method, path, query = {}, headers = {}, keepalive = false, background = false }: Call, signal: AbortSignal, body?: string): Promise<Response> {
+    const { apiKey } = this.#options
     const url = new URL(path, this.#base)
-    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value))
-    return fetch(url, {
+    for (const [name, value] of Object.entries(toWire(query))) if (value !== undefined) url.searchParams.set(name, String(value))
+    const init = {
       method,
       headers: {
         ...headers,
         ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' })
       },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ...(signal === undefined ? {} : { signal }),
-      keepalive
-    })
-  }
-
-  #unreachable(cause: unknown): LockServiceUnavailableError {
-    return new LockServiceUnavailableError(`The lock service at ${this.#base} did not answer`, { outcomeUnknown: true, cause })
+      ...(body === undefined ? {} : { body }),
+      signal,
+      keepalive,
+      // A redirected POST would arrive as a GET.
+      redirect: 'manual' as const
+    }
+    const { fetch } = this.#options
+    return fetch === undefined ? (background ? fetchInBackground : globalThis.fetch)(url, init) : fetch(url, init)
   }
 }
 
@@ -109,24 +159,20 @@ export async function read(response: Response): Promise<Json> {
   }
 }
 
-/** Tells the ordinary answers from the errors. Whatever does not speak like the service is not the service. */
-export function judge(response: Response, body: Json): Answer {
-  const { status } = response
-  const code = typeof body['code'] === 'string' ? body['code'] : undefined
-  if (ORDINARY.has(status) && (code !== undefined || 'data' in body)) return { status, body }
-  if (status >= 500 || status === 429 || status === 408 || code === undefined) {
-    throw new LockServiceUnavailableError(`The lock service answered ${status}${code === undefined ? '' : ` ${code}`}`, {
-      code,
-      status,
-      outcomeUnknown: code === undefined || !NOTHING_CHANGED.has(code),
-      retryAfterMs: retryAfterOf(response)
-    })
-  }
-  throw new LockRequestError(status, code, body['detail'])
-}
-
-function isOwn(error: unknown): boolean {
-  return error instanceof LockServiceUnavailableError || error instanceof LockRequestError
+/** The network's word for it lies at the bottom of what `fetch` says. */
+function whyOf(cause: unknown): string {
+  let deepest = cause
+  while (deepest instanceof Error && deepest.cause !== undefined) deepest = deepest.cause
+  if (!(deepest instanceof Error)) return String(deepest)
+  const code = 'code' in deepest && typeof deepest.code === 'string' ? deepest.code : ''
+  const why = /REFUSED/.test(code)
+    ? 'nothing listens there'
+    : /ENOTFOUND|EAI_/.test(code)
+      ? 'its name is unknown'
+      : /CERT|SIGNED|VERIFY|ALTNAME/.test(code)
+        ? 'its certificate is not trusted'
+        : deepest.message
+  return code === '' || why.includes(code) ? why : `${why} (${code})`
 }
 
 function retryAfterOf(response: Response): number | undefined {

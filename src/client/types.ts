@@ -40,10 +40,16 @@ export interface NotHeld {
   readonly reason: NotHeldReason
 }
 
+export interface NotReleased extends NotHeld {
+  /** An earlier try, whose answer was lost, may have released it. */
+  readonly repeated: boolean
+  /** When the process itself released that very grant; null where the service does not know of that, undefined where it does not say. */
+  readonly releasedAt: Date | null | undefined
+}
+
 export type ReleaseOutcome =
   | { readonly kind: 'released'; readonly releasedAt: Date }
-  /** `repeated`: an earlier try, whose answer was lost, may have released it. */
-  | (NotHeld & { readonly repeated: boolean })
+  | NotReleased
 export type RenewOutcome = { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: Date } | NotHeld
 export type ForceReleaseOutcome =
   | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: Date }
@@ -122,6 +128,24 @@ export interface Stats {
   readonly forcedReleases: number
   readonly expiries: number
   readonly topContended: readonly { readonly resourceName: string; readonly conflicts: number }[]
+}
+
+export interface Waiter {
+  /** 1 is the next to be served. */
+  readonly position: number
+  readonly processId: string
+  /** Null where that was not written down. */
+  readonly waitingSince: Date | null
+  /** Until when the place is kept for a request that may come back; null while the request waits. */
+  readonly keptUntil: Date | null
+}
+
+export interface Queue {
+  readonly resourceName: string
+  /** In the order in which they will be served. */
+  readonly waiters: readonly Waiter[]
+  /** How many wait altogether. */
+  readonly totalWaiters: number
 }
 
 export interface Health {

@@ -106,5 +106,5 @@ void t.test('doctor', async (t) => {
   t.equal(findings.length, 7)
   await using gone = await Service.start()
   await gone.kill()
-  t.match(await rlmHere(['doctor'], { url: gone.url }), { code: 69, stdout: /\nbad +service +http:\S+ did not answer: ECONNREFUSED\n$/ })
+  t.match(await rlmHere(['doctor'], { url: gone.url }), { code: 69, stdout: /\nbad +service +The lock service at http:\S+ did not answer: nothing listens there \(ECONNREFUSED\)\n$/ })
 })

@@ -31,7 +31,7 @@ onEachClient(
     const waiting = patient.acquire('a')
     await eventually('the first place', async () => ((await waitersOf(api)) === 1 ? true : undefined))
     const behind = new HttpLocks({ url: proxy.through('http://127.0.0.1'), processId: 'behind' }).acquire('a')
-    await eventually('more than one call each', async () => (bodies.filter((body) => body.includes('"wait_seconds":0.7')).length >= 5 ? true : undefined))
+    await eventually('more than one call each', async () => (bodies.filter((body) => body.includes('"wait_seconds":0.625')).length >= 5 ? true : undefined))
     t.equal(await waitersOf(api), 2)
     await first.release()
     const lock = await waiting
@@ -41,7 +41,7 @@ onEachClient(
     await lock.release()
     await (await behind).release()
   },
-  // 25, 12.5, 6.25, … until the service agrees.
+  // 5, 2.5, 1.25, … until the service agrees.
   { service: { maxWaitSeconds: 0.8 } }
 )
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { LockEvent } from '../../src/client/index.js'
-import { EventStreamParser } from '../../src/client/event-stream.js'
+import { EventStreamParser } from '../../src/client/events.js'
 import { onEachClient } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
 

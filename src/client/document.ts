@@ -1,4 +1,4 @@
-import type { HeldLock } from './held-lock.js'
+import { HeldLock } from './held-lock.js'
 import type { AcquireOptions, HttpLocks } from './http-locks.js'
 
 export interface DocumentLockOptions extends Pick<AcquireOptions, 'signal' | 'onWaiting'> {
@@ -9,7 +9,7 @@ export interface DocumentLockOptions extends Pick<AcquireOptions, 'signal' | 'on
   readonly ttlSeconds?: number | undefined
   /** How long to wait in line for it; 2 if left out. */
   readonly waitSeconds?: number | undefined
-  /** Told when a page that was left, and so has let the document go, is shown again. */
+  /** Told when a page that was left, and so has let the document go, is shown again; the lock's signal has fired then. */
   readonly onReturn?: (() => void) | undefined
   /** What tells of the page's life; the window if left out. */
   readonly page?: EventTarget | undefined
@@ -22,7 +22,8 @@ const WAIT_SECONDS = 2
 
 /**
  * Locks a document that is edited in a page, for as long as the page lives: it is renewed meanwhile, and let go when the
- * page is left, also by closing it. Another page of the same user is refused as well.
+ * page is left, also by closing it. A page that is left and shown again, as browsers keep pages, has lost it: its signal
+ * fires then. Another page of the same user is refused as well.
  *
  * Its resource is `doc-lock:DOCID`, the one that the calls below `/api/lock` and the route guards know.
  *
@@ -44,9 +45,17 @@ export async function lockDocument(locks: HttpLocks, docId: string, options: Doc
     signal,
     onWaiting
   })
-  page.addEventListener('pagehide', () => void lock.release({ keepalive: true }).catch(() => undefined), { once: true })
-  page.addEventListener('pageshow', (event) => {
-    if ('persisted' in event && event.persisted === true) onReturn?.()
-  })
+  const left = (): void => {
+    page.addEventListener('pageshow', shown)
+    void lock.release({ keepalive: true }).catch(() => undefined)
+  }
+  const shown = (event: Event): void => {
+    page.removeEventListener('pageshow', shown)
+    if (!('persisted' in event && event.persisted === true)) return
+    HeldLock.lose(lock, 'released')
+    onReturn?.()
+  }
+  page.addEventListener('pagehide', left, { once: true })
+  void lock.lost.then(() => page.removeEventListener('pagehide', left))
   return lock
 }

@@ -1,0 +1,156 @@
+import { onAbort } from './clock.js'
+import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError } from './errors.js'
+import type { LockCalls } from './api.js'
+import { Backoff, type RetryOptions } from './retry.js'
+import { read, type Transport } from './transport.js'
+import type { LockEvent } from './types.js'
+import { fromWire } from './wire.js'
+
+/** One message of a stream of server-sent events. */
+export interface Message {
+  readonly event: string
+  readonly data: string
+  readonly id: string | undefined
+}
+
+/** Comments and the rest of what keeps a connection open. */
+const NOTHING = null
+
+/**
+ * Reads server-sent events (WHATWG HTML, section 9.2.6) from chunks of text that are cut anywhere. A sign of life without a
+ * message is given as null.
+ */
+export class EventStreamParser {
+  #rest = ''
+  #afterReturn = false
+  #event = ''
+  #data: string[] = []
+  #id: string | undefined
+
+  /** The messages that the chunk completes. */
+  *push(chunk: string): Generator<Message | typeof NOTHING> {
+    // The second half of a line's end that was cut.
+    const text = this.#afterReturn && chunk.startsWith('\n') ? chunk.slice(1) : chunk
+    if (chunk !== '') this.#afterReturn = text.endsWith('\r')
+    const lines = (this.#rest + text).split(/\r\n|\n|\r/)
+    this.#rest = lines.pop() ?? ''
+    for (const line of lines) {
+      if (line.startsWith(':')) yield NOTHING
+      else if (line !== '') this.#field(line)
+      else {
+        const message = { event: this.#event === '' ? 'message' : this.#event, data: this.#data.join('\n'), id: this.#id }
+        if (this.#data.length > 0) yield message
+        this.#event = ''
+        this.#data = []
+      }
+    }
+  }
+
+  #field(line: string): void {
+    const colon = line.indexOf(':')
+    const name = colon < 0 ? line : line.slice(0, colon)
+    const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '')
+    if (name === 'event') this.#event = value
+    else if (name === 'data') this.#data.push(value)
+    else if (name === 'id' && !value.includes('\0')) this.#id = value
+  }
+}
+
+/** The service says something every 15 seconds; a connection that is silent for longer is dead. */
+const SILENCE_MS = 45_000
+
+export interface WatchOptions {
+  /** Only names that begin with this. */
+  readonly prefix?: string | undefined
+  /** Only what happens to the locks of this process. */
+  readonly processId?: string | undefined
+  /** The id of the last event that was seen: the stream goes on after it. Left out, it begins with what happens from now on. */
+  readonly after?: number | undefined
+  /** Ends the watching, without an error. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface ClientContext extends RetryOptions {
+  readonly transport: Transport
+  readonly calls: LockCalls
+}
+
+/** Why the service ends a stream that may be taken up again with the last id. */
+const TAKEN_UP = new Set(['draining', 'too_slow'])
+
+/**
+ * Watches until the signal fires, over as many connections as that takes.
+ *
+ * @param background true for a stream that must not keep a process alive.
+ */
+export async function* watchEvents(context: ClientContext, options: WatchOptions, background = false): AsyncGenerator<LockEvent, void, undefined> {
+  const { prefix, processId, after, signal } = options
+  let last = after
+  let backoff = new Backoff(context)
+  try {
+    // Without a place to go on from, what happens while the first connection breaks would be missed.
+    last ??= (await context.calls.history({ limit: 1 }, { signal })).events[0]?.eventId ?? 0
+    for (;;) {
+      try {
+        const messages: AsyncGenerator<Message | null> = connection(context, { ...options, after: last }, backoff.begin(), background)
+        for await (const message of messages) {
+          // It was there, so that it will be there again: from now on nothing but the caller ends the watching.
+          backoff = new Backoff({ ...context, retryMs: Infinity })
+          if (message === null) continue
+          if (message.event === 'end') {
+            const { reason } = JSON.parse(message.data) as { reason: string }
+            if (!TAKEN_UP.has(reason)) throw new LockWatchEndedError(reason)
+            break
+          }
+          const event: LockEvent = fromWire<LockEvent>(JSON.parse(message.data))
+          last = event.eventId
+          // A service that does not know the filter sends everything.
+          if ((processId ?? event.processId) === event.processId && event.resourceName.startsWith(prefix ?? '')) yield event
+        }
+        throw new LockServiceUnavailableError('The stream of events ended', { outcomeUnknown: false })
+      } catch (error) {
+        await backoff.pauseAfter(error, signal)
+      }
+    }
+  } catch (error) {
+    if (signal?.aborted !== true) throw error
+  }
+}
+
+/** The messages of one connection, as long as it lasts; the first is null, when it is open. */
+async function* connection(
+  { transport, clock }: ClientContext,
+  { prefix, processId, after, signal }: WatchOptions,
+  timeoutMs: number,
+  background: boolean
+): AsyncGenerator<Message | null> {
+  const ending = new AbortController()
+  const forget = onAbort(signal, () => ending.abort(signal?.reason))
+  let cancel: (() => void) | undefined
+  const listen = (): void => {
+    cancel?.()
+    cancel = clock.schedule(SILENCE_MS, () => ending.abort(new Error('no sign of life')), true)
+  }
+  try {
+    const query = { prefix, processId }
+    const headers = { 'last-event-id': String(after) }
+    const response = await transport.stream({ method: 'GET', path: 'locks/watch', query, headers, signal: ending.signal, timeoutMs, background })
+    if (response.status !== 200 || response.body === null) transport.judge(response, await read(response))
+    yield null
+    listen()
+    const reader = response.body?.getReader()
+    const decoder = new TextDecoder()
+    const parser = new EventStreamParser()
+    for (let chunk = await reader?.read(); chunk?.done === false; chunk = await reader?.read()) {
+      listen()
+      yield* parser.push(decoder.decode(chunk.value, { stream: true }))
+    }
+  } catch (cause) {
+    signal?.throwIfAborted()
+    throw cause instanceof LockRequestError || cause instanceof LockServiceUnavailableError ? cause : transport.unreachable(cause)
+  } finally {
+    cancel?.()
+    forget()
+    ending.abort()
+  }
+}
