@@ -58,6 +58,11 @@ function discriminated(refusals: readonly TObject[], schemas: Map<string, unknow
 }
 
 const HEADERS = {
+  RequestId: {
+    description: 'The id of the request, which the log names: the caller’s own, where it sent one.',
+    schema: { type: 'string' },
+    example: '5f0c6a0e-7f2b-4b1c-9a53-0d6a3f0e8f11'
+  },
   RetryAfter: {
     description: 'Seconds after which another try is worth while.',
     schema: { type: 'integer', minimum: 1 },
@@ -69,23 +74,23 @@ const HEADERS = {
     example: 'Bearer'
   }
 }
+const REQUEST_ID = { 'X-Request-Id': { $ref: '#/components/headers/RequestId' } }
 const RETRY_AFTER = { 'Retry-After': { $ref: '#/components/headers/RetryAfter' } }
 const WWW_AUTHENTICATE = { 'WWW-Authenticate': { $ref: '#/components/headers/WwwAuthenticate' } }
 
-/** Only calls that take a key have these; the probes answer 503 without a word about when to ask again. */
-function headersOf(status: string, response: Node): Node | undefined {
+/** @param takesKey the probes do not: they answer 503 without a word about when to ask again. */
+function headersOf(status: string, response: Node, takesKey: boolean): Node {
   if (status === '401') return WWW_AUTHENTICATE
-  if (status === '429' || status === '503') return RETRY_AFTER
-  return status === '409' && JSON.stringify(response).includes('RESOURCE_LOCKED') ? RETRY_AFTER : undefined
+  if (status === '429' || (status === '503' && takesKey)) return RETRY_AFTER
+  return status === '409' && JSON.stringify(response).includes('RESOURCE_LOCKED') ? RETRY_AFTER : {}
 }
 
 function withHeaders(operation: Node): Node {
   const { security = [], responses } = operation as { security?: readonly unknown[]; responses: Readonly<Record<string, Node>> }
-  if (security.length === 0) return operation
-  const declared = Object.entries(responses).map(([status, response]) => {
-    const headers = headersOf(status, response)
-    return [status, headers === undefined ? response : { ...response, headers }]
-  })
+  const declared = Object.entries(responses).map(([status, response]) => [
+    status,
+    { ...response, headers: { ...REQUEST_ID, ...headersOf(status, response, security.length > 0) } }
+  ])
   return { ...operation, responses: Object.fromEntries(declared) as Node }
 }
 

@@ -100,6 +100,7 @@ void t.test('the headers of an answer are declared', async (t) => {
     const headers = (status: number): string[] => Object.keys(operation.responses[status]?.headers ?? {})
     t.ok(headers(401).includes('WWW-Authenticate'), name)
     for (const status of [429, 503]) t.ok(headers(status).includes('Retry-After'), `${name} ${status}`)
+    for (const status of Object.keys(operation.responses)) t.ok(headers(Number(status)).includes('X-Request-Id'), `${name} ${status}`)
     if (path.startsWith('/locks/request')) t.ok(headers(409).includes('Retry-After'), name)
   }
 })
