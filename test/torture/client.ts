@@ -12,7 +12,7 @@ export interface ClientOptions {
   readonly random: Random
   readonly cluster: Cluster
   readonly recorder: Recorder
-  /** Its own, which somebody replaces meanwhile. */
+  /** It begins its name, and is replaced meanwhile. */
   readonly key: Key
   /** For what takes an admin's. */
   readonly adminKey: Key
@@ -247,8 +247,7 @@ export class Client {
 
   /** With a key of another name nobody releases what it was not given, even if it names the holder. */
   async #steal(resource: string, { process, lockId }: Omit<Told, 'lockedAt'>): Promise<void> {
-    const [client = ''] = process.split('.')
-    if (client === this.#options.name) return
+    if (process.startsWith(`${this.#options.key.name}/`)) return
     const fields = { resource_name: resource, process_id: process, lock_id: String(lockId) }
     await this.#expectRefusal({ method: 'DELETE', path: `/locks/release?${query(fields)}` }, [404])
   }

@@ -20,6 +20,9 @@ import { eventsOf } from './wire-events.js'
 /** Each has resources of its own, which the keys of the others do not reach. */
 const TENANTS = ['north/', 'south/']
 
+/** So many clients share a key, since who has the same one is told apart by its process alone. */
+const CLIENTS_PER_KEY = 2
+
 /** Resources that are used at the same time, by all clients of a tenant. */
 const RESOURCES = 5
 
@@ -91,10 +94,10 @@ class Run implements AsyncDisposable {
     const run = new Run(seed, cluster, await cluster.keys.make('admin', '', 'admin'))
     const onUnexpected = (what: string): void => void run.figures.violations.push(`an answer that the contract does not know: ${what}`)
     for (let index = 0; index < clients; index += 1) {
-      const tenant = TENANTS[index % TENANTS.length] ?? ''
-      const key = await cluster.keys.make(`client-${index}`, tenant, 'write')
-      run.#keys.push(key)
-      const client = new Client({ name: `c${index}`, random: new Random(seed + 1000 + index), cluster, recorder: run.#recorder, key, adminKey: run.#admin, thinkMs, onUnexpected })
+      const turn = Math.floor(index / CLIENTS_PER_KEY)
+      const tenant = TENANTS[turn % TENANTS.length] ?? ''
+      const key = (run.#keys[turn] ??= await cluster.keys.make(`key${turn}`, tenant, 'write'))
+      const client = new Client({ name: `${key.name}/${index}`, random: new Random(seed + 1000 + index), cluster, recorder: run.#recorder, key, adminKey: run.#admin, thinkMs, onUnexpected })
       run.#members.push({ client, tenant })
     }
     await untilKnown(cluster, run.#keys.at(-1) ?? run.#admin)
@@ -112,8 +115,9 @@ class Run implements AsyncDisposable {
     const clockMoves = epoch % CLOCK_EVERY === 2
     const resourcesOf = (tenant: string): string[] => Array.from({ length: RESOURCES }, (_, index) => `${tenant}epoch ${epoch}/${index}`)
     const sightings = await this.#live(resourcesOf, clockMoves, until)
-    for (const { client, tenant } of this.#members.slice(0, TENANTS.length)) {
-      await Promise.all(resourcesOf(tenant).map((resource) => (clockMoves ? client.take(resource) : client.look(resource))))
+    for (const tenant of TENANTS) {
+      const client = this.#members.find((member) => member.tenant === tenant)?.client
+      await Promise.all(resourcesOf(tenant).map((resource) => (clockMoves ? client?.take(resource) : client?.look(resource))))
     }
     const operations = this.#recorder.take()
     const events = await eventsOf(this.#cluster, this.#admin, TENANTS.flatMap(resourcesOf))

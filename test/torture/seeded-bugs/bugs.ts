@@ -119,7 +119,10 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'the first exit takes a ticket from the waiter that has it now',
-    patches: [{ file: 'locks/waiting-room.js', find: 'if (this.#byTicket.get(ticket) === waiter)', replace: 'if (true)' }],
+    patches: [
+      { file: 'locks/waiting-room.js', find: 'if (this.#byTicket.get(ticket) === waiter)', replace: 'if (true)' },
+      { file: 'locks/waiting-room.js', find: 'filter((other) => other !== waiter)', replace: 'filter((other) => other.ticket !== ticket)' }
+    ],
     caughtBy: { test: 'locks/waiting-races.test.js' },
     says: /not ok .*who took a kept place again is called/
   },
