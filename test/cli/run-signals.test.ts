@@ -146,7 +146,7 @@ void t.test('the same signal within a tenth of a second reaches the command once
 
 void t.test('what nohup has ignored stays ignored, by rlm and by its command', async (t) => {
   await using folder = await temporaryFolder()
-  const script = 'echo ready; exec sleep 30'
+  const script = 'echo ready; exec sleep 600'
   const command = ['nohup', inProject('dist/src/rlm.js'), 'run', 'nohup', '--', 'sh', '-c', script]
   const running = new Program(command, { RLM_URL: url }, folder.path)
   await running.find((stdout) => stdout.includes('ready') || undefined)
@@ -179,7 +179,7 @@ void t.test('a command that cannot be killed is said to be still running', async
   // As root without the right to kill what others run, which is what everybody is to a setuid program.
   if (process.getuid?.() !== 0) return t.comment('only root can make a process that rlm may not kill')
   const under = ['setpriv', '--bounding-set=-kill', '--inh-caps=-kill']
-  const command = ['setpriv', '--reuid=65534', '--clear-groups', 'sh', '-c', 'echo "$$"; exec sleep 30']
+  const command = ['setpriv', '--reuid=65534', '--clear-groups', 'sh', '-c', 'echo "$$"; exec sleep 600']
   const running = startProgram('src/rlm.js', { args: ['run', 'immortal', '--ttl', '1s', '--', ...command], settings: { RLM_URL: url }, under })
   const pid = await running.find((stdout) => /^(\d+)\n/.exec(stdout)?.[1])
   running.signal('SIGINT')

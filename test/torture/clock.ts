@@ -8,7 +8,10 @@ const SHIFTS_MS = [-HOUR_MS, -60_000, -2000, 0, 2000, 60_000, HOUR_MS]
 const LEAST_REST_MS = 200
 const MOST_REST_MS = 1500
 
-/** Sets the database's clock back and forth until that instant, and right in the end; resolves to how often. */
+/**
+ * Sets the database's clock back and forth until that instant, and leaves it ahead: what is to last a while then may last for an
+ * hour longer, once the clock is right again. Resolves to how often it was set.
+ */
 export async function moveClock(cluster: Cluster, random: Random, until: number): Promise<number> {
   let moves = 0
   while (Date.now() < until) {
@@ -19,6 +22,6 @@ export async function moveClock(cluster: Cluster, random: Random, until: number)
       () => undefined
     )
   }
-  await cluster.victim.setClock(0)
-  return moves
+  await cluster.victim.setClock(HOUR_MS)
+  return moves + 1
 }

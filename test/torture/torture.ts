@@ -138,6 +138,7 @@ class Run implements AsyncDisposable {
       cluster.keys.run(this.#keys, until),
       clockMoves ? moveClock(cluster, this.#random, until).then((moves) => (this.figures.beside.clockMoves += moves)) : undefined
     ])
+    if (clockMoves) await cluster.victim.setClock(0)
     over.abort()
     await sighting
     return sightings

@@ -20,7 +20,8 @@ interface Stay {
 
 /**
  * First come, first served: nobody who asked after a place in line had been seen was granted the resource while that place
- * counted and was still held afterwards. A place that lapsed, with its instance for instance, may be passed.
+ * counted and was still held when the answer came. Before that the grant may not be committed, nor that the place was left.
+ * A place that lapsed, with its instance for instance, may be passed.
  *
  * @param sightings in the order in which they were made.
  * @returns a sentence for each one who was overtaken.
@@ -31,12 +32,12 @@ export function overtaken(operations: readonly Operation[], sightings: readonly 
     if (ask.kind === 'request') firstCalls.set(ask.process, Math.min(calledAt, firstCalls.get(ask.process) ?? calledAt))
   }
   const stays = groupBy(sightings, ({ resource }) => resource)
-  return operations.flatMap(({ resource, ask, answer, calledAt }) => {
+  return operations.flatMap(({ resource, ask, answer, calledAt, answeredAt }) => {
     if (ask.kind !== 'request' || answer.kind !== 'granted' || answer.replayed) return []
     const asked = Math.min(calledAt, firstCalls.get(ask.process) ?? calledAt) - clocksMs
     const at = answer.grant.lockedAt
     return staysIn(stays.get(resource) ?? [])
-      .filter((stay) => stay.process !== ask.process && stoodBefore(stay, asked, at - clocksMs, at + clocksMs))
+      .filter((stay) => stay.process !== ask.process && stoodBefore(stay, asked, at - clocksMs, answeredAt + clocksMs))
       .map((stay) => `${ask.process} was granted ${resource} at ${at}, having asked at ${Math.round(asked)}, before ${stay.process}, whose place was seen ${spanOf(stay)}`)
   })
 }
@@ -48,7 +49,7 @@ function staysIn(sightings: readonly Sighting[]): Stay[] {
   }))
 }
 
-/** It was seen before the other one asked, counted without a gap until the grant, and was still there after it. */
+/** It was seen before the other one asked, counted without a gap until the grant, and was still there after the answer. */
 function stoodBefore({ sightings }: Stay, asked: number, before: number, after: number): boolean {
   const first = sightings.findIndex(({ to }) => to < asked)
   if (first === -1 || !sightings.some(({ from }) => from > after)) return false

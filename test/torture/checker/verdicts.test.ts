@@ -189,6 +189,7 @@ void t.test('the order of the line', async (t) => {
   const hasty = operation([20, 31], request('q'), granted('q', 5, 30))
   t.match(overtaken([hasty], [place(10), place(40)], EXACT), [/q was granted a at 30, having asked at 20, before w/])
   t.same(overtaken([hasty], [place(10)], EXACT), [], 'gone before, for all that is known')
+  t.same(overtaken([{ ...hasty, answeredAt: 50 }], [place(10), place(40)], EXACT), [], 'what is seen before the answer may be committed with the grant')
   t.same(overtaken([hasty], [place(25), place(40)], EXACT), [], 'come after the other one had asked')
   t.same(overtaken([hasty], [place(10, 15), place(40)], EXACT), [], 'lapsed meanwhile')
   t.same(overtaken([hasty], [place(10, 15), place(28, 60), place(40)], EXACT), [], 'lapsed between two sightings')
