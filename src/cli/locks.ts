@@ -40,7 +40,7 @@ Ends with 1 when the process does not hold the lock.`,
     const processId = required('--process', values.process)
     const outcome = await connect(session).release({ resourceName, processId, lockId: lockIdOf(values['lock-id']) })
     // Released already, by a try whose answer was lost.
-    const done = outcome.kind === 'released' || (outcome.repeated && outcome.reason === 'released')
+    const done = outcome.kind === 'released' || (outcome.repeated && (outcome.releasedAt instanceof Date || (outcome.releasedAt === undefined && outcome.reason === 'released')))
     const why = done ? {} : { reason: outcome.reason }
     if (values.json === true) session.out.line(wireJson({ released: done, resourceName, processId, ...why }))
     else if (done) session.out.line(`Released '${resourceName}'.`)

@@ -1,9 +1,13 @@
+import { execFile } from 'node:child_process'
 import { setImmediate } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { createLocks, InMemoryLock } from '../../src/locking/index.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { cuttableLocks } from '../support/cuttable-locks.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
+import { inProject } from '../support/program.js'
 
 /** Those that keep this process alive. */
 const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
@@ -44,6 +48,18 @@ void t.test('what is given back after the end keeps no process alive', async (t)
   await setImmediate()
   t.equal(timers(), before)
 })
+
+for (const kind of DATABASES) {
+  void t.test(`a program on ${kind} that forgets to dispose of its locks ends`, async (t) => {
+    await using database = await freshDatabase(kind)
+    const program = `
+      import { createLocks } from ${JSON.stringify(pathToFileURL(inProject('dist/src/locking/index.js')).href)}
+      const locks = await createLocks({ databaseUrl: ${JSON.stringify(database.url)} })
+      console.log((await locks.tryAcquire('a', 30)).fencingToken)`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], { timeout: 25_000 })
+    t.equal(stdout, '1\n')
+  })
+}
 
 void t.test('what cannot be opened is refused with one sentence', async (t) => {
   await t.rejects(createLocks({ databaseUrl: 'redis://127.0.0.1' }), { name: 'StartupError' })

@@ -46,6 +46,8 @@ export class Listener implements AsyncDisposable {
     try {
       await client.connect()
       await client.query(`listen ${channelOf(this.#options.instance)}`)
+      // A program that forgot to dispose of its locks ends all the same; a server has its own socket.
+      unref(client)
     } catch (error) {
       // A connection that cannot listen would stay open beside the next one.
       client.end().catch(() => undefined)
@@ -76,10 +78,17 @@ export class Listener implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)
+    const awake = setInterval(() => undefined, 1000)
     await this.#client?.end().catch(() => undefined)
+    clearInterval(awake)
   }
 }
 
 function channelOf(instance: string): string {
   return `rlm_${instance}`
+}
+
+/** Its types do not tell that a client can do this. */
+function unref(client: pg.Client): void {
+  if ('unref' in client && typeof client.unref === 'function') client.unref()
 }

@@ -42,7 +42,7 @@ const BATCH_SETTINGS = [
  * @throws StartupError when the server cannot be reached or is of no use.
  */
 export async function openPostgres(url: string, lanes: number, onError: (error: Error) => void): Promise<OpenPostgres> {
-  const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager' }
+  const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager', allowExitOnIdle: true }
   const batches = new pg.Pool({ ...common, max: lanes, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true })
   const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000, statement_timeout: 55_000 })
   for (const pool of [batches, queries]) {
@@ -54,7 +54,9 @@ export async function openPostgres(url: string, lanes: number, onError: (error: 
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
   const close = async (): Promise<void> => {
     // Not by way of Kysely, which leaves a pool alone that it has not used itself: an idle connection would keep the process.
-    await Promise.all([batches.end(), queries.end()])
+    // Idle connections keep no process alive, not even for their own end.
+    const awake = setInterval(() => undefined, 1000)
+    await Promise.all([batches.end(), queries.end()]).finally(() => clearInterval(awake))
   }
   try {
     const pools = (): PoolUse[] => [useOf('batches', batches), useOf('queries', queries)]
