@@ -1,6 +1,5 @@
-import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockNotAcquiredError, LockServiceUnavailableError, type Conflict, type HeldLock, type LockLostError } from '../client/index.js'
+import { LockNotAcquiredError, type Conflict, type HeldLock, type LockLostError } from '../client/index.js'
 import { connect, durationMs, urlOf, wholeNumber, type Session } from './args.js'
 import { EXIT, failureOf, UsageError } from './errors.js'
 import { cut, cutMiddle, lengthText, ordinal, type Screen } from './output.js'
@@ -62,12 +61,11 @@ export function claimOf(resourceName: string, values: HoldValues): Claim {
 
 /** Undefined when somebody else has it, which was said. */
 export async function acquire({ resourceName, ttlMs, waitSeconds }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
-  const locks = connect(session, { processId: processIdOf(), retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
+  const locks = connect(session, { retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
   using line = new WaitingLine(session.err)
   const onWaiting = session.err.isTerminal ? line.show.bind(line) : undefined
-  using deadline = new Deadline((waitSeconds ?? Infinity) + HOLD_PATIENCE_SECONDS, urlOf(session.env))
   try {
-    return await locks.acquire(resourceName, { ttlSeconds: ttlMs / 1000, waitSeconds, signal: AbortSignal.any([signal, deadline.signal]), onWaiting })
+    return await locks.acquire(resourceName, { ttlSeconds: ttlMs / 1000, waitSeconds, signal, onWaiting })
   } catch (error) {
     if (!(error instanceof LockNotAcquiredError)) throw error
     line[Symbol.dispose]()
@@ -80,37 +78,14 @@ export async function acquire({ resourceName, ttlMs, waitSeconds }: Claim, sessi
 export async function release(lock: HeldLock, interrupted: AbortSignal, session: Session): Promise<void> {
   const url = urlOf(session.env)
   const failed = (error: unknown): void => session.err.line(`rlm: the lock was not released and ends with its lease: ${failureOf(error, url).sentence}`)
-  using deadline = new Deadline(HOLD_PATIENCE_SECONDS, url)
-  const late = new Promise<never>((_, reject) => deadline.signal.addEventListener('abort', () => reject(deadline.signal.reason)))
   const enough = new Promise<void>((resolve) => interrupted.addEventListener('abort', () => resolve()))
-  const released = Promise.race([lock.release(), late]).catch(failed)
+  const released = lock.release().catch(failed)
   await Promise.race(interrupted.aborted ? [released, sleep(FAREWELL_MS)] : [released, enough])
 }
 
 /** Releases a lock that is lost by now: what is left of its lease is of use to nobody. */
 export async function releaseLost(lock: HeldLock): Promise<void> {
   await Promise.race([lock.release().catch(() => undefined), sleep(FAREWELL_MS, undefined, { ref: false })])
-}
-
-/** Ends a call to a service that does not answer, in the words of one that could not be reached. */
-class Deadline implements Disposable {
-  readonly #ending = new AbortController()
-  readonly #timer: NodeJS.Timeout | undefined
-
-  constructor(seconds: number, url: string) {
-    // A timer cannot wait for longer, and nobody waits so long for an answer.
-    if (seconds > 2_000_000) return
-    const late = new LockServiceUnavailableError(`The lock service at ${url} did not answer`, { outcomeUnknown: true })
-    this.#timer = setTimeout(() => this.#ending.abort(late), seconds * 1000)
-  }
-
-  get signal(): AbortSignal {
-    return this.#ending.signal
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer)
-  }
 }
 
 interface LeaseWatchOptions {
@@ -199,10 +174,4 @@ function waitingText({ resourceName, lockedBy, lockId, retryAfterSeconds, queueP
   if (lockId === null) return `waiting for '${resource}', ${place}: it is the turn of '${holder}'`
   const end = retryAfterSeconds === null ? 'without an end' : `ends in ${lengthText(retryAfterSeconds * 1000)} unless renewed`
   return `waiting for '${resource}', ${place}: held by '${holder}', ${end}`
-}
-
-/** Tells whoever waits where to look; the random part tells apart what ran there at other times. */
-function processIdOf(): string {
-  const random = Math.floor(Math.random() * 2 ** 32)
-  return `${hostname().slice(0, 200)}/${process.pid}/${random.toString(16).padStart(8, '0')}`
 }

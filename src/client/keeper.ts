@@ -12,7 +12,7 @@ const COMPANY = 1 / 10
 /** Most locks that one call renews. */
 const MOST_TOGETHER = 100
 /** How far back the history is looked through for what happened before the stream was there. */
-const LOOK_BACK = 1000
+const LOOK_BACK = 100
 
 const LOSSES: Readonly<Partial<Record<EventKind, LossReason>>> = { expired: 'expired', released: 'released', force_released: 'released' }
 
