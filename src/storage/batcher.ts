@@ -10,6 +10,15 @@ export type Settlement =
 
 export const AGAIN: Settlement = { kind: 'again' }
 
+/** A fault in what concerns one command, such as a row that cannot be read, fails that command alone. */
+export function attempt(settle: () => Settlement): Settlement {
+  try {
+    return settle()
+  } catch (error) {
+    return { kind: 'failed', error: error instanceof Error ? error : new Error(String(error)) }
+  }
+}
+
 /** How a database carries out many commands with one commit. */
 export interface BatchExecutor {
   /** How many batches may be under way at once. */

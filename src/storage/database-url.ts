@@ -6,6 +6,7 @@ export type DatabaseLocation =
   | { readonly kind: 'postgres'; readonly url: string }
 
 const POSTGRES = /^postgres(?:ql)?:\/\//
+export const ENCODE = 'percent-encode the password (@ is %40, / is %2F, ? is %3F, # is %23, % is %25)'
 const EXPECTED = 'expected sqlite:///./FILE.db, sqlite:FILE.db, sqlite::memory: or postgres://USER:PASSWORD@HOST/DATABASE'
 
 /**
@@ -16,7 +17,7 @@ const EXPECTED = 'expected sqlite:///./FILE.db, sqlite:FILE.db, sqlite::memory: 
  */
 export function parseDatabaseUrl(url: string): DatabaseLocation {
   if (POSTGRES.test(url)) {
-    if (!isPostgresUrl(url)) throw new StartupError(`DATABASE_URL is not a well-formed PostgreSQL URL; ${EXPECTED}.`)
+    if (!isPostgresUrl(url)) throw new StartupError(`DATABASE_URL is not a well-formed PostgreSQL URL; ${ENCODE}; ${EXPECTED}.`)
     return { kind: 'postgres', url }
   }
   const sqlite = /^sqlite:(?:\/\/\/?)?(?<file>.*)$/s.exec(url)
@@ -33,10 +34,15 @@ export function parseDatabaseUrl(url: string): DatabaseLocation {
   return { kind: 'sqlite', file }
 }
 
-/** Whether each part of the URL can be read. */
+/**
+ * Whether each part of the URL can be read as it was meant. A character of the password that ends the host's part too early
+ * leaves an `@` or a `#` behind; what stands before it would then be taken for the host and shown.
+ */
 export function isPostgresUrl(url: string): boolean {
+  if (/^[^/]*\/\/[^/?#]*[/?#].*@|#/s.test(url)) return false
   try {
-    const { username, password, pathname } = new URL(url)
+    // No host stands before the socket folder that the query names.
+    const { username, password, pathname } = new URL(url.replace('@/', '@localhost/'))
     for (const part of [username, password, pathname]) decodeURIComponent(part)
     return POSTGRES.test(url)
   } catch {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
-import { isPostgresUrl, parseDatabaseUrl } from './database-url.js'
+import { ENCODE, isPostgresUrl, parseDatabaseUrl } from './database-url.js'
 import type { OpenKeys } from './keys.js'
 import { migratePostgres, postgresBackend, postgresKeys } from './postgres/backend.js'
 import { describePostgres } from './postgres/open-postgres.js'
@@ -74,6 +74,6 @@ function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefi
   if (listenUrl === undefined) return
   if (kind === 'sqlite') throw new StartupError('DATABASE_LISTEN_URL is of no use with SQLite, which has no sessions; leave it out.')
   if (!isPostgresUrl(listenUrl)) {
-    throw new StartupError('DATABASE_LISTEN_URL is not a well-formed PostgreSQL URL; expected postgres://USER:PASSWORD@HOST/DATABASE.')
+    throw new StartupError(`DATABASE_LISTEN_URL is not a well-formed PostgreSQL URL; ${ENCODE}; expected postgres://USER:PASSWORD@HOST/DATABASE.`)
   }
 }

@@ -21,10 +21,15 @@ export const INCOMPLETE = '2201E'
 const BELATED = '22012'
 
 
-/** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like). */
+/** A mistake in the program or in what it reads, not a fault of the database: neither Node nor the driver report those so. */
+export function isBug(error: unknown): boolean {
+  return !(error instanceof Error) || [TypeError, RangeError, SyntaxError, ReferenceError].some((kind) => error instanceof kind)
+}
+
+/** The connection is of no more use: it broke, or the server ended it (class 57, `admin_shutdown` and its like, or a time limit). */
 export function isConnectionLost(error: unknown): boolean {
   const state = sqlStateOf(error)
-  return state === undefined || state.startsWith('08') || /^57P0[1-5]$/.test(state)
+  return state === undefined ? !isBug(error) : state.startsWith('08') || /^(?:57P0[1-5]|25P0[34])$/.test(state)
 }
 
 /** Whether the database as a whole is to blame, so that it would answer every command of a batch in the same way. */

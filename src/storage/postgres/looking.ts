@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { InspectCommand } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { AGAIN, type Settlement } from '../batcher.js'
+import { AGAIN, attempt, type Settlement } from '../batcher.js'
 import { LATEST_COLUMNS, latestFromRow, type Glance, type LatestRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { Session } from './session.js'
@@ -22,8 +22,20 @@ export function looking(db: Kysely<Tables>) {
 
   async function look(session: Session, names: readonly string[]): Promise<Map<string, Glance & { waiters: number }>> {
     const rows = await session.run(byNames, { names: [...new Set(names)] })
-    // A name without a row comes with nulls, `id` among them.
-    return new Map(rows.map((row) => [row.name, { at: row.at, latest: row.id === null ? undefined : latestFromRow(row), waiters: row.waiters }]))
+    return new Map(
+      rows.map((row) => [
+        row.name,
+        {
+          at: row.at,
+          waiters: row.waiters,
+          // Not before it is asked for: a row that cannot be read concerns its own name only.
+          get latest() {
+            // A name without a row comes with nulls, `id` among them.
+            return row.id === null ? undefined : latestFromRow(row)
+          }
+        }
+      ])
+    )
   }
 
   async function inspect(session: Session, commands: readonly InspectCommand[]): Promise<Settlement[]> {
@@ -31,12 +43,14 @@ export function looking(db: Kysely<Tables>) {
       session,
       commands.map(({ resourceName }) => resourceName)
     )
-    return commands.map(({ resourceName }) => {
-      const glance = glances.get(resourceName)
-      if (glance === undefined) return AGAIN
-      const { at, latest, waiters } = glance
-      return { kind: 'done', outcome: { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters } }
-    })
+    return commands.map(({ resourceName }) =>
+      attempt(() => {
+        const glance = glances.get(resourceName)
+        if (glance === undefined) return AGAIN
+        const { at, latest, waiters } = glance
+        return { kind: 'done', outcome: { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters } }
+      })
+    )
   }
 
   return { look, inspect }

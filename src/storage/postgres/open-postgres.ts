@@ -3,7 +3,7 @@ import pg from 'pg'
 import { StartupError } from '../../locks/errors.js'
 import type { PoolUse } from '../../locks/lock-store.js'
 import type { Tables } from '../tables.js'
-import { sqlStateOf } from './errors.js'
+import { isBug, sqlStateOf } from './errors.js'
 
 export interface OpenPostgres extends AsyncDisposable {
   /** For batches: statements are sent without waiting for the answers of earlier ones. */
@@ -36,7 +36,12 @@ const BATCH_SETTINGS = [
   'set idle_in_transaction_session_timeout = 5000'
 ].join('; ')
 
+/** A list may take longer. A migration is one transaction: an instance that is paused in it must not keep its rows for long. */
+const QUERY_SETTINGS = 'set statement_timeout = 55000; set idle_in_transaction_session_timeout = 10000'
+
 /**
+ * A pooler refuses settings that come with the connection, so that they are set after it.
+ *
  * @param lanes how many batches may be under way at once.
  * @param onError told of connections that break while nobody uses them.
  * @throws StartupError when the server cannot be reached or is of no use.
@@ -44,13 +49,14 @@ const BATCH_SETTINGS = [
 export async function openPostgres(url: string, lanes: number, onError: (error: Error) => void): Promise<OpenPostgres> {
   const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager', allowExitOnIdle: true }
   const batches = new pg.Pool({ ...common, max: lanes, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true })
-  const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000, statement_timeout: 55_000 })
+  const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000 })
   for (const pool of [batches, queries]) {
     // Without a listener on the pool and on each client a lost server would end the process.
     pool.on('error', onError)
     pool.on('connect', (client) => client.on('error', onError))
   }
   batches.on('connect', (client) => void client.query(BATCH_SETTINGS).catch(onError))
+  queries.on('connect', (client) => void client.query(QUERY_SETTINGS).catch(onError))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
   const close = async (): Promise<void> => {
     // Not by way of Kysely, which leaves a pool alone that it has not used itself: an idle connection would keep the process.
@@ -98,19 +104,28 @@ async function examine(pool: pg.Pool): Promise<string[]> {
 
 /** Where the driver looks for the database of a URL, without user and password. */
 export function describePostgres(url: string): string {
-  const { host, port, database } = new pg.Client({ connectionString: url })
-  return `the PostgreSQL database '${database}' at ${host}:${port}`
+  return `the PostgreSQL database '${String(new pg.Client({ connectionString: url }).database)}' at ${whereOf(url)}`
+}
+
+function whereOf(url: string): string {
+  const { host, port } = new pg.Client({ connectionString: url })
+  return host.startsWith('/') ? `the socket folder ${host}, port ${port}` : `${host}:${port}`
 }
 
 /** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
 export function asStartupError(error: unknown, url: string, setting = 'DATABASE_URL'): unknown {
   if (error instanceof StartupError) return error
-  const { hostname, port, pathname } = new URL(url)
-  const where = `${hostname || 'localhost'}:${port || '5432'}`
-  const database = decodeURIComponent(pathname.slice(1))
+  const where = whereOf(url)
+  const { database = '' } = new pg.Client({ connectionString: url })
   switch (sqlStateOf(error)) {
     case undefined:
+      if (isBug(error)) return error
       return new StartupError(`PostgreSQL cannot be reached at ${where} (${reasonOf(error)}).`)
+    case '08P01':
+      return new StartupError(
+        `PostgreSQL at ${where} refuses the way in which the service connects (${reasonOf(error)}); ` +
+          'if that is a connection pooler, see PgBouncer in docs/operations.md.'
+      )
     case '3D000':
       return new StartupError(`PostgreSQL at ${where} has no database '${database}'; create it with the encoding UTF8.`)
     case '28P01':
@@ -128,6 +143,6 @@ export function asStartupError(error: unknown, url: string, setting = 'DATABASE_
 }
 
 function reasonOf(error: unknown): string {
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code
+  if (error instanceof Error && !(error instanceof pg.DatabaseError) && 'code' in error && typeof error.code === 'string') return error.code
   return error instanceof Error ? error.message : String(error)
 }
