@@ -25,7 +25,7 @@ import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isTraced, tracing } from './http/tracing.js'
 import { refuseUnknown, validatorCompiler } from './http/validation.js'
-import { WatcherQuota } from './locks/limits.js'
+import { WatcherQuota } from './locks/quotas.js'
 import type { LockService } from './locks/lock-service.js'
 
 export interface AppOptions extends Partial<KeyOptions> {

@@ -3,8 +3,8 @@ import type { Logger } from 'pino'
 import { buildApp, type AppOptions } from './app.js'
 import { isLoopback, letsAnybodyIn, listenedAt, listOf, loadEnvFile, readConfig, refuseStrangers, warningOfRebinding, type Config } from './config.js'
 import { StartupError } from './locks/errors.js'
-import { KeyRing } from './locks/key-ring.js'
-import type { Limits } from './locks/limits.js'
+import { ApiKeyCache } from './locks/key-ring.js'
+import type { Limits } from './locks/quotas.js'
 import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
@@ -90,10 +90,10 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
   })
   try {
     for (const warning of store.warnings) log.warn(warning)
-    const keys = new KeyRing(store.keys, { onError: (err) => log.warn({ err }, 'the keys cannot be read; the last ones hold') })
+    const keys = new ApiKeyCache(store.keys, { onError: (err) => log.warn({ err }, 'the keys cannot be read; the last ones hold') })
     await keys.refresh()
-    refuseStrangers(config, keys.any)
-    const warning = warningOfRebinding(config, keys.any)
+    refuseStrangers(config, keys.keysExist)
+    const warning = warningOfRebinding(config, keys.keysExist)
     if (warning !== undefined) log.warn(warning)
     const { DEFAULT_TTL_SECONDS: ttl } = config
     const locks = new LockService(store, { defaultTtlMs: ttl === undefined ? null : ttlFromSeconds(ttl), limits: limitsOf(config) })

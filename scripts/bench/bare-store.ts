@@ -1,5 +1,5 @@
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
-import type { FeedStart, HistoryPage, ListPage, LockStore, QueuePage } from '../../src/locks/lock-store.js'
+import type { FeedStart, HistoryPage, ListPage, LockStore, QueuePage } from '../../src/locks/store.js'
 
 /** A store of the benchmark: what it is never asked for is answered as if there were nothing. */
 export abstract class BareStore implements LockStore {
@@ -7,7 +7,7 @@ export abstract class BareStore implements LockStore {
 
   abstract submit<C extends Command>(command: C): Promise<OutcomeOf<C>>
 
-  onTurn(): void {}
+  onWakeup(): void {}
 
   list(): Promise<ListPage> {
     return Promise.resolve({ at: Date.now(), grants: [], more: false })

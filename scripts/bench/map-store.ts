@@ -1,6 +1,6 @@
 import type { AcquireCommand, AcquireOutcome, Command, OutcomeOf, ReleaseCommand, ReleaseOutcome } from '../../src/locks/commands.js'
 import type { Grant } from '../../src/locks/lock.js'
-import type { ListPage } from '../../src/locks/lock-store.js'
+import type { ListPage } from '../../src/locks/store.js'
 import { BareStore } from './bare-store.js'
 
 /**
@@ -29,17 +29,17 @@ export class MapStore extends BareStore {
         return { kind: 'inspected', at: Date.now(), grant: this.#valid(command.resourceName, Date.now()) ?? null, waiters: 0 }
       case 'sweep':
         return { kind: 'swept', expired: 0, removed: 0, more: false }
-      case 'beat':
-        return { kind: 'beaten' }
+      case 'heartbeat':
+        return { kind: 'heartbeat-sent' }
       case 'find-request':
       case 'release-many':
       case 'renew':
       case 'renew-many':
       case 'renew-all':
       case 'enqueue':
-      case 'leave':
+      case 'dequeue':
       case 'dequeue-all':
-      case 'tidy':
+      case 'purge-tickets':
         throw new Error(`the Map does not ${command.kind}`)
     }
   }

@@ -52,7 +52,7 @@ To be run once on the database that DATABASE_URL names, before the service is st
   run: (args, { out }) =>
     onServer(async () => {
       const above = numberIn(args)
-      const { raiseNumbers: raise } = await import('../storage/open-store.js')
+      const { advanceTokens: raise } = await import('../storage/open-store.js')
       const { from, to } = await raise(await databaseUrl(), above)
       out.line(to === from ? `The numbers of the locks go on after ${from} as they are.` : `The numbers of the locks go on after ${to}; they were at ${from}.`)
     })

@@ -1,6 +1,6 @@
 import { processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
-import { LIST_LIMIT } from '../locks/lock-store.js'
-import type { Locks } from '../locks/locks-of-key.js'
+import { LIST_LIMIT } from '../locks/store.js'
+import type { Locks } from '../locks/scoped-locks.js'
 
 /** How long a document stays locked when nobody says otherwise. */
 export const DOCUMENT_TTL_SECONDS = 300

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { InvalidRequestError, NOT_LOGGED, RefusalError, RETRY_AFTER_SECONDS, STATUS_OF, type Frame } from '../http/errors.js'
 import { ForbiddenError, LockError, UnauthorizedError } from '../locks/errors.js'
-import type { LocksOf } from '../locks/locks-of-key.js'
+import type { LocksOf } from '../locks/scoped-locks.js'
 import { BadInputError } from './reading.js'
 
 export interface CompatOptions {

@@ -2,8 +2,8 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOption
 import fp from 'fastify-plugin'
 import { allows, type Scope } from '../locks/api-key.js'
 import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from '../locks/errors.js'
-import type { KeyRing, KnownKey } from '../locks/key-ring.js'
-import { LocksOfKey, type LocksOf } from '../locks/locks-of-key.js'
+import type { ApiKeyCache, KnownKey } from '../locks/key-ring.js'
+import { ScopedLocks, type LocksOf } from '../locks/scoped-locks.js'
 import type { LockService } from '../locks/lock-service.js'
 import { KEY_FAULTS } from './schemas/common.js'
 import { accessOf, showsAllNames } from './scopes.js'
@@ -17,7 +17,7 @@ declare module 'fastify' {
 
 export interface KeyOptions {
   /** Where left out there are no keys, now or later, and every caller may do everything. */
-  readonly keys?: KeyRing | undefined
+  readonly keys?: ApiKeyCache | undefined
   /** Whether everybody may do everything as long as nobody has made a key. */
   readonly anonymous: boolean
 }
@@ -30,10 +30,10 @@ interface Needed {
 /** The name of the scheme in the OpenAPI document. */
 export const KEY_SCHEME = 'ApiKey'
 
-export function locksOfCallers(locks: LockService, keys: KeyRing | undefined): LocksOf {
+export function locksOfCallers(locks: LockService, keys: ApiKeyCache | undefined): LocksOf {
   // Who waits or watches without a key is sent away when keys begin.
-  const ofAnybody = keys === undefined ? locks : new LocksOfKey(locks, { name: null, scopes: ['admin'], prefix: '', ended: keys.began })
-  return (key) => (key === null ? ofAnybody : new LocksOfKey(locks, key))
+  const ofAnybody = keys === undefined ? locks : new ScopedLocks(locks, { name: null, scopes: ['admin'], prefix: '', ended: keys.began })
+  return (key) => (key === null ? ofAnybody : new ScopedLocks(locks, key))
 }
 
 /**
@@ -57,9 +57,9 @@ export const requireKeys = fp((app: FastifyInstance, options: KeyOptions, done: 
   done()
 })
 
-function guard({ scope, ofAllNames }: Needed, keys: KeyRing, anonymous: boolean): onRequestHookHandler {
+function guard({ scope, ofAllNames }: Needed, keys: ApiKeyCache, anonymous: boolean): onRequestHookHandler {
   return (request, _reply, done) => {
-    if (!keys.any && anonymous) return done()
+    if (!keys.keysExist && anonymous) return done()
     const secret = secretIn(request.headers.authorization)
     if (secret === undefined) return done(new UnauthorizedError(KEY_NEEDED))
     const key = keys.find(secret)
@@ -72,8 +72,8 @@ function guard({ scope, ofAllNames }: Needed, keys: KeyRing, anonymous: boolean)
 }
 
 /** The key that a request shows, before any call asks for one; null where it shows none that is valid. */
-export function keyIn({ headers }: Pick<FastifyRequest, 'headers'>, keys: KeyRing | undefined): KnownKey | null {
-  const secret = keys?.any === true ? secretIn(headers.authorization) : undefined
+export function keyIn({ headers }: Pick<FastifyRequest, 'headers'>, keys: ApiKeyCache | undefined): KnownKey | null {
+  const secret = keys?.keysExist === true ? secretIn(headers.authorization) : undefined
   return (secret === undefined ? undefined : keys?.find(secret)) ?? null
 }
 

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
 import type { RequestOutcome } from '../locks/requests.js'
-import type { Locks } from '../locks/locks-of-key.js'
+import type { Locks } from '../locks/scoped-locks.js'
 import { callerOf } from './caller.js'
 import { InvalidRequestError } from './errors.js'
 import { ttlOf } from './shapes.js'

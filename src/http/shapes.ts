@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { AcquireOutcome, Conflict, NotHeldReason } from '../locks/commands.js'
 import { ttlFromSeconds, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
-import type { ListedGrant, LockEvent, Waiter } from '../locks/lock-store.js'
+import type { ListedGrant, LockEvent, QueuedRequest } from '../locks/store.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from './time.js'
 
 /** The frame of every answer 200. */
@@ -31,7 +31,7 @@ export function listedBody(grant: ListedGrant) {
   }
 }
 
-export function waiterBody({ processId, queuedAt, keptUntil }: Waiter, index: number) {
+export function waiterBody({ processId, queuedAt, keptUntil }: QueuedRequest, index: number) {
   return { position: index + 1, process_id: processId, waiting_since: isoTimeOrNull(queuedAt), kept_until: isoTimeOrNull(keptUntil) }
 }
 

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { ReleaseCommand, RequestMark } from './commands.js'
+import type { ReleaseCommand, IdempotencyKey } from './commands.js'
 import type { Grant } from './lock.js'
-import type { LockStore } from './lock-store.js'
+import type { LockStore } from './store.js'
 
 /** Locks that are released in one transaction. */
 const MOST_RELEASES = 500
@@ -37,7 +37,7 @@ export class Cleanup {
       const tickets = this.#leavers
       this.#leavers = []
       this.#leaving = undefined
-      await this.#store.submit({ kind: 'leave', tickets, keepFor: null }).catch(() => this.doubt())
+      await this.#store.submit({ kind: 'dequeue', tickets, keepFor: null }).catch(() => this.doubt())
     })
     return this.#leaving
   }
@@ -55,7 +55,7 @@ export class Cleanup {
    * @param mark of the request that they were granted for.
    * @param gone fires when the caller goes away before the answer has reached it.
    */
-  async releaseAbandoned(grants: readonly Grant[], mark: RequestMark | null, gone: AbortSignal): Promise<void> {
+  async releaseAbandoned(grants: readonly Grant[], mark: IdempotencyKey | null, gone: AbortSignal): Promise<void> {
     const releases = grants.map(
       ({ resourceName, processId, lockId }): ReleaseCommand => ({
         kind: 'release',
@@ -81,7 +81,7 @@ export class Cleanup {
     if (owed.length > 0) await this.#release(owed)
     if (!this.#untidy) return
     this.#untidy = false
-    await this.#store.submit({ kind: 'tidy', tickets: inUse }).catch(() => this.doubt())
+    await this.#store.submit({ kind: 'purge-tickets', tickets: inUse }).catch(() => this.doubt())
   }
 
   async #release(releases: readonly ReleaseCommand[]): Promise<void> {

@@ -1,7 +1,7 @@
 import type { EpochMs, Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 /** Marks a request so that its repetition is recognised: the caller's own id, and a digest of all that was asked for. */
-export interface RequestMark {
+export interface IdempotencyKey {
   readonly id: string
   readonly fingerprint: string
 }
@@ -14,7 +14,7 @@ export interface AcquireCommand {
   readonly processId: ProcessId
   readonly ttlMs: TtlMs
   readonly metadata: Metadata | null
-  readonly mark: RequestMark | null
+  readonly idempotencyKey: IdempotencyKey | null
   /** The place in line from which it asks; null asks from behind everybody who waits. */
   readonly ticket: number | null
   /** The name of the key to which the grants will belong; null for nobody's. */
@@ -44,7 +44,7 @@ export type AcquireOutcome =
 /** Look for an earlier request with that mark, and claim its grants as a repetition does. */
 export interface FindRequestCommand {
   readonly kind: 'find-request'
-  readonly mark: RequestMark
+  readonly idempotencyKey: IdempotencyKey
 }
 
 export interface FindRequestOutcome {
@@ -63,7 +63,7 @@ export interface ReleaseCommand {
   /** Why a grant is taken away, for the history. */
   readonly reason: string | null
   /** The request that it was granted for: it stays when a repetition of that was answered with it meanwhile. */
-  readonly unlessClaimed?: RequestMark | undefined
+  readonly unlessClaimed?: IdempotencyKey | undefined
   /** Only a grant that belongs to the key of this name, or to nobody; null: whoever's it is. */
   readonly key: string | null
 }
@@ -101,10 +101,10 @@ export interface RenewCommand {
   /** As in {@link ReleaseCommand}. */
   readonly key: string | null
   /** Count the grant from now on: `lockedAt` and the lease with which it was made become those of the renewal. */
-  readonly afresh?: Afresh | undefined
+  readonly restartLease?: LeaseRestart | undefined
 }
 
-export interface Afresh {
+export interface LeaseRestart {
   /** Takes the place of what the grant has; null keeps that. */
   readonly metadata: Metadata | null
 }
@@ -134,7 +134,7 @@ export interface RenewAllCommand {
   /** Only names after this one, bytewise; empty begins at the start. */
   readonly after: string
   /** At most that many grants. */
-  readonly bite: number
+  readonly limit: number
   /** Only names that begin with this text; empty takes all. */
   readonly prefix: string
   /** As in {@link ReleaseCommand}. */
@@ -170,7 +170,7 @@ export interface EnqueueCommand {
   readonly kind: 'enqueue'
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
-  readonly mark: RequestMark | null
+  readonly idempotencyKey: IdempotencyKey | null
   /** The name of the key of whoever asks; null for nobody's. */
   readonly key: string | null
   /** Takes a kept place again, and no new one. */
@@ -187,27 +187,27 @@ export interface EnqueueOutcome {
 export const KEEP_PLACE_MS = 10_000
 
 /** Leave the line, or keep the places for {@link KEEP_PLACE_MS}. */
-export interface LeaveCommand {
-  readonly kind: 'leave'
+export interface DequeueCommand {
+  readonly kind: 'dequeue'
   readonly tickets: readonly number[]
   /** The request that will come back. No place is kept for it where it has another one. */
-  readonly keepFor: RequestMark | null
+  readonly keepFor: IdempotencyKey | null
 }
 
-export interface LeaveOutcome {
-  readonly kind: 'left'
+export interface DequeueOutcome {
+  readonly kind: 'dequeued'
   /** The place in line that was left, 1 being the next to be served: of the first ticket and its longest line. 0 where there was none. */
   readonly position: number
 }
 
 /** Give up every place of this instance that is neither one of these nor kept for a request that is to come back. */
-export interface TidyCommand {
-  readonly kind: 'tidy'
+export interface PurgeTicketsCommand {
+  readonly kind: 'purge-tickets'
   readonly tickets: readonly number[]
 }
 
-export interface TidyOutcome {
-  readonly kind: 'tidied'
+export interface PurgeTicketsOutcome {
+  readonly kind: 'purged-tickets'
 }
 
 /**
@@ -231,12 +231,12 @@ export interface DequeueAllOutcome {
 }
 
 /** Say that this instance lives, so that its waiters keep their places. */
-export interface BeatCommand {
-  readonly kind: 'beat'
+export interface HeartbeatCommand {
+  readonly kind: 'heartbeat'
 }
 
-export interface BeatOutcome {
-  readonly kind: 'beaten'
+export interface HeartbeatOutcome {
+  readonly kind: 'heartbeat-sent'
 }
 
 /**
@@ -247,7 +247,7 @@ export interface BeatOutcome {
 export interface SweepCommand {
   readonly kind: 'sweep'
   /** At most that many rows of each sort. */
-  readonly bite: number
+  readonly limit: number
 }
 
 /** `more`: a bite was full and another one is due at once. */
@@ -270,10 +270,10 @@ interface Outcomes {
   inspect: InspectOutcome
   sweep: SweepOutcome
   enqueue: EnqueueOutcome
-  leave: LeaveOutcome
+  dequeue: DequeueOutcome
   'dequeue-all': DequeueAllOutcome
-  tidy: TidyOutcome
-  beat: BeatOutcome
+  'purge-tickets': PurgeTicketsOutcome
+  heartbeat: HeartbeatOutcome
 }
 
 export type Command =
@@ -287,9 +287,9 @@ export type Command =
   | InspectCommand
   | SweepCommand
   | EnqueueCommand
-  | LeaveCommand
+  | DequeueCommand
   | DequeueAllCommand
-  | TidyCommand
-  | BeatCommand
+  | PurgeTicketsCommand
+  | HeartbeatCommand
 
 export type OutcomeOf<C extends Command> = Outcomes[C['kind']]

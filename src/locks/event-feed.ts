@@ -1,4 +1,4 @@
-import type { LockEvent, LockStore } from './lock-store.js'
+import type { LockEvent, LockStore } from './store.js'
 
 /** How often the history is read for what other instances did, in milliseconds, while anybody watches. */
 const POLL_MS = 250

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { RequestMark } from './commands.js'
+import type { IdempotencyKey } from './commands.js'
 import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 export interface Fingerprinted {
@@ -18,7 +18,7 @@ export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key =
 }
 
 /** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
-export function markOf(requestId: string, content: Fingerprinted): RequestMark {
+export function idempotencyKeyOf(requestId: string, content: Fingerprinted): IdempotencyKey {
   const { key = null } = content
   return { id: key === null ? requestId : JSON.stringify([key, requestId]), fingerprint: fingerprintOf(content) }
 }

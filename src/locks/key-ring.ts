@@ -18,7 +18,7 @@ interface Entry {
   readonly end: AbortController
 }
 
-export interface KeyRingOptions {
+export interface ApiKeyCacheOptions {
   /** Told when the keys cannot be read any more; the last ones that were read hold until they can. */
   readonly onError: (error: unknown) => void
 }
@@ -27,18 +27,18 @@ export interface KeyRingOptions {
  * The live keys in memory, so that no request asks the database about its key. They are read anew every second: all
  * instances learn within that time of a key that was made, revoked or has expired.
  */
-export class KeyRing implements AsyncDisposable {
+export class ApiKeyCache implements AsyncDisposable {
   readonly #store: KeyStore
-  readonly #options: KeyRingOptions
+  readonly #options: ApiKeyCacheOptions
   #entries = new Map<string, Entry>()
-  #any = false
+  #keysExist = false
   readonly #began = new AbortController()
   #failing = false
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> = Promise.resolve()
   #closed = false
 
-  constructor(store: KeyStore, options: KeyRingOptions) {
+  constructor(store: KeyStore, options: ApiKeyCacheOptions) {
     setMaxListeners(0, this.#began.signal)
     this.#store = store
     this.#options = options
@@ -48,8 +48,8 @@ export class KeyRing implements AsyncDisposable {
    * Whether any key was ever made, so that callers need one. A key that expires or is revoked leaves nobody in who was not
    * let in before.
    */
-  get any(): boolean {
-    return this.#any
+  get keysExist(): boolean {
+    return this.#keysExist
   }
 
   /** Fires when the first key was made: from now on everybody needs one. */
@@ -70,7 +70,7 @@ export class KeyRing implements AsyncDisposable {
     const { any, live } = await this.#store.inUse()
     const before = this.#entries
     this.#entries = new Map(live.map((key): [string, Entry] => [key.digest, sameAs(before.get(key.digest), key) ?? entryOf(key)]))
-    this.#any = any
+    this.#keysExist = any
     if (any) this.#began.abort()
     for (const [digest, entry] of before) if (this.#entries.get(digest) !== entry) entry.end.abort()
   }

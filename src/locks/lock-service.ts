@@ -1,7 +1,7 @@
 import type {
   AcquireCommand,
   AcquireOutcome,
-  Afresh,
+  LeaseRestart,
   Command,
   FindRequestOutcome,
   InspectOutcome,
@@ -10,20 +10,20 @@ import type {
   ReleaseOutcome,
   RenewCommand,
   RenewOutcome,
-  RequestMark
+  IdempotencyKey
 } from './commands.js'
 import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
-import { markOf } from './fingerprint.js'
-import { LiveLocks, NO_LIMITS, type Limits } from './limits.js'
+import { idempotencyKeyOf } from './fingerprint.js'
+import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
 import type { EpochMs, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { CountQuery, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './lock-store.js'
-import type { ForceReleaseOutcome, HeldLock, LockRequest, Reach, Released, ReleasedAll, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
+import type { CountQuery, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './store.js'
+import type { ForceReleaseOutcome, GrantRef, LockRequest, OwnedBy, Released, ReleasedAll, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
 import { Statistics } from './statistics.js'
-import { WaitingRoom, type WaitOptions } from './waiting-room.js'
+import { WaitQueue, type WaitOptions } from './wait-queue.js'
 
 /** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */
-const BITE = 500
+const CHUNK_SIZE = 500
 
 export interface LockServiceOptions {
   /** The lease of a request that names none; null never expires. */
@@ -32,7 +32,7 @@ export interface LockServiceOptions {
   readonly limits?: Limits
 }
 
-const EVERYTHING: Reach = { prefix: '', key: null }
+const EVERYTHING: OwnedBy = { prefix: '', key: null }
 
 /** The commands of the engine as callers give them. What each promises stands at {@link LockStore}. */
 export class LockService {
@@ -41,16 +41,16 @@ export class LockService {
   readonly prefix: string = ''
   readonly #store: LockStore
   readonly #options: LockServiceOptions
-  readonly #waitingRoom: WaitingRoom
+  readonly #waitQueue: WaitQueue
   readonly #feed: EventFeed
-  readonly #liveLocks: LiveLocks
+  readonly #lockQuota: LockQuota
 
   constructor(store: LockStore, options: LockServiceOptions) {
     this.#store = store
     this.#options = options
     const limits = options.limits ?? NO_LIMITS
-    this.#waitingRoom = new WaitingRoom(store, limits)
-    this.#liveLocks = new LiveLocks(limits.locksPerKey, (key) => store.count({ prefix: '', processId: null, key: key ?? undefined }))
+    this.#waitQueue = new WaitQueue(store, limits)
+    this.#lockQuota = new LockQuota(limits.locksPerKey, (key) => store.count({ prefix: '', processId: null, key: key ?? undefined }))
     this.#feed = new EventFeed(store)
   }
 
@@ -62,41 +62,41 @@ export class LockService {
       processId,
       ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
       metadata,
-      mark: requestId === undefined ? null : markOf(requestId, { resourceNames, processId, ttlMs, metadata, key }),
+      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key }),
       ticket: null,
       key
     }
-    const room = this.#liveLocks.makeRoom(key, resourceNames.length)
-    const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.mark)
+    const room = this.#lockQuota.makeRoom(key, resourceNames.length)
+    const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.idempotencyKey)
     let outcome: RequestOutcome = before ?? queuedOutcome(await this.#submit(command))
     let waitedMs: number | undefined
     if (outcome.kind === 'held' && wait !== undefined && wait.waitMs > 0) {
       const since = performance.now()
-      outcome = await this.#waitingRoom.wait(command, outcome, wait)
+      outcome = await this.#waitQueue.wait(command, outcome, wait)
       waitedMs = performance.now() - since
     }
     if (outcome.kind === 'granted' && !outcome.replayed) {
-      this.#liveLocks.granted(key, outcome.grants.length)
-      if (wait?.signal !== undefined) await this.#waitingRoom.cleanup.releaseAbandoned(outcome.grants, command.mark, wait.signal)
+      this.#lockQuota.granted(key, outcome.grants.length)
+      if (wait?.signal !== undefined) await this.#waitQueue.cleanup.releaseAbandoned(outcome.grants, command.idempotencyKey, wait.signal)
     }
     this.statistics.requested(outcome, waitedMs)
     return outcome
   }
 
-  /** Resolves to null when there is room; where there is none, to the answer to an earlier request with that mark. */
-  async #whereThereIsRoom(room: Promise<void>, mark: RequestMark | null): Promise<FindRequestOutcome['before']> {
+  /** Resolves to null when there is room; where there is none, to the answer to an earlier request with that idempotencyKey. */
+  async #whereThereIsRoom(room: Promise<void>, idempotencyKey: IdempotencyKey | null): Promise<FindRequestOutcome['before']> {
     try {
       await room
       return null
     } catch (error) {
-      if (mark === null || !(error instanceof LockError && error.code === 'TOO_MANY_REQUESTS')) throw error
-      const { before } = await this.#store.submit({ kind: 'find-request', mark })
+      if (idempotencyKey === null || !(error instanceof LockError && error.code === 'TOO_MANY_REQUESTS')) throw error
+      const { before } = await this.#store.submit({ kind: 'find-request', idempotencyKey })
       if (before === null) throw error
       return before
     }
   }
 
-  async release({ resourceName, processId, lockId, key = null }: HeldLock): Promise<ReleaseOutcome> {
+  async release({ resourceName, processId, lockId, key = null }: GrantRef): Promise<ReleaseOutcome> {
     const outcome = await this.#submit(releaseOf(resourceName, processId, lockId, null, key))
     this.statistics.released(outcome, false)
     return outcome
@@ -125,7 +125,7 @@ export class LockService {
    * @param ttlMs from now; undefined takes the lease with which the grant was made.
    * @param afresh counts the grant from now on, see {@link RenewCommand}.
    */
-  async renew(lock: HeldLock, ttlMs: TtlMs | undefined, afresh?: Afresh): Promise<RenewOutcome> {
+  async renew(lock: GrantRef, ttlMs: TtlMs | undefined, afresh?: LeaseRestart): Promise<RenewOutcome> {
     const outcome = await this.#submit({ ...renewalOf(lock, ttlMs), afresh })
     this.statistics.renewed(outcome)
     return outcome
@@ -143,11 +143,11 @@ export class LockService {
   async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined, reach = EVERYTHING): Promise<Renewals> {
     const all: Renewals[number][] = []
     for (let after = ''; ; ) {
-      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, bite: BITE, ...reach })
+      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, limit: CHUNK_SIZE, ...reach })
       all.push(...renewals)
       for (const _ of renewals) this.statistics.renewed({ kind: 'renewed' })
       const last = renewals.at(-1)
-      if (renewals.length < BITE || last === undefined) return all
+      if (renewals.length < CHUNK_SIZE || last === undefined) return all
       after = last.grant.resourceName
     }
   }
@@ -204,7 +204,7 @@ export class LockService {
 
   /** How many requests of this instance wait in line. */
   get waiting(): number {
-    return this.#waitingRoom.size
+    return this.#waitQueue.size
   }
 
   /** The history as it is written, see {@link EventFeed.watch}. */
@@ -215,12 +215,12 @@ export class LockService {
   /** Answers everybody who waits with `DRAINING`, gives their places up and ends all watching; nobody can wait from now on. */
   drain(): Promise<void> {
     this.#feed.close()
-    return this.#waitingRoom.drain()
+    return this.#waitQueue.drain()
   }
 
   /** Whether the service is being stopped. */
   get draining(): boolean {
-    return this.#waitingRoom.draining
+    return this.#waitQueue.draining
   }
 
   /** Rejects with a LockError when locks can be neither taken nor read. */
@@ -234,14 +234,14 @@ export class LockService {
     return outcome
   }
 
-  /** Ends listed grants bite by bite, each by its number, so that a later grant of the same name is left alone. */
+  /** Ends listed grants limit by limit, each by its number, so that a later grant of the same name is left alone. */
   async #endAll(
     which: Pick<ListQuery, 'prefix' | 'processId'>,
     releaseIt: (grant: ListPage['grants'][number]) => ReleaseCommand
   ): Promise<Released[]> {
     const released: Released[] = []
     for (let after: string | null = null; ; ) {
-      const { grants, more } = await this.#store.list({ ...which, after, limit: BITE })
+      const { grants, more } = await this.#store.list({ ...which, after, limit: CHUNK_SIZE })
       if (grants.length > 0) {
         const { outcomes } = await this.#submit({ kind: 'release-many', releases: grants.map(releaseIt) })
         released.push(...releasedAmong(outcomes))
@@ -262,7 +262,7 @@ function releaseOf(
   return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason, key }
 }
 
-function renewalOf({ resourceName, processId, lockId, key = null }: HeldLock, ttlMs: TtlMs | undefined): RenewCommand {
+function renewalOf({ resourceName, processId, lockId, key = null }: GrantRef, ttlMs: TtlMs | undefined): RenewCommand {
   return { kind: 'renew', resourceName, processId, lockId: lockId ?? null, key, ttlMs }
 }
 

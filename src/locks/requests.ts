@@ -1,6 +1,6 @@
 import type { ReleaseOutcome, RenewAllOutcome } from './commands.js'
 import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { WaitOutcome } from './waiting-room.js'
+import type { WaitOutcome } from './wait-queue.js'
 
 export interface LockRequest {
   /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
@@ -16,7 +16,7 @@ export interface LockRequest {
 }
 
 /** One grant of a process; with a lock id, exactly that one and no later one. */
-export interface HeldLock {
+export interface GrantRef {
   readonly resourceName: ResourceName
   readonly processId: ProcessId
   readonly lockId?: number | undefined
@@ -24,16 +24,16 @@ export interface HeldLock {
   readonly key?: string | null | undefined
 }
 
-export interface RenewalRequest extends HeldLock {
+export interface RenewalRequest extends GrantRef {
   /** From now; undefined takes the lease with which the grant was made. */
   readonly ttlMs: TtlMs | undefined
 }
 
 /** What of a process's grants a call for all of them may touch. */
-export interface Reach {
+export interface OwnedBy {
   /** Only names that begin with this text; empty takes all. */
   readonly prefix: string
-  /** As in {@link HeldLock}. */
+  /** As in {@link GrantRef}. */
   readonly key: string | null
 }
 

@@ -1,19 +1,19 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { LockStore } from './lock-store.js'
+import type { LockStore } from './store.js'
 
-/** Rows per bite: some milliseconds of work. */
-const BITE = 200
+/** Rows per limit: some milliseconds of work. */
+const CHUNK_SIZE = 200
 
 export interface SweeperOptions {
   readonly intervalMs: number
-  /** Told how many grants a bite found expired. */
+  /** Told how many grants a limit found expired. */
   readonly onExpired?: (grants: number) => void
   /** Told of rounds that failed; the next round tries again. */
   readonly onError: (error: unknown) => void
 }
 
 /**
- * Gets expired and long-ended rows out of the way, a bite at a time, so that space stays bounded. No answer of the service
+ * Gets expired and long-ended rows out of the way, a limit at a time, so that space stays bounded. No answer of the service
  * depends on it. Several instances may sweep one database: each passes over the rows that another has in hand.
  */
 export class Sweeper implements AsyncDisposable {
@@ -39,10 +39,10 @@ export class Sweeper implements AsyncDisposable {
     this.#timer.unref()
   }
 
-  /** One round: bite after bite until nothing is due, letting requests pass in between. */
+  /** One round: limit after limit until nothing is due, letting requests pass in between. */
   async sweep(): Promise<void> {
     while (!this.#stopped) {
-      const { expired, more } = await this.#store.submit({ kind: 'sweep', bite: BITE })
+      const { expired, more } = await this.#store.submit({ kind: 'sweep', limit: CHUNK_SIZE })
       this.#options.onExpired?.(expired)
       if (!more) return
       await turn()

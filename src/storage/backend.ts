@@ -1,4 +1,4 @@
-import type { PoolUse } from '../locks/lock-store.js'
+import type { PoolUse } from '../locks/store.js'
 import type { BatchExecutor } from './batcher.js'
 import type { KeyStore } from '../locks/key-store.js'
 import type { LockReads } from './reads.js'
@@ -15,7 +15,7 @@ export interface StoreOptions {
   /** 0 to 1, for jitter. */
   readonly random?: () => number
   /** PostgreSQL batches under way at once. More is not faster: batches become smaller. */
-  readonly lanes?: number
+  readonly concurrency?: number
   /** Commands that may wait for the database before more are refused. */
   readonly maxWaiting?: number
   /** Told of database connections that break while nobody uses them. */
@@ -36,7 +36,7 @@ export interface SqlBackend extends AsyncDisposable {
   /** What an operator should know about this database, in sentences. */
   readonly warnings: readonly string[]
   /** Who is told that the turn of a waiter of this instance may have come. */
-  readonly turns: { listener: (ticket: number) => void }
+  readonly wakeups: { listener: (ticket: number) => void }
   /** The connections at this moment, where there are several. */
   readonly pools: () => readonly PoolUse[]
   /** Rejects with a LockError when the database is away or takes no writes. */

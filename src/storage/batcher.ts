@@ -2,16 +2,16 @@ import type { Command, OutcomeOf } from '../locks/commands.js'
 import { LockError } from '../locks/errors.js'
 import { Histogram } from '../locks/histogram.js'
 
-/** What became of one command of a batch. `again`: it lost a race and nothing was changed; it goes into the next batch. */
-export type Settlement =
+/** What became of one command of a batch. `retry`: it lost a race and nothing was changed; it goes into the next batch. */
+export type CommandResult =
   | { readonly kind: 'done'; readonly outcome: OutcomeOf<Command> }
   | { readonly kind: 'failed'; readonly error: Error }
-  | { readonly kind: 'again' }
+  | { readonly kind: 'retry' }
 
-export const AGAIN: Settlement = { kind: 'again' }
+export const RETRY: CommandResult = { kind: 'retry' }
 
 /** A fault in what concerns one command, such as a row that cannot be read, fails that command alone. */
-export function attempt(settle: () => Settlement): Settlement {
+export function attempt(settle: () => CommandResult): CommandResult {
   try {
     return settle()
   } catch (error) {
@@ -22,21 +22,21 @@ export function attempt(settle: () => Settlement): Settlement {
 /** How a database carries out many commands with one commit. */
 export interface BatchExecutor {
   /** How many batches may be under way at once. */
-  readonly lanes: number
+  readonly concurrency: number
   /**
    * True when a batch takes effect one command after another, and the batches in the order in which they were handed over,
    * so that commands for one name may share a batch and be under way in several.
    */
   readonly sequential: boolean
   /** So many commands make a batch that is worth its while before the turn is over; Infinity keeps a turn together. */
-  readonly enough: number
+  readonly minEarlyBatch: number
   /** Settles each command, in their order, after the commit. Never rejects. */
-  execute(commands: readonly Command[]): Settlement[] | Promise<Settlement[]>
+  execute(commands: readonly Command[]): CommandResult[] | Promise<CommandResult[]>
 }
 
-interface Waiting {
+interface QueuedCommand {
   readonly command: Command
-  readonly settle: (settlement: Settlement) => void
+  readonly settle: (result: CommandResult) => void
   tries: number
 }
 
@@ -46,14 +46,14 @@ export interface BatcherLimits {
   /** Commands that may wait. Beyond it requests and reads are refused; at twice it, releases and renewals too. */
   readonly maxWaiting: number
   /** How long commands may wait for a smaller number under way before they go beside it, in milliseconds: longer than a commit takes. */
-  readonly patienceMs: number
+  readonly maxBatchDelayMs: number
 }
 
 const BATCH_COMMANDS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 const BATCH_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Which part of all commands in hand is enough to begin a batch before the turn is over. */
-const PART = 1 / 4
+const EARLY_FLUSH_FRACTION = 1 / 4
 
 const MOST_TRIES = 100
 const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
@@ -62,10 +62,10 @@ const SHED_LAST: ReadonlySet<Command['kind']> = new Set([
   'renew',
   'renew-many',
   'renew-all',
-  'leave',
+  'dequeue',
   'dequeue-all',
-  'tidy',
-  'beat'
+  'purge-tickets',
+  'heartbeat'
 ])
 
 /**
@@ -79,16 +79,16 @@ export class Batcher {
   readonly figures = { batchCommands: new Histogram(BATCH_COMMANDS), batchSeconds: new Histogram(BATCH_SECONDS) }
   readonly #executor: BatchExecutor
   readonly #limits: BatcherLimits
-  #waiting: Waiting[] = []
+  #waiting: QueuedCommand[] = []
   /** Names with a command under way; their next command waits, so that a name's commands keep their order. */
   readonly #busy = new Set<string>()
-  #underWay = 0
+  #batchesInFlight = 0
   #scheduled = false
   /** Commands that came since a batch was last taken. */
-  #fresh = 0
+  #newCommands = 0
   /** Commands in batches under way. */
-  #carried = 0
-  #patience: NodeJS.Timeout | undefined
+  #commandsInFlight = 0
+  #delayTimer: NodeJS.Timeout | undefined
   readonly #onIdle: (() => void)[] = []
 
   constructor(executor: BatchExecutor, limits: BatcherLimits) {
@@ -104,20 +104,20 @@ export class Batcher {
       this.#waiting.push({
         command,
         tries: 0,
-        settle: (settlement) => {
-          if (settlement.kind === 'done') resolve(settlement.outcome as OutcomeOf<C>)
-          else if (settlement.kind === 'failed') reject(settlement.error)
+        settle: (result) => {
+          if (result.kind === 'done') resolve(result.outcome as OutcomeOf<C>)
+          else if (result.kind === 'failed') reject(result.error)
         }
       })
-      this.#fresh += 1
-      if (this.#isPart()) this.#start('now')
+      this.#newCommands += 1
+      if (this.#isEarlyBatch()) this.#start('now')
       else this.#schedule()
     })
   }
 
   /** Resolves when nothing is waiting and nothing is under way. */
   idle(): Promise<void> {
-    if (this.#underWay === 0 && this.#waiting.length === 0) return Promise.resolve()
+    if (this.#batchesInFlight === 0 && this.#waiting.length === 0) return Promise.resolve()
     return new Promise((resolve) => {
       this.#onIdle.push(resolve)
     })
@@ -128,13 +128,13 @@ export class Batcher {
    * two would wait for each other in turns. Not too small a part, or what every batch costs is paid too often; and a lane is
    * left for the end of the turn.
    */
-  #isPart(): boolean {
-    const enough = Math.max(this.#executor.enough, (this.#waiting.length + this.#carried) * PART)
-    return this.#fresh >= enough && this.#underWay < this.#executor.lanes - 1
+  #isEarlyBatch(): boolean {
+    const minEarlyBatch = Math.max(this.#executor.minEarlyBatch, (this.#waiting.length + this.#commandsInFlight) * EARLY_FLUSH_FRACTION)
+    return this.#newCommands >= minEarlyBatch && this.#batchesInFlight < this.#executor.concurrency - 1
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#waiting.length === 0 || this.#underWay >= this.#executor.lanes) return
+    if (this.#scheduled || this.#waiting.length === 0 || this.#batchesInFlight >= this.#executor.concurrency) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
@@ -144,13 +144,13 @@ export class Batcher {
 
   /** @param when `worth-it`: a batch beside others is not begun for less than they carry. */
   #start(when: 'now' | 'worth-it' = 'worth-it'): void {
-    while (this.#waiting.length > 0 && this.#underWay < this.#executor.lanes) {
-      if (when === 'worth-it' && this.#waiting.length < this.#carried) {
+    while (this.#waiting.length > 0 && this.#batchesInFlight < this.#executor.concurrency) {
+      if (when === 'worth-it' && this.#waiting.length < this.#commandsInFlight) {
         // What is under way may wait for a row or a slow disk: that must not hold up the others.
-        this.#patience ??= setTimeout(() => {
-          this.#patience = undefined
+        this.#delayTimer ??= setTimeout(() => {
+          this.#delayTimer = undefined
           this.#start('now')
-        }, this.#limits.patienceMs)
+        }, this.#limits.maxBatchDelayMs)
         break
       }
       const batch = this.#take()
@@ -158,16 +158,16 @@ export class Batcher {
       void this.#run(batch)
     }
     if (this.#waiting.length > 0) return
-    clearTimeout(this.#patience)
-    this.#patience = undefined
+    clearTimeout(this.#delayTimer)
+    this.#delayTimer = undefined
   }
 
   /** Takes the next batch: in order of arrival, leaving what has to wait for an earlier command of the same name. */
-  #take(): Waiting[] {
-    this.#fresh = 0
+  #take(): QueuedCommand[] {
+    this.#newCommands = 0
     if (this.#executor.sequential) return this.#waiting.splice(0, this.#limits.maxBatch)
-    const batch: Waiting[] = []
-    const left: Waiting[] = []
+    const batch: QueuedCommand[] = []
+    const left: QueuedCommand[] = []
     const blocked = new Set<string>()
     /** The names in the batch, and what else may touch them in it. */
     const taken = new Map<string, string>()
@@ -189,30 +189,30 @@ export class Batcher {
     return batch
   }
 
-  async #run(batch: Waiting[]): Promise<void> {
-    this.#underWay += 1
-    this.#carried += batch.length
+  async #run(batch: QueuedCommand[]): Promise<void> {
+    this.#batchesInFlight += 1
+    this.#commandsInFlight += batch.length
     const began = performance.now()
-    const settlements = await this.#execute(batch.map((entry) => entry.command))
-    this.#underWay -= 1
-    this.#carried -= batch.length
+    const results = await this.#execute(batch.map((entry) => entry.command))
+    this.#batchesInFlight -= 1
+    this.#commandsInFlight -= batch.length
     this.figures.batchCommands.observe(batch.length)
     this.figures.batchSeconds.observe((performance.now() - began) / 1000)
     if (!this.#executor.sequential) for (const { command } of batch) for (const name of namesOf(command)) this.#busy.delete(name)
-    const again = batch.filter((entry, index) => settlements[index]?.kind === 'again' && (entry.tries += 1) < MOST_TRIES)
-    if (again.length > 0) this.#waiting = [...again, ...this.#waiting]
+    const retries = batch.filter((entry, index) => results[index]?.kind === 'retry' && (entry.tries += 1) < MOST_TRIES)
+    if (retries.length > 0) this.#waiting = [...retries, ...this.#waiting]
     // Before this batch is answered: the database works on the next one meanwhile.
     this.#start()
     for (const [index, entry] of batch.entries()) {
-      const settlement = settlements[index] ?? missing(entry.command)
-      if (settlement.kind !== 'again') entry.settle(settlement)
+      const result = results[index] ?? missing(entry.command)
+      if (result.kind !== 'retry') entry.settle(result)
       else if (entry.tries >= MOST_TRIES) entry.settle({ kind: 'failed', error: new LockError('OVERLOADED') })
     }
-    if (this.#underWay === 0 && this.#waiting.length === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+    if (this.#batchesInFlight === 0 && this.#waiting.length === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   /** An executor that breaks its promise must not cost more than this batch. */
-  async #execute(commands: readonly Command[]): Promise<Settlement[]> {
+  async #execute(commands: readonly Command[]): Promise<CommandResult[]> {
     try {
       return await this.#executor.execute(commands)
     } catch (cause) {
@@ -239,10 +239,10 @@ function namesOf(command: Command): readonly string[] {
     case 'sweep':
     case 'enqueue':
     case 'find-request':
-    case 'leave':
+    case 'dequeue':
     case 'dequeue-all':
-    case 'tidy':
-    case 'beat':
+    case 'purge-tickets':
+    case 'heartbeat':
       return []
   }
 }
@@ -256,6 +256,6 @@ function sharingOf(command: Command): string {
   return command.kind === 'release' ? 'release' : ''
 }
 
-function missing(command: Command): Settlement {
+function missing(command: Command): CommandResult {
   return { kind: 'failed', error: new Error(`a batch lost its ${command.kind} command`) }
 }

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
 import type { EpochMs } from '../locks/lock.js'
-import type { FeedStart, GrantNumber, HistoryPage, HistoryQuery, LockEvent } from '../locks/lock-store.js'
+import type { FeedStart, GrantNumber, HistoryPage, HistoryQuery, LockEvent } from '../locks/store.js'
 import { beginsWith } from './list.js'
 import type { LockEventsTable, Tables } from './tables.js'
 

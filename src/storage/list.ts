@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Expression, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { EpochMs } from '../locks/lock.js'
-import type { CountQuery, ListPage, ListQuery } from '../locks/lock-store.js'
+import type { CountQuery, ListPage, ListQuery } from '../locks/store.js'
 import { GRANT_COLUMNS, grantFromRow } from './rows.js'
 import type { Tables } from './tables.js'
 

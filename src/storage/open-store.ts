@@ -3,21 +3,21 @@ import { resolve } from 'node:path'
 import { StartupError } from '../locks/errors.js'
 import type { StoreOptions } from './backend.js'
 import { ENCODE, isPostgresUrl, parseDatabaseUrl } from './database-url.js'
-import type { OpenKeys } from './keys.js'
-import { migratePostgres, postgresBackend, postgresKeys } from './postgres/backend.js'
-import { describePostgres } from './postgres/open-postgres.js'
-import { raisePostgres } from './postgres/raising.js'
-import type { Raised } from './raising.js'
-import { SqlLockStore } from './sql-lock-store.js'
-import { migrateSqlite, sqliteBackend } from './sqlite/backend.js'
+import type { OpenKeys } from './api-keys.js'
+import { migratePostgres, postgresBackend, postgresKeys } from './postgres/store.js'
+import { describePostgres } from './postgres/connection.js'
+import { advancePostgresTokens } from './postgres/tokens-advance.js'
+import type { AdvancedTokens } from './tokens.js'
+import { SqlLockStore } from './sql-store.js'
+import { migrateSqlite, sqliteBackend } from './sqlite/store.js'
 import { sqliteKeys } from './sqlite/keys.js'
-import { raiseSqlite } from './sqlite/raising.js'
+import { advanceSqliteTokens } from './sqlite/tokens-advance.js'
 
 export type { StoreOptions } from './backend.js'
 
 const MAX_BATCH = 256
 const MAX_WAITING = 10_000
-const PATIENCE_MS = 5
+const MAX_BATCH_DELAY_MS = 5
 
 /**
  * Opens the database, brings it to the newest version and hands out its locks. Together with the next functions the only
@@ -29,7 +29,7 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
   const location = parseDatabaseUrl(options.databaseUrl)
   refuseListenUrl(location.kind, options.listenUrl)
   const backend = await (location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options))
-  return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING, patienceMs: PATIENCE_MS })
+  return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING, maxBatchDelayMs: MAX_BATCH_DELAY_MS })
 }
 
 /**
@@ -55,12 +55,12 @@ export function migrateDatabase(databaseUrl: string): Promise<readonly string[]>
  * @param above the largest number that is known to have been given; undefined reckons how many may have been.
  * @throws StartupError when the database cannot be used or the service runs on it.
  */
-export async function raiseNumbers(databaseUrl: string, above: number | undefined): Promise<Raised> {
+export async function advanceTokens(databaseUrl: string, above: number | undefined): Promise<AdvancedTokens> {
   const location = parseDatabaseUrl(databaseUrl)
   if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
   if (location.kind === 'sqlite' && !existsSync(location.file)) throw new StartupError(`There is no SQLite file ${resolve(location.file)}; restore the backup first.`)
   await migrateDatabase(databaseUrl)
-  return location.kind === 'sqlite' ? raiseSqlite(location.file, above) : raisePostgres(location.url, above)
+  return location.kind === 'sqlite' ? advanceSqliteTokens(location.file, above) : advancePostgresTokens(location.url, above)
 }
 
 /** Where a database is, for a person to read: without user and password. */

@@ -1,5 +1,5 @@
 import type { ProcessId } from '../locks/lock.js'
-import type { QueuePage, QueueQuery } from '../locks/lock-store.js'
+import type { QueuePage, QueueQuery } from '../locks/store.js'
 import { readClock, type ListContext } from './list.js'
 
 /** Who waits for one resource, the next to be served first. */

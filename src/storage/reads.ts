@@ -1,4 +1,4 @@
-import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/lock-store.js'
+import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery } from '../locks/store.js'
 import type { EpochMs } from '../locks/lock.js'
 import { EventReader, isForgotten, newestEvent, readHistory, releasedAt, type EventIndex } from './history.js'
 import { countLocks, listLocks, type ListContext } from './list.js'

@@ -7,22 +7,22 @@ import type { LockEventsTable, ResourceLocksTable } from './tables.js'
 export const KEEP_ENDED_MS = 10 * 60_000
 
 /** How long a request's id is remembered at least, in milliseconds. */
-export const REMEMBER_MS = 10 * 60_000
+export const KEEP_REQUEST_MS = 10 * 60_000
 
 /** A grant's renewals are told in the history at most this often, in milliseconds: enough to see that a holder lives. */
-export const TELL_RENEWALS_EVERY_MS = 60_000
+export const RENEWAL_EVENT_INTERVAL_MS = 60_000
 
 /** What every statement that reads a lock selects. */
 export const GRANT_COLUMNS = ['id', 'resource_name', 'process_id', 'locked_at', 'expires_at', 'metadata'] as const
 export const LATEST_COLUMNS = [...GRANT_COLUMNS, 'is_active', 'end_reason', 'api_key'] as const
-export const PASSED_COLUMNS = ['passed_id', 'passed_process_id', 'passed_at'] as const
+export const EXPIRED_PREDECESSOR_COLUMNS = ['passed_id', 'passed_process_id', 'passed_at'] as const
 
 export type GrantRow = Pick<ResourceLocksTable, (typeof GRANT_COLUMNS)[number]>
 export type LatestRow = Pick<ResourceLocksTable, (typeof LATEST_COLUMNS)[number]>
 export type EventRow = Omit<LockEventsTable, 'id'>
 
 /** What a store knows of one resource at one instant of the database's clock. */
-export interface Glance {
+export interface LockSnapshot {
   readonly at: EpochMs
   readonly latest: LatestGrant | undefined
 }
@@ -59,7 +59,7 @@ export function leaseEnd(from: EpochMs, ttlMs: TtlMs): EpochMs | null {
 }
 
 /** A request that was granted, as it is remembered. */
-export interface Remembered {
+export interface SavedRequest {
   readonly fingerprint: string
   readonly grants: readonly (readonly [name: string, lockId: number])[]
   readonly until: EpochMs
@@ -72,24 +72,24 @@ export function grantsToText(grants: readonly Grant[]): string {
 /**
  * What a remembered request means for one that bears its id.
  *
- * @param glances of each resource that it was granted.
+ * @param snapshots of each resource that it was granted.
  * @returns the grants to answer with again, `reused` where the id must be refused, or undefined where it is forgotten.
  */
-export function recognise(
-  remembered: Remembered,
+export function replayOf(
+  savedRequest: SavedRequest,
   fingerprint: string,
-  glances: ReadonlyMap<string, Glance>
+  snapshots: ReadonlyMap<string, LockSnapshot>
 ): readonly Grant[] | 'reused' | undefined {
   const held: Grant[] = []
   let at = 0
-  for (const [name, lockId] of remembered.grants) {
-    const glance = glances.get(name)
-    at = Math.max(at, glance?.at ?? 0)
-    if (glance !== undefined && isValid(glance.latest, glance.at) && glance.latest.lockId === lockId) held.push(glance.latest)
+  for (const [name, lockId] of savedRequest.grants) {
+    const snapshot = snapshots.get(name)
+    at = Math.max(at, snapshot?.at ?? 0)
+    if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at) && snapshot.latest.lockId === lockId) held.push(snapshot.latest)
   }
-  const allHeld = held.length === remembered.grants.length
-  if (allHeld) return remembered.fingerprint === fingerprint ? held : 'reused'
-  return held.length === 0 && remembered.until <= at ? undefined : 'reused'
+  const allHeld = held.length === savedRequest.grants.length
+  if (allHeld) return savedRequest.fingerprint === fingerprint ? held : 'reused'
+  return held.length === 0 && savedRequest.until <= at ? undefined : 'reused'
 }
 
 export interface NotHeld {

@@ -1,6 +1,6 @@
 import type { Generated, SqlBool } from 'kysely'
 import type { EndReason } from '../locks/ended-grant.js'
-import type { EventKind } from '../locks/lock-store.js'
+import type { EventKind } from '../locks/store.js'
 
 /**
  * One row per resource that is locked or was a while ago.

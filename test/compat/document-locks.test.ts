@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { DocumentLocks } from '../../src/compat/document-locks.js'
 import { LockService } from '../../src/locks/lock-service.js'
-import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
+import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { acquire, enqueue, allEvents, release } from '../support/commands.js'
 import { DATABASES, START, type TestDatabase } from '../support/databases.js'
 import { instances, onEachStore } from '../support/store.js'

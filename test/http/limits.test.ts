@@ -1,5 +1,5 @@
 import t from 'tap'
-import { NO_LIMITS } from '../../src/locks/limits.js'
+import { NO_LIMITS } from '../../src/locks/quotas.js'
 import { onEachDatabase, TestApp } from '../support/app.js'
 import { networkOf } from '../../src/http/caller.js'
 import { eventually } from '../support/eventually.js'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { FeedItem } from '../../src/locks/event-feed.js'
 import { LockService } from '../../src/locks/lock-service.js'
-import type { LockStore } from '../../src/locks/lock-store.js'
+import type { LockStore } from '../../src/locks/store.js'
 import { acquire, allEvents, kindOrCode, release } from '../support/commands.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'

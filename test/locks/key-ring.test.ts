@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { allows, digestOf, faultOfKeyName, newSecret, SCOPES } from '../../src/locks/api-key.js'
-import { KeyRing, REFRESH_MS } from '../../src/locks/key-ring.js'
+import { ApiKeyCache, REFRESH_MS } from '../../src/locks/key-ring.js'
 import { besideService, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { newKey } from '../support/keys.js'
@@ -32,14 +32,14 @@ void t.test('the name of a key is never a number', (t) => {
 void t.test('the ring learns by itself what was made and revoked, and tells whoever relies on a key', async (t) => {
   await using database = await freshDatabase('sqlite')
   await using store = await openOn(database)
-  await using ring = new KeyRing(store.keys, { onError: (error) => t.fail(String(error)) })
+  await using ring = new ApiKeyCache(store.keys, { onError: (error) => t.fail(String(error)) })
   await ring.refresh()
   ring.start()
   const [first, second] = [newKey('first'), newKey('second', { scopes: ['admin'], prefix: 'a' })]
   const { id } = await store.keys.create(first)
   const found = await eventually('it was read', () => Promise.resolve(ring.find(first.secret)))
   t.match(found, { id, name: 'first', scopes: ['read', 'write'], prefix: '', ended: { aborted: false } })
-  t.equal(ring.any, true)
+  t.equal(ring.keysExist, true)
   await store.keys.create(second)
   await eventually('it was read too', () => Promise.resolve(ring.find(second.secret)))
   t.equal(ring.find(first.secret), found, 'the same as before')
@@ -52,7 +52,7 @@ void t.test('the ring learns by itself what was made and revoked, and tells whoe
 void t.test('what somebody changes of a key beside the service ends it as it was', async (t) => {
   await using database = await freshDatabase('sqlite')
   await using store = await openOn(database)
-  await using ring = new KeyRing(store.keys, { onError: () => undefined })
+  await using ring = new ApiKeyCache(store.keys, { onError: () => undefined })
   const key = newKey('a')
   await store.keys.create(key)
   await ring.refresh()
@@ -62,14 +62,14 @@ void t.test('what somebody changes of a key beside the service ends it as it was
   t.match([before?.ended.aborted, ring.find(key.secret)?.scopes], [true, ['read']])
   await besideService(database, 'delete from api_keys')
   await ring.refresh()
-  t.match([ring.find(key.secret), ring.any], [undefined, false], 'an operator may start anew')
+  t.match([ring.find(key.secret), ring.keysExist], [undefined, false], 'an operator may start anew')
 })
 
 void t.test('while the database is away the last keys hold, and that is told once', async (t) => {
   await using database = await freshDatabase('sqlite')
   await using store = await openOn(database)
   const errors: unknown[] = []
-  await using ring = new KeyRing(store.keys, { onError: (error) => errors.push(error) })
+  await using ring = new ApiKeyCache(store.keys, { onError: (error) => errors.push(error) })
   const key = newKey('a')
   await store.keys.create(key)
   await ring.refresh()

@@ -1,11 +1,11 @@
 import t from 'tap'
-import { Crowd, LiveLocks, NO_LIMITS } from '../../src/locks/limits.js'
+import { WaiterQuota, LockQuota, NO_LIMITS } from '../../src/locks/quotas.js'
 import { LockError } from '../../src/locks/errors.js'
 
 const TOO_MANY = { code: 'TOO_MANY_REQUESTS' }
 
 void t.test('a line lets so many in, and another one when somebody leaves', (t) => {
-  const crowd = new Crowd({ ...NO_LIMITS, waitersPerResource: 2 })
+  const crowd = new WaiterQuota({ ...NO_LIMITS, waitersPerResource: 2 })
   const leave = crowd.enter(['a', 'b'], 'x')
   crowd.enter(['a'], 'y')
   t.match(crowd.faultOf(['c', 'a'], 'z'), TOO_MANY, 'one full line is enough')
@@ -16,7 +16,7 @@ void t.test('a line lets so many in, and another one when somebody leaves', (t) 
 })
 
 void t.test('a caller may wait so often, wherever; others are not concerned', (t) => {
-  const crowd = new Crowd({ ...NO_LIMITS, waitersPerCaller: 2 })
+  const crowd = new WaiterQuota({ ...NO_LIMITS, waitersPerCaller: 2 })
   const leave = crowd.enter(['a'], 'x')
   crowd.enter(['b', 'c', 'd'], 'x')
   t.match(crowd.faultOf(['e'], 'x'), TOO_MANY)
@@ -36,7 +36,7 @@ function counted(limit: number) {
     await Promise.resolve()
     return held.get(key) ?? 0
   }
-  const live = new LiveLocks(limit, count, () => seen.now)
+  const live = new LockQuota(limit, count, () => seen.now)
   const take = async (key: string | null, locks = 1): Promise<string> => {
     try {
       await live.makeRoom(key, locks)
@@ -98,7 +98,7 @@ void t.test('those who ask together while it is counted share one count, and non
 
 void t.test('a first count that fails does not switch the limit off', async (t) => {
   let fails = true
-  const live = new LiveLocks(2, () => (fails ? Promise.reject(new LockError('STORAGE_UNAVAILABLE')) : Promise.resolve(2)))
+  const live = new LockQuota(2, () => (fails ? Promise.reject(new LockError('STORAGE_UNAVAILABLE')) : Promise.resolve(2)))
   await t.rejects(live.makeRoom('k', 1) ?? Promise.resolve(), { code: 'STORAGE_UNAVAILABLE' })
   await t.rejects(live.makeRoom('k', 1) ?? Promise.resolve(), { code: 'STORAGE_UNAVAILABLE' }, 'it is counted again')
   fails = false
@@ -106,7 +106,7 @@ void t.test('a first count that fails does not switch the limit off', async (t) 
 })
 
 void t.test('without a limit nothing is counted', (t) => {
-  const live = new LiveLocks(Infinity, () => Promise.reject(new Error('asked')))
+  const live = new LockQuota(Infinity, () => Promise.reject(new Error('asked')))
   t.equal(live.makeRoom(null, 1), undefined)
   t.end()
 })

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { processId } from '../../src/locks/lock.js'
-import { LocksOfKey } from '../../src/locks/locks-of-key.js'
+import { ScopedLocks } from '../../src/locks/scoped-locks.js'
 import { acquire, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
 import { Instance, knownKey } from '../support/instance.js'
@@ -58,7 +58,7 @@ for (const kind of DATABASES) {
         one.ask('in/a', 'q', { key: 'k' })
       ]
       await one.untilWaiting(asked.length)
-      t.match(await new LocksOfKey(one.service, knownKey('k', 'in/')).releaseAll(p), { leftQueue: 2, released: { length: 0 } })
+      t.match(await new ScopedLocks(one.service, knownKey('k', 'in/')).releaseAll(p), { leftQueue: 2, released: { length: 0 } })
       for (const outcome of await Promise.all(asked.slice(0, 2))) t.match(outcome, { kind: 'held' })
       t.match(await one.inspect('in/a'), { waiters: 3 })
       t.match(await one.inspect('in/b'), { waiters: 0 })
@@ -90,7 +90,7 @@ for (const kind of DATABASES) {
 void t.test('a place that is being given up is not taken from meanwhile', async (t) => {
   await using database = await freshDatabase('postgres')
   await using one = await Instance.start(database)
-  const { ticket } = await one.store.submit({ kind: 'enqueue', resourceNames: acquire('a', 'p').resourceNames, processId: p, mark: null, key: null, onlyKept: false })
+  const { ticket } = await one.store.submit({ kind: 'enqueue', resourceNames: acquire('a', 'p').resourceNames, processId: p, idempotencyKey: null, key: null, onlyKept: false })
   await using session = await Session.open(database.url)
   await session.run('begin')
   await session.run('update lock_waiters set lease_until = 0')

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
 import { LockService } from '../../src/locks/lock-service.js'
-import type { LockStore } from '../../src/locks/lock-store.js'
+import type { LockStore } from '../../src/locks/store.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { acquire, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
@@ -77,7 +77,7 @@ for (const kind of DATABASES) {
       t.match(await back, { kind: 'granted' })
       await one.release('a', 'p')
       await database.advance(10_000)
-      await one.store.submit({ kind: 'beat' })
+      await one.store.submit({ kind: 'heartbeat' })
       t.match(await one.now('a', 'q'), { kind: 'granted', grants: [{ lockId: 3 }] })
       t.match(await one.inspect('a'), { waiters: 0 })
     })
@@ -101,7 +101,7 @@ for (const kind of DATABASES) {
       await one.untilWaiting(3)
       // The waiters ask with the next tick at the latest; what passes here is calls and nothing else.
       const called = new Set<number>()
-      one.store.onTurn((ticket) => called.add(ticket))
+      one.store.onWakeup((ticket) => called.add(ticket))
       gone.abort()
       t.match(await set, { kind: 'held' })
       for (const outcome of await Promise.all(behind)) t.match(outcome, { kind: 'granted' })
@@ -114,10 +114,10 @@ for (const kind of DATABASES) {
         // A kept place is in the database before this instance hears so.
         submit: async <C extends Command>(command: C): Promise<OutcomeOf<C>> => {
           const outcome = await store.submit(command)
-          if (command.kind === 'leave' && command.keepFor !== null) await once(late.signal, 'abort')
+          if (command.kind === 'dequeue' && command.keepFor !== null) await once(late.signal, 'abort')
           return outcome
         },
-        onTurn: (listener: (ticket: number) => void) => store.onTurn(listener)
+        onTurn: (listener: (ticket: number) => void) => store.onWakeup(listener)
       })
       const room = new LockService(slow, { defaultTtlMs: null })
       const ask = (process: string, waitMs: number) =>
@@ -185,7 +185,7 @@ void t.test('a waiter that is called before its turn passes the call on to the f
   // The first ticket becomes visible only after the call for the second: nobody has called the first.
   const first = await one.store.submit(enqueue('a', 'first'))
   const second = await two.store.submit(enqueue('a', 'second'))
-  const called = new Promise((resolve) => one.store.onTurn(resolve))
+  const called = new Promise((resolve) => one.store.onWakeup(resolve))
   t.match(await two.store.submit({ ...acquire('a', 'second'), ticket: second.ticket }), { kind: 'held', conflicts: [{ processId: 'first', lockId: 0 }] })
   t.equal(await called, first.ticket)
 })

@@ -1,4 +1,4 @@
-import type { AcquireCommand, Afresh, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, LeaseRestart, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
 import { fingerprintOf } from '../../src/locks/fingerprint.js'
 import { processId, resourceName, type Metadata, type ResourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { Scene } from './table.js'
@@ -26,10 +26,10 @@ export function drawAcquire(scene: Scene): AcquireCommand {
   // A new id, a repetition, an id once more for other content.
   const earlier = random.chance(0.4) || known.length === 0 ? undefined : random.pick(known)
   const { resourceNames, processId, ttlMs, metadata, key } = earlier !== undefined && random.chance(0.7) ? earlier : content
-  const id = earlier?.mark?.id ?? `id/${random.next()}`
+  const id = earlier?.idempotencyKey?.id ?? `id/${random.next()}`
   if (!mayBear(scene, id, resourceNames)) return content
   const mark = { id, fingerprint: fingerprintOf({ resourceNames, processId, ttlMs, metadata, key }) }
-  const request: AcquireCommand = { ...content, resourceNames, processId, ttlMs, metadata, key, mark }
+  const request: AcquireCommand = { ...content, resourceNames, processId, ttlMs, metadata, key, idempotencyKey: mark }
   marked.push(request)
   if (marked.length > MOST_MARKED) marked.shift()
   return request
@@ -44,7 +44,7 @@ export function drawContent({ random, names }: Scene): AcquireCommand {
     processId: random.pick(PROCESSES),
     ttlMs: drawTtl(random),
     metadata: random.chance(0.2) ? random.pick(METADATA) : null,
-    mark: null,
+    idempotencyKey: null,
     ticket: null,
     key: random.pick(KEYS)
   }
@@ -84,11 +84,11 @@ export function drawRenew(scene: Scene): RenewCommand {
     ...grant,
     ttlMs: drawRenewal(scene.random),
     key: drawKey(scene, grant.resourceName),
-    afresh: drawAfresh(scene.random)
+    restartLease: drawAfresh(scene.random)
   }
 }
 
-function drawAfresh(random: Random): Afresh | undefined {
+function drawAfresh(random: Random): LeaseRestart | undefined {
   return random.chance(0.7) ? undefined : { metadata: random.chance(0.5) ? null : random.pick(METADATA) }
 }
 

@@ -1,7 +1,7 @@
 import type { Latest } from './grants.js'
 import { hasExpired } from './grants.js'
 import type { EpochMs, Grant } from '../../src/locks/lock.js'
-import type { EventKind, LockEvent } from '../../src/locks/lock-store.js'
+import type { EventKind, LockEvent } from '../../src/locks/store.js'
 import { matches } from './list.js'
 
 type Expected = Omit<LockEvent, 'eventId'>

@@ -1,5 +1,5 @@
 import type { Grant } from '../../src/locks/lock.js'
-import type { ListPage, ListQuery } from '../../src/locks/lock-store.js'
+import type { ListPage, ListQuery } from '../../src/locks/store.js'
 
 export type CountQuery = Pick<ListQuery, 'prefix' | 'processId'>
 

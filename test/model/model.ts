@@ -1,7 +1,7 @@
 import type {
   AcquireCommand,
   AcquireOutcome,
-  Afresh,
+  LeaseRestart,
   FindRequestCommand,
   FindRequestOutcome,
   InspectOutcome,
@@ -16,8 +16,8 @@ import type {
   SweepOutcome
 } from '../../src/locks/commands.js'
 import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
-import type { ListPage, ListQuery, LockEvent } from '../../src/locks/lock-store.js'
-import { conflictOf, KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
+import type { ListPage, ListQuery, LockEvent } from '../../src/locks/store.js'
+import { conflictOf, KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/rows.js'
 import { endOf, hasExpired, isOpenTo, isValid, newest, type Latest } from './grants.js'
 import { ExpectedHistory } from './history.js'
 import { bytewise, faultOfCount, faultOfPage, unlessOneOf, type CountQuery, type Listed } from './list.js'
@@ -77,7 +77,7 @@ export class Model {
   turningPoints(): { name: ResourceName; at: EpochMs }[] {
     return [...this.#latest]
       .flatMap(([name, latest]) => {
-        const points = isValid(latest, this.now) ? [endOf(latest), latest.toldAt + TELL_RENEWALS_EVERY_MS] : [endOf(latest) + KEEP_ENDED_MS]
+        const points = isValid(latest, this.now) ? [endOf(latest), latest.toldAt + RENEWAL_EVENT_INTERVAL_MS] : [endOf(latest) + KEEP_ENDED_MS]
         return points.filter((at) => at > this.now && Number.isFinite(at)).map((at) => ({ name, at }))
       })
       .toSorted((a, b) => a.at - b.at)
@@ -85,7 +85,7 @@ export class Model {
 
   /** What is wrong with the answer to a request. */
   faultOfAcquire(command: AcquireCommand, answer: AcquireOutcome): string | undefined {
-    const { resourceNames, mark } = command
+    const { resourceNames, idempotencyKey: mark } = command
     const before = mark === null ? undefined : this.requests.recognise(mark, this.now)
     if (before !== undefined && (before.surely || answer.kind === 'request-id-reused')) return unlessOneOf([before.outcome], answer)
     const conflicts = resourceNames.flatMap((name) => this.holder(name) ?? [])
@@ -122,10 +122,10 @@ export class Model {
 
   renew(command: RenewCommand): RenewOutcome[] {
     const latest = this.#validOf(command)
-    return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command.ttlMs, command.afresh) }]
+    return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command.ttlMs, command.restartLease) }]
   }
 
-  renewAll({ processId, ttlMs, after, bite, prefix, key }: RenewAllCommand): RenewAllOutcome {
+  renewAll({ processId, ttlMs, after, limit: bite, prefix, key }: RenewAllCommand): RenewAllOutcome {
     const due = [...this.#latest]
       .filter(([name, latest]) => isValid(latest, this.now) && latest.grant.processId === processId && bytewise(name, after) > 0)
       .filter(([name, latest]) => name.startsWith(prefix) && isOpenTo(latest, key))
@@ -135,7 +135,7 @@ export class Model {
   }
 
   /** What is wrong with what is remembered of a request. */
-  faultOfFound({ mark }: FindRequestCommand, { before }: FindRequestOutcome): string | undefined {
+  faultOfFound({ idempotencyKey: mark }: FindRequestCommand, { before }: FindRequestOutcome): string | undefined {
     const known = this.requests.recognise(mark, this.now)
     if (before === null) return known?.surely === true ? 'expected it to be remembered' : undefined
     return unlessOneOf(known === undefined ? [] : [known.outcome], before)
@@ -187,13 +187,13 @@ export class Model {
     return grant
   }
 
-  #renewal(latest: Latest, ttlMs: TtlMs | undefined, afresh?: Afresh): { grant: Grant; renewedAt: EpochMs } {
+  #renewal(latest: Latest, ttlMs: TtlMs | undefined, afresh?: LeaseRestart): { grant: Grant; renewedAt: EpochMs } {
     const lease = ttlMs === undefined ? latest.ttlMs : ttlMs
     const counted = afresh === undefined ? {} : { lockedAt: this.now, metadata: afresh.metadata ?? latest.grant.metadata }
     const grant = { ...latest.grant, ...counted, expiresAt: lease === null ? null : this.now + lease }
     if (afresh !== undefined) latest.ttlMs = lease
     this.#change(grant.resourceName, () => (latest.grant = grant))
-    if (latest.toldAt + TELL_RENEWALS_EVERY_MS <= this.now) {
+    if (latest.toldAt + RENEWAL_EVENT_INTERVAL_MS <= this.now) {
       latest.toldAt = this.now
       this.#history.expect('renewed', this.now, grant)
     }

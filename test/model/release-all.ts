@@ -41,15 +41,15 @@ export const RELEASE_ALL = row<ReleaseAll, Answers>('release-all', {
     const store = bench.store(instance)
     const placed: AcquireCommand[] = []
     for (const waiter of command.waiters) {
-      const { resourceNames, processId, mark, key } = waiter
-      const { ticket } = await store.submit({ kind: 'enqueue', resourceNames, processId, mark, key, onlyKept: false })
+      const { resourceNames, processId, idempotencyKey, key } = waiter
+      const { ticket } = await store.submit({ kind: 'enqueue', resourceNames, processId, idempotencyKey, key, onlyKept: false })
       placed.push({ ...waiter, ticket })
     }
     const all = await new LockService(store, { defaultTtlMs: null }).releaseAll(command.processId, command)
     const waiters: AcquireOutcome[] = []
     for (const waiter of placed) {
       waiters.push(await store.submit(waiter))
-      await store.submit({ kind: 'leave', tickets: waiter.ticket === null ? [] : [waiter.ticket], keepFor: null })
+      await store.submit({ kind: 'dequeue', tickets: waiter.ticket === null ? [] : [waiter.ticket], keepFor: null })
     }
     return { all, waiters }
   },

@@ -1,6 +1,6 @@
-import type { AcquireCommand, AcquireOutcome, RequestMark } from '../../src/locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, IdempotencyKey } from '../../src/locks/commands.js'
 import type { EpochMs, Grant, ResourceName } from '../../src/locks/lock.js'
-import { REMEMBER_MS } from '../../src/storage/rows.js'
+import { KEEP_REQUEST_MS } from '../../src/storage/rows.js'
 
 type Holder = (name: ResourceName) => Grant | null
 
@@ -26,14 +26,14 @@ export class RememberedRequests {
     return this.#memories.get(id)?.grants.map(({ resourceName }) => resourceName)
   }
 
-  remember({ mark, ttlMs }: AcquireCommand, grants: readonly Grant[], now: EpochMs): void {
+  remember({ idempotencyKey: mark, ttlMs }: AcquireCommand, grants: readonly Grant[], now: EpochMs): void {
     if (mark === null) return
-    const until = now + Math.max(ttlMs ?? 0, REMEMBER_MS)
+    const until = now + Math.max(ttlMs ?? 0, KEEP_REQUEST_MS)
     this.#memories.set(mark.id, { fingerprint: mark.fingerprint, grants, until, untilAtMost: until })
   }
 
   /** What a request with that mark is answered, if it is recognised; `surely` not where it may be forgotten. */
-  recognise({ id, fingerprint }: RequestMark, now: EpochMs): { outcome: AcquireOutcome; surely: boolean } | undefined {
+  recognise({ id, fingerprint }: IdempotencyKey, now: EpochMs): { outcome: AcquireOutcome; surely: boolean } | undefined {
     const memory = this.#memories.get(id)
     if (memory === undefined) return undefined
     const held = this.#heldOf(memory)
@@ -50,7 +50,7 @@ export class RememberedRequests {
       if (memory.until > now) continue
       const held = this.#heldOf(memory).length > 0
       const surelyDue = all && memory.untilAtMost <= now
-      if (held) memory.untilAtMost = now + REMEMBER_MS
+      if (held) memory.untilAtMost = now + KEEP_REQUEST_MS
       if (held && surelyDue) memory.until = memory.untilAtMost
       if (!held && surelyDue) this.#memories.delete(id)
     }

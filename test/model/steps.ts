@@ -1,13 +1,13 @@
 import type { AcquireCommand, Command, FindRequestCommand, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand, RenewManyCommand } from '../../src/locks/commands.js'
-import type { ListQuery } from '../../src/locks/lock-store.js'
-import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
+import type { ListQuery } from '../../src/locks/store.js'
+import { KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/rows.js'
 import { drawAcquire, drawRelease, drawRenew, drawRenewal, KEYS, NAMES, PREFIXES, PROCESSES } from './draws.js'
 import { unlessOneOf, type CountQuery } from './list.js'
 import { RELEASE_ALL } from './release-all.js'
 import { command, row, type Row } from './table.js'
 
 /** Who waits comes and goes by rules of its own, and by a real clock: test/locks/waiting.test.ts covers those commands. */
-type Uncovered = 'enqueue' | 'leave' | 'dequeue-all' | 'beat' | 'tidy'
+type Uncovered = 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
 
 /** A new command does not compile before it has a row. */
 const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } = {
@@ -24,7 +24,7 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
     alone: 'where steps overlap',
     draw: ({ random, marked }) => ({
       kind: 'find-request',
-      mark: (marked.length === 0 ? undefined : random.pick(marked).mark) ?? { id: 'unknown', fingerprint: 'unknown' }
+      idempotencyKey: (marked.length === 0 ? undefined : random.pick(marked).idempotencyKey) ?? { id: 'unknown', fingerprint: 'unknown' }
     }),
     judge: (model, command, outcome) => model.faultOfFound(command, outcome)
   }),
@@ -75,7 +75,7 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
       processId: random.pick(PROCESSES),
       ttlMs: drawRenewal(random),
       after: random.chance(0.5) ? '' : random.pick(NAMES),
-      bite: random.pick([1, 2, 5, 200]),
+      limit: random.pick([1, 2, 5, 200]),
       prefix: random.pick(PREFIXES),
       key: random.pick(KEYS)
     }),
@@ -92,7 +92,7 @@ const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } 
   sweep: command('sweep', {
     weight: 6,
     judged: 'first',
-    draw: ({ random }) => ({ kind: 'sweep', bite: random.pick([1, 2, 5, 200, 200]) }),
+    draw: ({ random }) => ({ kind: 'sweep', limit: random.pick([1, 2, 5, 200, 200]) }),
     judge: (model, command, outcome, concurrent) => model.faultOfSweep(command, outcome, concurrent)
   })
 }
@@ -132,7 +132,7 @@ export const ROWS: readonly Row[] = [
       const { random, model } = scene
       // Past whatever the store keeps of ended grants, or until renewals are told again.
       if (random.chance(0.1)) return { to: model.now + KEEP_ENDED_MS + random.whole(0, 5000) }
-      if (random.chance(0.05)) return { to: model.now + TELL_RENEWALS_EVERY_MS - random.whole(0, 1) }
+      if (random.chance(0.05)) return { to: model.now + RENEWAL_EVENT_INTERVAL_MS - random.whole(0, 1) }
       const points = model.turningPoints()
       const point = random.chance(0.8) ? points[0] : points[random.whole(0, points.length - 1)]
       if (point === undefined || random.chance(0.3)) return { to: model.now + random.whole(1, 50) }

@@ -18,7 +18,7 @@ export class Sweeping {
   }
 
   /** What is wrong with the counts of a sweep. */
-  fault({ bite }: SweepCommand, { expired, removed, more }: SweepOutcome, now: EpochMs, concurrent: boolean): string | undefined {
+  fault({ limit: bite }: SweepCommand, { expired, removed, more }: SweepOutcome, now: EpochMs, concurrent: boolean): string | undefined {
     if (expired + removed > bite) return `worked on more than ${bite} rows`
     this.#mayExpire -= expired
     if (this.#mayExpire < 0) return 'expired grants that were valid or had ended before'

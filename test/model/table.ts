@@ -1,6 +1,6 @@
 import type { AcquireCommand, Command, OutcomeOf } from '../../src/locks/commands.js'
 import type { EpochMs, ResourceName } from '../../src/locks/lock.js'
-import type { LockEvent, LockStore } from '../../src/locks/lock-store.js'
+import type { LockEvent, LockStore } from '../../src/locks/store.js'
 import type { Model } from './model.js'
 import type { Random } from '../support/random.js'
 

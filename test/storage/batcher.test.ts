@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
-import { AGAIN, Batcher, type BatchExecutor, type Settlement } from '../../src/storage/batcher.js'
+import { RETRY, Batcher, type BatchExecutor, type CommandResult } from '../../src/storage/batcher.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
 import { eventually } from '../support/eventually.js'
 
@@ -8,19 +8,19 @@ const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 /** A database whose commits the test finishes by hand; it answers each command with its own name. */
 class Database implements BatchExecutor {
-  readonly lanes: number
+  readonly concurrency: number
   readonly sequential: boolean
-  readonly enough: number
+  readonly minEarlyBatch: number
   readonly batches: string[] = []
-  readonly #commits: ((settlements?: (commands: readonly Command[]) => Settlement[]) => void)[] = []
+  readonly #commits: ((settlements?: (commands: readonly Command[]) => CommandResult[]) => void)[] = []
 
   constructor({ lanes = 1, sequential = false, enough = Infinity } = {}) {
-    this.lanes = lanes
+    this.concurrency = lanes
     this.sequential = sequential
-    this.enough = enough
+    this.minEarlyBatch = enough
   }
 
-  execute(commands: readonly Command[]): Promise<Settlement[]> {
+  execute(commands: readonly Command[]): Promise<CommandResult[]> {
     this.batches.push(commands.map(nameOf).join(' '))
     return new Promise((resolve) => {
       this.#commits.push((settle = (all) => all.map((command) => ({ kind: 'done', outcome: nameOf(command) as never }))) => resolve(settle(commands)))
@@ -28,7 +28,7 @@ class Database implements BatchExecutor {
   }
 
   /** Finishes the oldest batch under way; by default each command is done. */
-  async commit(settle?: (commands: readonly Command[]) => Settlement[]): Promise<void> {
+  async commit(settle?: (commands: readonly Command[]) => CommandResult[]): Promise<void> {
     this.#commits.shift()?.(settle)
     await turn()
     await turn()
@@ -40,7 +40,7 @@ function nameOf(command: Command): string {
   return `${{ release: '-', inspect: '?', renew: '~' }[command.kind as string] ?? '!'}${'resourceName' in command ? command.resourceName : ''}`
 }
 
-const start = (database: BatchExecutor, limits = {}) => new Batcher(database, { maxBatch: 100, maxWaiting: 1000, patienceMs: 60_000, ...limits })
+const start = (database: BatchExecutor, limits = {}) => new Batcher(database, { maxBatch: 100, maxWaiting: 1000, maxBatchDelayMs: 60_000, ...limits })
 
 void t.test('what comes in one turn is committed together, and what comes meanwhile together after it', async (t) => {
   const database = new Database()
@@ -175,7 +175,7 @@ void t.test('a fault fails whom it concerns; what lost a race goes again, before
   await turn()
   const late = batcher.submit(acquire('d', 'p'))
   const failing = t.rejects(broken, { message: 'broken' })
-  await database.commit(([, , last]) => [{ kind: 'failed', error: new Error('broken') }, AGAIN, { kind: 'done', outcome: nameOf(last as Command) as never }])
+  await database.commit(([, , last]) => [{ kind: 'failed', error: new Error('broken') }, RETRY, { kind: 'done', outcome: nameOf(last as Command) as never }])
   await failing
   t.equal(await fine, '+c')
   t.strictSame(database.batches, ['+a +b +c', '+b +d'])

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
-import { commandFromBrief, commandToBrief, fromBrief, toBrief } from '../../src/storage/sqlite/brief.js'
+import { commandFromBrief, commandToBrief, fromBrief, toBrief } from '../../src/storage/sqlite/encoding.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
 import { START } from '../support/databases.js'
 
@@ -35,7 +35,7 @@ const COMMANDS: readonly (readonly [name: string, form: 'list' | 'whole', comman
   ['a request', 'list', acquire('a', 'p', 500)],
   ['a request with all that it may have', 'list', { ...acquire('a', 'p'), metadata: { host: 'x' }, key: 'k' }],
   ['a request for several', 'whole', acquire(['a', 'b'], 'p', 500)],
-  ['a request with an id', 'whole', { ...acquire('a', 'p'), mark: { id: 'i', fingerprint: 'f' } }],
+  ['a request with an id', 'whole', { ...acquire('a', 'p'), idempotencyKey: { id: 'i', fingerprint: 'f' } }],
   ['a request from a place in line', 'whole', { ...acquire('a', 'p'), ticket: 7 }],
   ['a release', 'list', release('a', 'p')],
   ['a release of one grant with a key', 'list', { ...release('a', 'p'), lockId: 7, key: 'k' }],

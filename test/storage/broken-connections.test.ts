@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { LockError } from '../../src/locks/errors.js'
-import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
+import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { acquire, allEvents, everything, release } from '../support/commands.js'
 import { freshDatabase } from '../support/databases.js'
 import { Session } from '../support/session.js'

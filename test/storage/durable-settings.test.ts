@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openSqlite } from '../../src/storage/sqlite/open-sqlite.js'
+import { openSqlite } from '../../src/storage/sqlite/connection.js'
 import { freshDatabase, onServer } from '../support/databases.js'
 import { temporaryFolder } from '../support/program.js'
 import { openOn } from '../support/store.js'

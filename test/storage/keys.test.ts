@@ -117,7 +117,7 @@ for (const kind of DATABASES) {
       for (const name of ['in/a', 'in0']) {
         await store.submit(enqueue(name, 'q'))
       }
-      await store.submit({ kind: 'beat' })
+      await store.submit({ kind: 'heartbeat' })
       t.strictSame([await store.countWaiters(''), await store.countWaiters('in/'), await store.countWaiters('\u{10ffff}')], [2, 1, 0])
     })
   })

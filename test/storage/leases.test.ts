@@ -1,6 +1,6 @@
 import t from 'tap'
 import { processId, resourceName } from '../../src/locks/lock.js'
-import { KEEP_ENDED_MS, TELL_RENEWALS_EVERY_MS } from '../../src/storage/rows.js'
+import { KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/rows.js'
 import { acquire, allEvents, force, inspect, release, renew, renewAfresh, renewAll, sweep } from '../support/commands.js'
 import { besideService, DATABASES, START } from '../support/databases.js'
 import { onEachStore } from '../support/store.js'
@@ -223,25 +223,25 @@ for (const kind of DATABASES) {
     })
 
     await onStore('renewals are told at most once a minute', async (t, store, database) => {
-      await store.submit(acquire('a', 'p', 10 * TELL_RENEWALS_EVERY_MS))
+      await store.submit(acquire('a', 'p', 10 * RENEWAL_EVENT_INTERVAL_MS))
       for (let beat = 0; beat < 25; beat += 1) {
-        await database.advance(TELL_RENEWALS_EVERY_MS / 10)
+        await database.advance(RENEWAL_EVENT_INTERVAL_MS / 10)
         await store.submit(renew('a', 'p'))
       }
       const { events } = await store.history(allEvents)
-      t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / TELL_RENEWALS_EVERY_MS]), [['renewed', 2], ['renewed', 1], ['granted', 0]])
+      t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / RENEWAL_EVENT_INTERVAL_MS]), [['renewed', 2], ['renewed', 1], ['granted', 0]])
     })
 
     await onStore('renewals afresh are told as often as others, and never twice in a millisecond', async (t, store, database) => {
       await store.submit(acquire('a', 'p'))
       await store.submit(renewAfresh('a', 'p'))
       for (let beat = 0; beat < 15; beat += 1) {
-        await database.advance(TELL_RENEWALS_EVERY_MS / 10)
+        await database.advance(RENEWAL_EVENT_INTERVAL_MS / 10)
         await store.submit(renewAfresh('a', 'p'))
         await store.submit(renew('a', 'p'))
       }
       const { events } = await store.history(allEvents)
-      t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / TELL_RENEWALS_EVERY_MS]), [['renewed', 1], ['granted', 0]])
+      t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / RENEWAL_EVENT_INTERVAL_MS]), [['renewed', 1], ['granted', 0]])
     })
 
     await t.test('history is bounded by its age, and can be switched off', async (t) => {

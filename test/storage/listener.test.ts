@@ -35,7 +35,7 @@ void t.test('a listener that lost its connection comes back, once, and carries c
   await two.untilWaiting(names.length)
   // With every tick the waiters ask by themselves; what passes here is calls and nothing else.
   const called = new Set<number>()
-  two.store.onTurn((ticket) => called.add(ticket))
+  two.store.onWakeup((ticket) => called.add(ticket))
   await Promise.all(names.map((name) => one.release(name, 'holder')))
   for (const outcome of await Promise.all(waits)) t.match(outcome, { kind: 'granted' })
   await eventually('every waiter is called', () => Promise.resolve(called.size === names.length || undefined))

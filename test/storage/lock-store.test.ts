@@ -1,6 +1,6 @@
 import t from 'tap'
 import { processId } from '../../src/locks/lock.js'
-import type { ListQuery } from '../../src/locks/lock-store.js'
+import type { ListQuery } from '../../src/locks/store.js'
 import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
 import { acquire, allEvents, everything, force, inspect, release, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
@@ -96,8 +96,8 @@ for (const kind of DATABASES) {
     await onStore('the sweeper works in bites and says when more is due', async (t, store, database) => {
       await Promise.all(Array.from({ length: 5 }, (_, index) => store.submit(acquire(`n${index}`, 'p', 10))))
       await database.advance(10)
-      t.match(await store.submit({ kind: 'sweep', bite: 2 }), { expired: 2, more: true })
-      t.match(await store.submit({ kind: 'sweep', bite: 4 }), { expired: 3, more: false })
+      t.match(await store.submit({ kind: 'sweep', limit: 2 }), { expired: 2, more: true })
+      t.match(await store.submit({ kind: 'sweep', limit: 4 }), { expired: 3, more: false })
     })
 
     await onStore('of commands that arrive together none is given what another says', async (t, store) => {

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { openPostgres } from '../../src/storage/postgres/open-postgres.js'
-import { ending } from '../../src/storage/postgres/ending.js'
-import { looking, type Look } from '../../src/storage/postgres/looking.js'
-import { renewing } from '../../src/storage/postgres/renewing.js'
+import { openPostgres } from '../../src/storage/postgres/connection.js'
+import { ending } from '../../src/storage/postgres/release.js'
+import { latestReader, type ReadLatest } from '../../src/storage/postgres/read-latest.js'
+import { renewing } from '../../src/storage/postgres/renew.js'
 import { Session } from '../../src/storage/postgres/session.js'
-import { waiting } from '../../src/storage/postgres/waiting.js'
+import { waitQueue } from '../../src/storage/postgres/wait-queue.js'
 import { acquire, release, renew } from '../support/commands.js'
 import { freshDatabase } from '../support/databases.js'
 import { openOn } from '../support/store.js'
@@ -15,16 +15,16 @@ async function grantedInBetween() {
   const store = await openOn(database)
   const opened = await openPostgres(database.url, 1, () => undefined)
   const client = await opened.batches.connect()
-  const { look } = looking(opened.db)
+  const { readLatest: look } = latestReader(opened.db)
   let granted = false
-  const late: Look = async (session, names) => {
+  const late: ReadLatest = async (session, names) => {
     if (!granted) await store.submit(acquire('a', 'p', 60_000))
     granted = true
     return look(session, names)
   }
   return {
     session: new Session(client),
-    release: ending(opened.db, true, late, waiting(opened.db, 'x', () => undefined)),
+    release: ending(opened.db, true, late, waitQueue(opened.db, 'x', () => undefined)),
     renewing: renewing(opened.db, true, late),
     async [Symbol.asyncDispose]() {
       client.release()
@@ -51,7 +51,7 @@ void t.test('a release by another process, or of another grant, is refused all t
 void t.test('a renewal that the grant came in between goes again', async (t) => {
   await using race = await grantedInBetween()
   t.match(await race.renewing.renew(race.session, [renew('a', 'p'), renew('b', 'p')]), [
-    { kind: 'again' },
+    { kind: 'retry' },
     { kind: 'done', outcome: { kind: 'not-held', reason: 'not_locked' } }
   ])
   t.match(await race.renewing.renew(race.session, [renew('a', 'p')]), [{ kind: 'done', outcome: { kind: 'renewed' } }])

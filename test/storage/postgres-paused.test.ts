@@ -50,7 +50,7 @@ void t.test('no command leaves a transaction open while its instance thinks', as
     return undefined
   })
   const { resourceNames, processId } = acquire('w', 'q')
-  const { ticket } = await store.submit({ kind: 'enqueue', resourceNames, processId, mark: null, key: null, onlyKept: false })
+  const { ticket } = await store.submit({ kind: 'enqueue', resourceNames, processId, idempotencyKey: null, key: null, onlyKept: false })
   const commands: Command[] = [
     acquire('a', 'p'),
     acquire(['b', 'c'], 'p', null, { id: 'i', fingerprint: 'f' }),
@@ -59,14 +59,14 @@ void t.test('no command leaves a transaction open while its instance thinks', as
     renewAll('p', 1000),
     release('a', 'p'),
     { kind: 'release-many', releases: [release('b', 'p'), release('x', 'p')] },
-    { kind: 'leave', tickets: [ticket ?? 0], keepFor: { id: 'w', fingerprint: 'f' } },
-    { kind: 'tidy', tickets: [] },
-    { kind: 'beat' },
+    { kind: 'dequeue', tickets: [ticket ?? 0], keepFor: { id: 'w', fingerprint: 'f' } },
+    { kind: 'purge-tickets', tickets: [] },
+    { kind: 'heartbeat' },
     sweep
   ]
   const outcomes: string[] = []
   for (const command of commands) outcomes.push(await kindOrCode(store.submit(command)))
-  t.same(outcomes, ['granted', 'granted', 'held', 'renewed', 'renewed-all', 'released', 'released-many', 'left', 'tidied', 'beaten', 'swept'])
+  t.same(outcomes, ['granted', 'granted', 'held', 'renewed', 'renewed-all', 'released', 'released-many', 'dequeued', 'purged-tickets', 'heartbeat-sent', 'swept'])
   t.notMatch(sent, /\b(?:begin|start transaction)\b/i)
   await store[Symbol.asyncDispose]()
   await proxy[Symbol.asyncDispose]()

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Batcher } from '../../src/storage/batcher.js'
 import { openStore } from '../../src/storage/open-store.js'
-import { REMEMBER_MS } from '../../src/storage/rows.js'
+import { KEEP_REQUEST_MS } from '../../src/storage/rows.js'
 import { acquire, allEvents, enqueue, everything, inspect, release, renew } from '../support/commands.js'
 import { DATABASES } from '../support/databases.js'
 import { PostgresServer } from '../support/postgres.js'
@@ -44,8 +44,8 @@ for (const kind of DATABASES) {
       const names = Array.from({ length: 7 }, (_, index) => `n${index}`)
       for (const name of names) await store.submit(acquire(name, 'p', 1000, mark(name)))
       await store.submit(acquire('still', 'p', null, mark('still')))
-      await database.advance(REMEMBER_MS)
-      await store.submit({ kind: 'sweep', bite: 2 })
+      await database.advance(KEEP_REQUEST_MS)
+      await store.submit({ kind: 'sweep', limit: 2 })
       for (const name of names) t.match(await store.submit(acquire(name, 'p', 1000, mark(name))), { kind: 'granted', replayed: false })
       t.match(await store.submit(acquire('still', 'p', null, mark('still'))), { kind: 'granted', replayed: true })
     })
@@ -56,19 +56,19 @@ void t.test('an executor that throws fails its batch and nothing else', async (t
   let broken = true
   const batcher = new Batcher(
     {
-      lanes: 1,
-      enough: Infinity,
+      concurrency: 1,
+      minEarlyBatch: Infinity,
       sequential: true,
       execute(commands) {
         if (broken) throw new Error('broken')
-        return commands.map(() => ({ kind: 'done', outcome: { kind: 'beaten' } }))
+        return commands.map(() => ({ kind: 'done', outcome: { kind: 'heartbeat-sent' } }))
       }
     },
-    { maxBatch: 10, maxWaiting: 10, patienceMs: 5 }
+    { maxBatch: 10, maxWaiting: 10, maxBatchDelayMs: 5 }
   )
-  await t.rejects(batcher.submit({ kind: 'beat' }), { message: 'broken' })
+  await t.rejects(batcher.submit({ kind: 'heartbeat' }), { message: 'broken' })
   broken = false
-  t.same(await batcher.submit({ kind: 'beat' }), { kind: 'beaten' })
+  t.same(await batcher.submit({ kind: 'heartbeat' }), { kind: 'heartbeat-sent' })
   await batcher.idle()
 })
 
@@ -99,7 +99,7 @@ void t.test('races on one PostgreSQL server', async (t) => {
   })
 
   await t.test('a held row that cannot be read fails whom it refuses, and not those who were granted something beside it', async (t) => {
-    await using store = await openStore({ ...database, lanes: 1 })
+    await using store = await openStore({ ...database, concurrency: 1 })
     await using session = await Session.open(server.url)
     await store.submit(acquire('unreadable', 'p'))
     await session.run(`update resource_locks set metadata = '{' where resource_name = 'unreadable'`)
@@ -109,7 +109,7 @@ void t.test('races on one PostgreSQL server', async (t) => {
   })
 
   await t.test('a set that fails within its transaction leaves nothing of it open', async (t) => {
-    await using store = await openStore({ ...database, lanes: 1 })
+    await using store = await openStore({ ...database, concurrency: 1 })
     await using session = await Session.open(server.url)
     await store.submit(acquire('odd', 'p'))
     await store.submit(release('odd', 'p'))

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { migrateDatabase, openKeys, openStore, raiseNumbers } from '../../src/storage/open-store.js'
+import { migrateDatabase, openKeys, openStore, advanceTokens } from '../../src/storage/open-store.js'
 import { besideService, DATABASES, emptyDatabase, onServer, serverUrl } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { temporaryFolder } from '../support/program.js'
@@ -15,7 +15,7 @@ const closed = (): Promise<void> => eventually('every connection is closed', () 
 async function leavesNothing(t: Test, databaseUrl: string, message: RegExp, more: { readonly listenUrl?: string } = {}): Promise<void> {
   const ways: Readonly<Record<string, () => Promise<unknown>>> = {
     serve: () => openStore({ databaseUrl, ...more }),
-    ...('listenUrl' in more ? {} : { migrate: () => migrateDatabase(databaseUrl), keys: () => openKeys(databaseUrl), raise: () => raiseNumbers(databaseUrl, undefined) })
+    ...('listenUrl' in more ? {} : { migrate: () => migrateDatabase(databaseUrl), keys: () => openKeys(databaseUrl), raise: () => advanceTokens(databaseUrl, undefined) })
   }
   for (const [way, open] of Object.entries(ways)) {
     await t.rejects(open(), { message }, way)

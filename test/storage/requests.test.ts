@@ -1,5 +1,5 @@
 import t from 'tap'
-import { REMEMBER_MS } from '../../src/storage/rows.js'
+import { KEEP_REQUEST_MS } from '../../src/storage/rows.js'
 import { acquire, everything, inspect, release, renew, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { instances, onEachStore, openOn } from '../support/store.js'
@@ -79,7 +79,7 @@ for (const kind of DATABASES) {
       for (const [id, swept] of [['r1', false], ['r2', true]] as const) {
         await store.submit(acquire(id, 'p', 1000, mark(id)))
         await store.submit(release(id, 'p'))
-        await database.advance(REMEMBER_MS - 1)
+        await database.advance(KEEP_REQUEST_MS - 1)
         if (swept) await store.submit(sweep)
         t.match(await store.submit(acquire(id, 'p', 1000, mark(id))), { kind: 'request-id-reused' })
         await database.advance(1)
@@ -89,15 +89,15 @@ for (const kind of DATABASES) {
     })
 
     await onStore('an id is remembered as long as its lease, and as long as its grant is held', async (t, store, database) => {
-      await store.submit(acquire('long', 'p', 5 * REMEMBER_MS, mark('long')))
+      await store.submit(acquire('long', 'p', 5 * KEEP_REQUEST_MS, mark('long')))
       await store.submit(release('long', 'p'))
       await store.submit(acquire('held', 'p', null, mark('held')))
       await store.submit(acquire('renewed', 'p', 1000, mark('renewed')))
       await store.submit(renew('renewed', 'p', null))
       for (let round = 1; round < 5; round += 1) {
-        await database.advance(REMEMBER_MS)
+        await database.advance(KEEP_REQUEST_MS)
         await store.submit(sweep)
-        t.match(await store.submit(acquire('long', 'p', 5 * REMEMBER_MS, mark('long'))), { kind: 'request-id-reused' })
+        t.match(await store.submit(acquire('long', 'p', 5 * KEEP_REQUEST_MS, mark('long'))), { kind: 'request-id-reused' })
         t.match(await store.submit(acquire('held', 'p', null, mark('held'))), { kind: 'granted', replayed: true })
         t.match(await store.submit(acquire('renewed', 'p', 1000, mark('renewed'))), { kind: 'granted', replayed: true })
       }

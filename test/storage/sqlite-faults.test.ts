@@ -3,7 +3,7 @@ import t from 'tap'
 import { Batcher } from '../../src/storage/batcher.js'
 import { openStore } from '../../src/storage/open-store.js'
 import { SqliteExecutor } from '../../src/storage/sqlite/executor.js'
-import { openSqlite } from '../../src/storage/sqlite/open-sqlite.js'
+import { openSqlite } from '../../src/storage/sqlite/connection.js'
 import { acquire, inspect, kindOrCode, release } from '../support/commands.js'
 import { fileOf, freshDatabase } from '../support/databases.js'
 import { Service, type Answer } from '../support/service.js'
@@ -46,10 +46,10 @@ void t.test('a database that may not grow: a batch fails where it must, and numb
   await using database = await freshDatabase('sqlite')
   await (await openStore({ databaseUrl: database.url }))[Symbol.asyncDispose]()
   using opened = openSqlite(fileOf(database.url))
-  const executor = new SqliteExecutor(opened.database, opened.db, { keepHistoryMs: 0, reserve: undefined, onTurn: () => undefined })
+  const executor = new SqliteExecutor(opened.database, opened.db, { keepHistoryMs: 0, reserve: undefined, onWakeup: () => undefined })
   const batcher = new Batcher(
-    { lanes: 1, sequential: true, enough: Infinity, execute: (commands) => executor.execute(commands.map((command) => ({ command, now: database.now() }))) },
-    { maxBatch: 256, maxWaiting: 10_000, patienceMs: 5 }
+    { concurrency: 1, sequential: true, minEarlyBatch: Infinity, execute: (commands) => executor.execute(commands.map((command) => ({ command, now: database.now() }))) },
+    { maxBatch: 256, maxWaiting: 10_000, maxBatchDelayMs: 5 }
   )
   await batcher.submit(acquire('held', 'p'))
   opened.database.pragma(`max_page_count = ${String(opened.database.pragma('page_count', { simple: true }))}`)

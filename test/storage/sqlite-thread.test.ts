@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
-import type { Settlement } from '../../src/storage/batcher.js'
-import { RemoteSqlite } from '../../src/storage/sqlite/remote.js'
+import type { CommandResult } from '../../src/storage/batcher.js'
+import { SqliteWorker } from '../../src/storage/sqlite/worker-client.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
 import { fileOf, freshDatabase, START } from '../support/databases.js'
 
@@ -11,14 +11,14 @@ void t.test('batches that reach the thread together are each carried out by the 
   await using database = await freshDatabase('sqlite')
   let now = START
   const turns: number[] = []
-  await using remote = await RemoteSqlite.open({
+  await using remote = await SqliteWorker.open({
     file: fileOf(database.url),
     keepHistoryMs: MINUTE_MS,
     clock: () => now,
-    onTurn: (ticket) => turns.push(ticket),
+    onWakeup: (ticket) => turns.push(ticket),
     onLost: (error) => t.fail(String(error))
   })
-  const later = (ms: number, ...commands: Command[]): Promise<Settlement[]> => {
+  const later = (ms: number, ...commands: Command[]): Promise<CommandResult[]> => {
     now += ms
     return remote.execute(commands)
   }

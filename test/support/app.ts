@@ -4,7 +4,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { buildApp, type AppOptions } from '../../src/app.js'
 import { COMPAT_API_NAMES } from '../../src/compat/names.js'
-import { KeyRing } from '../../src/locks/key-ring.js'
+import { ApiKeyCache } from '../../src/locks/key-ring.js'
 import { LockService, type LockServiceOptions } from '../../src/locks/lock-service.js'
 import { parseDatabaseUrl } from '../../src/storage/database-url.js'
 import { openStore } from '../../src/storage/open-store.js'
@@ -30,10 +30,10 @@ export class TestApp implements AsyncDisposable {
   readonly database: TestDatabase
   readonly store: Store
   /** It reads the keys only when a test tells it to. */
-  readonly keys: KeyRing
+  readonly keys: ApiKeyCache
   readonly app: FastifyInstance
 
-  private constructor(database: TestDatabase, store: Store, keys: KeyRing, app: FastifyInstance) {
+  private constructor(database: TestDatabase, store: Store, keys: ApiKeyCache, app: FastifyInstance) {
     this.database = database
     this.store = store
     this.keys = keys
@@ -46,7 +46,7 @@ export class TestApp implements AsyncDisposable {
     try {
       const store = await openStore({ databaseUrl: database.url, clock: database.now })
       try {
-        const keys = new KeyRing(store.keys, { onError: () => undefined })
+        const keys = new ApiKeyCache(store.keys, { onError: () => undefined })
         return new TestApp(database, store, keys, await buildApp({ ...settings, keys, locks: new LockService(store, settings) }))
       } catch (error) {
         await store[Symbol.asyncDispose]()
@@ -92,7 +92,7 @@ export class TestApp implements AsyncDisposable {
 
   /** One round of the sweeper. */
   async sweep(): Promise<void> {
-    await this.store.submit({ kind: 'sweep', bite: 1000 })
+    await this.store.submit({ kind: 'sweep', limit: 1000 })
   }
 
   /** Every row of every table, and where each sequence stands: what a refused request must leave as it was. */

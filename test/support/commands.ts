@@ -1,26 +1,26 @@
-import type { AcquireCommand, Afresh, DequeueAllCommand, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, LeaseRestart, DequeueAllCommand, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
 import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
-import type { HistoryQuery, ListQuery } from '../../src/locks/lock-store.js'
+import type { HistoryQuery, ListQuery } from '../../src/locks/store.js'
 
 /** Commands in few words; a list of names asks for all of them together. */
 
-export function acquire(names: string | readonly string[], process: string, ttlMs: TtlMs = null, mark: AcquireCommand['mark'] = null): AcquireCommand {
+export function acquire(names: string | readonly string[], process: string, ttlMs: TtlMs = null, idempotencyKey: AcquireCommand['idempotencyKey'] = null): AcquireCommand {
   return {
     kind: 'acquire',
     resourceNames: [names].flat().map(resourceName),
     processId: processId(process),
     ttlMs,
     metadata: null,
-    mark,
+    idempotencyKey,
     ticket: null,
     key: null
   }
 }
 
 /** A place in line for one or several resources. */
-export function enqueue(names: string | readonly string[], process: string, mark: EnqueueCommand['mark'] = null): EnqueueCommand {
-  return { kind: 'enqueue', resourceNames: [names].flat().map(resourceName), processId: processId(process), mark, key: null, onlyKept: false }
+export function enqueue(names: string | readonly string[], process: string, idempotencyKey: EnqueueCommand['idempotencyKey'] = null): EnqueueCommand {
+  return { kind: 'enqueue', resourceNames: [names].flat().map(resourceName), processId: processId(process), idempotencyKey, key: null, onlyKept: false }
 }
 
 export function dequeueAll(process: string, prefix = '', key: string | null = null): DequeueAllCommand {
@@ -39,19 +39,19 @@ export function renew(name: string, process: string, ttlMs?: TtlMs, lockId: numb
   return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId, key: null }
 }
 
-export function renewAfresh(name: string, process: string, ttlMs?: TtlMs, metadata: Afresh['metadata'] = null): RenewCommand {
-  return { ...renew(name, process, ttlMs), afresh: { metadata } }
+export function renewAfresh(name: string, process: string, ttlMs?: TtlMs, metadata: LeaseRestart['metadata'] = null): RenewCommand {
+  return { ...renew(name, process, ttlMs), restartLease: { metadata } }
 }
 
 export function renewAll(process: string, ttlMs?: TtlMs, after = '', bite = 100): RenewAllCommand {
-  return { kind: 'renew-all', processId: processId(process), ttlMs, after, bite, prefix: '', key: null }
+  return { kind: 'renew-all', processId: processId(process), ttlMs, after, limit: bite, prefix: '', key: null }
 }
 
 export function inspect(name: string): InspectCommand {
   return { kind: 'inspect', resourceName: resourceName(name) }
 }
 
-export const sweep: SweepCommand = { kind: 'sweep', bite: 100 }
+export const sweep: SweepCommand = { kind: 'sweep', limit: 100 }
 
 export const everything: ListQuery = { prefix: '', processId: null, after: null, limit: 1000 }
 export const allEvents: HistoryQuery = { prefix: '', resourceName: null, processId: null, before: null, limit: 1000 }

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { KnownKey } from '../../src/locks/key-ring.js'
 import { LockService } from '../../src/locks/lock-service.js'
-import { LocksOfKey } from '../../src/locks/locks-of-key.js'
+import { ScopedLocks } from '../../src/locks/scoped-locks.js'
 import type { RequestOutcome } from '../../src/locks/requests.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { openStore } from '../../src/storage/open-store.js'
-import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
+import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import type { TestDatabase } from './databases.js'
 import { PATIENCE_MS } from './eventually.js'
 
@@ -43,7 +43,7 @@ export class Instance implements AsyncDisposable {
   /** Waits as long as it takes unless told otherwise. */
   ask(names: string | readonly string[], process: string, options: Asking = {}): Promise<RequestOutcome> {
     const { ttlMs, waitMs = PATIENCE_MS, signal, requestId, key } = options
-    const locks = key === undefined ? this.service : new LocksOfKey(this.service, knownKey(key))
+    const locks = key === undefined ? this.service : new ScopedLocks(this.service, knownKey(key))
     return locks.request(
       { resourceNames: [names].flat().map(resourceName), processId: processId(process), ttlMs, requestId },
       { waitMs, signal }

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { openStore, type StoreOptions } from '../../src/storage/open-store.js'
-import type { SqlLockStore } from '../../src/storage/sql-lock-store.js'
+import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { freshDatabase, type DatabaseName, type TestDatabase } from './databases.js'
 
 /** A store on that database, by its clock. */

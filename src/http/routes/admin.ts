@@ -1,5 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { LocksOf } from '../../locks/locks-of-key.js'
+import type { LocksOf } from '../../locks/scoped-locks.js'
 import { eventFromCursor, toCursor } from '../cursor.js'
 import { adminSchemas as schemas } from '../schemas/admin.js'
 import { eventBody, grantBody, success } from '../shapes.js'

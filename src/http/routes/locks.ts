@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import { LIST_LIMIT } from '../../locks/lock-store.js'
-import type { LocksOf } from '../../locks/locks-of-key.js'
+import { LIST_LIMIT } from '../../locks/store.js'
+import type { LocksOf } from '../../locks/scoped-locks.js'
 import { nameFromCursor, toCursor } from '../cursor.js'
 import type { LeaseLimits } from '../schemas/grants.js'
 import { lockSchemas } from '../schemas/locks.js'

@@ -1,5 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { LocksOf } from '../../locks/locks-of-key.js'
+import type { LocksOf } from '../../locks/scoped-locks.js'
 import { queueSchema } from '../schemas/queue.js'
 import { success, waiterBody } from '../shapes.js'
 import { isoTime } from '../time.js'

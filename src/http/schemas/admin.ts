@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { LIST_LIMIT } from '../../locks/lock-store.js'
+import { LIST_LIMIT } from '../../locks/store.js'
 import { answer, LockIdSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, Timestamp } from './common.js'
 import { exampleGrant, exampleNames, grantFields, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from './grants.js'
 

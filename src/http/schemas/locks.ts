@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { LIST_LIMIT } from '../../locks/lock-store.js'
+import { LIST_LIMIT } from '../../locks/store.js'
 import { answer, ExpiresAt, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from './common.js'
 import {
   exampleGrant,

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { LIST_LIMIT } from '../../locks/lock-store.js'
+import { LIST_LIMIT } from '../../locks/store.js'
 import { answer, orNull, ResourceNameSchema, Timestamp } from './common.js'
 import { WITH_QUERY } from './grants.js'
 

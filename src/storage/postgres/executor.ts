@@ -3,21 +3,21 @@ import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import type { Command, OutcomeOf } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
-import { AGAIN, type BatchExecutor, type Settlement } from '../batcher.js'
+import { RETRY, type BatchExecutor, type CommandResult } from '../batcher.js'
 import type { Tables } from '../tables.js'
-import { acquiring } from './acquiring.js'
-import { ending } from './ending.js'
+import { acquiring } from './acquire.js'
+import { ending } from './release.js'
 import { isOfDatabase, isTransient, toLockError } from './errors.js'
-import { exchanging } from './exchange.js'
-import { looking } from './looking.js'
-import { renewing } from './renewing.js'
+import { releaseAndAcquire } from './release-and-acquire.js'
+import { latestReader } from './read-latest.js'
+import { renewing } from './renew.js'
 import { Session } from './session.js'
-import { sweeping } from './sweeping.js'
-import { waiting, type Line, type Turn } from './waiting.js'
+import { sweeping } from './sweep.js'
+import { waitQueue, type WaitQueue, type Wakeup } from './wait-queue.js'
 
 export interface PostgresExecutorOptions {
   /** Batches under way at once. */
-  readonly lanes: number
+  readonly concurrency: number
   /** 0 keeps no history. */
   readonly keepHistoryMs: number
   /** 0 to 1, for the jitter before a statement that lost a deadlock runs again. */
@@ -25,7 +25,7 @@ export interface PostgresExecutorOptions {
   /** The name of this instance among those on the database. */
   readonly instance: string
   /** Tells a waiter, on whichever instance, that its turn may have come. */
-  readonly call: (turn: Turn) => void
+  readonly wake: (turn: Wakeup) => void
 }
 
 type OfKind<Kind extends Command['kind']> = Extract<Command, { kind: Kind }>
@@ -42,35 +42,35 @@ const MOST_UNAVAILABLE = 2
  */
 export class PostgresExecutor implements BatchExecutor {
   readonly sequential = false
-  readonly enough = ENOUGH
+  readonly minEarlyBatch = ENOUGH
   readonly #options: PostgresExecutorOptions
   readonly #pool: Pool
-  readonly #looking: ReturnType<typeof looking>
-  readonly #line: Line
-  readonly #acquiring: ReturnType<typeof acquiring>
+  readonly #reads: ReturnType<typeof latestReader>
+  readonly #queue: WaitQueue
+  readonly #acquire: ReturnType<typeof acquiring>
   readonly #release: ReturnType<typeof ending>
-  readonly #renewing: ReturnType<typeof renewing>
-  readonly #exchange: ReturnType<typeof exchanging>
+  readonly #renew: ReturnType<typeof renewing>
+  readonly #releaseAndAcquire: ReturnType<typeof releaseAndAcquire>
   readonly #sweep: ReturnType<typeof sweeping>
 
   constructor(pool: Pool, db: Kysely<Tables>, options: PostgresExecutorOptions) {
     const keepsHistory = options.keepHistoryMs > 0
     this.#options = options
     this.#pool = pool
-    this.#looking = looking(db)
-    this.#line = waiting(db, options.instance, options.call)
-    this.#acquiring = acquiring(db, keepsHistory, this.#looking.look, this.#line)
-    this.#release = ending(db, keepsHistory, this.#looking.look, this.#line)
-    this.#renewing = renewing(db, keepsHistory, this.#looking.look)
-    this.#exchange = exchanging(db, keepsHistory)
+    this.#reads = latestReader(db)
+    this.#queue = waitQueue(db, options.instance, options.wake)
+    this.#acquire = acquiring(db, keepsHistory, this.#reads.readLatest, this.#queue)
+    this.#release = ending(db, keepsHistory, this.#reads.readLatest, this.#queue)
+    this.#renew = renewing(db, keepsHistory, this.#reads.readLatest)
+    this.#releaseAndAcquire = releaseAndAcquire(db, keepsHistory)
     this.#sweep = sweeping(db, options.keepHistoryMs)
   }
 
-  get lanes(): number {
-    return this.#options.lanes
+  get concurrency(): number {
+    return this.#options.concurrency
   }
 
-  async execute(commands: readonly Command[]): Promise<Settlement[]> {
+  async execute(commands: readonly Command[]): Promise<CommandResult[]> {
     let client: PoolClient
     try {
       client = await this.#pool.connect()
@@ -78,9 +78,9 @@ export class PostgresExecutor implements BatchExecutor {
       const failed = toLockError(error, false)
       return commands.map(() => ({ kind: 'failed', error: failed }))
     }
-    const settlements = new Map<Command, Settlement>()
+    const settlements = new Map<Command, CommandResult>()
     const session = new Session(client)
-    const settle = <C extends Command>(some: readonly C[], run: (some: readonly C[]) => Promise<readonly Settlement[]>): Promise<void> =>
+    const settle = <C extends Command>(some: readonly C[], run: (some: readonly C[]) => Promise<readonly CommandResult[]>): Promise<void> =>
       this.#settle(settlements, some, run)
     const one = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
       Promise.all(ofKind(commands, kind).map((command) => settle([command], async () => done([await run(command)]))))
@@ -88,43 +88,43 @@ export class PostgresExecutor implements BatchExecutor {
     const ends = ofKind(commands, 'release')
     const requests = ofKind(commands, 'acquire').filter(isForOne)
     const sent = session.inOneGo(() => {
-      const together = this.#exchange(session, ends, requests)
+      const together = this.#releaseAndAcquire(session, ends, requests)
       return [
         settle(ends, async (some) => done(await this.#release(session, some, together.ended()))),
-        settle(requests, (some) => this.#acquiring.acquire(session, some, together.found())),
-        settle(ofKind(commands, 'renew'), (some) => this.#renewing.renew(session, some)),
-        settle(ofKind(commands, 'inspect'), (some) => this.#looking.inspect(session, some)),
-        settle(ofKind(commands, 'leave'), async (some) => done(await this.#line.leave(session, some))),
+        settle(requests, (some) => this.#acquire.acquire(session, some, together.found())),
+        settle(ofKind(commands, 'renew'), (some) => this.#renew.renew(session, some)),
+        settle(ofKind(commands, 'inspect'), (some) => this.#reads.inspect(session, some)),
+        settle(ofKind(commands, 'dequeue'), async (some) => done(await this.#queue.dequeue(session, some))),
         one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
-        one('renew-many', ({ renewals }) => this.#renewing.renewMany(session, renewals)),
-        one('renew-all', (command) => this.#renewing.renewAll(session, command)),
+        one('renew-many', ({ renewals }) => this.#renew.renewMany(session, renewals)),
+        one('renew-all', (command) => this.#renew.renewAll(session, command)),
         one('sweep', (command) => this.#sweep(session, command)),
-        one('find-request', (command) => this.#acquiring.findRequest(session, command)),
-        one('dequeue-all', (command) => this.#line.dequeueAll(session, command)),
-        one('enqueue', (command) => this.#line.enqueue(session, command)),
-        one('tidy', (command) => this.#line.tidy(session, command)),
-        one('beat', () => this.#line.beat(session)),
+        one('find-request', (command) => this.#acquire.findRequest(session, command)),
+        one('dequeue-all', (command) => this.#queue.dequeueAll(session, command)),
+        one('enqueue', (command) => this.#queue.enqueue(session, command)),
+        one('purge-tickets', (command) => this.#queue.purgeTickets(session, command)),
+        one('heartbeat', () => this.#queue.heartbeat(session)),
         ...ofKind(commands, 'acquire').flatMap((command) =>
-          isForOne(command) ? [] : [settle([command], async () => [await this.#acquiring.acquireMany(session, command)])]
+          isForOne(command) ? [] : [settle([command], async () => [await this.#acquire.acquireMany(session, command)])]
         )
       ]
     })
     await Promise.all(sent)
     client.release(session.lost)
-    return commands.map((command) => settlements.get(command) ?? AGAIN)
+    return commands.map((command) => settlements.get(command) ?? RETRY)
   }
 
   /** Runs commands of one kind together; when that fails, each by itself, so that a fault fails only whom it concerns. */
   async #settle<C extends Command>(
-    settlements: Map<Command, Settlement>,
+    settlements: Map<Command, CommandResult>,
     commands: readonly C[],
-    run: (commands: readonly C[]) => Promise<readonly Settlement[]>,
+    run: (commands: readonly C[]) => Promise<readonly CommandResult[]>,
     tries = 1
   ): Promise<void> {
     if (commands.length === 0) return
     try {
       const settled = await run(commands)
-      for (const [index, command] of commands.entries()) settlements.set(command, settled[index] ?? AGAIN)
+      for (const [index, command] of commands.entries()) settlements.set(command, settled[index] ?? RETRY)
     } catch (error) {
       if (isTransient(error) && tries < MOST_TRANSIENT_TRIES) {
         await sleep(this.#options.random() * 20 * tries)
@@ -146,7 +146,7 @@ export class PostgresExecutor implements BatchExecutor {
   }
 }
 
-function done(outcomes: readonly OutcomeOf<Command>[]): Settlement[] {
+function done(outcomes: readonly OutcomeOf<Command>[]): CommandResult[] {
   return outcomes.map((outcome) => ({ kind: 'done', outcome }))
 }
 

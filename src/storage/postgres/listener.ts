@@ -1,5 +1,5 @@
 import pg from 'pg'
-import type { Turn } from './waiting.js'
+import type { Wakeup } from './wait-queue.js'
 
 /** By which PostgreSQL knows the connection. Each instance has one for as long as it runs. */
 export const LISTENER_NAME = 'resource-lock-manager listener'
@@ -9,7 +9,7 @@ const RECONNECT_MS = 250
 export interface ListenerOptions {
   readonly url: string
   readonly instance: string
-  readonly onTurn: (ticket: number) => void
+  readonly onWakeup: (ticket: number) => void
   readonly onError: (error: Error) => void
 }
 
@@ -38,7 +38,7 @@ export class Listener implements AsyncDisposable {
       application_name: LISTENER_NAME
     })
     client.on('error', this.#options.onError)
-    client.on('notification', ({ payload }) => this.#options.onTurn(Number(payload)))
+    client.on('notification', ({ payload }) => this.#options.onWakeup(Number(payload)))
     client.on('end', () => {
       if (this.#client === client) this.#startAgain()
     })
@@ -55,9 +55,9 @@ export class Listener implements AsyncDisposable {
     }
   }
 
-  call({ instance, ticket }: Turn): void {
+  call({ instance, ticket }: Wakeup): void {
     if (instance === this.#options.instance) {
-      setImmediate(() => this.#options.onTurn(ticket))
+      setImmediate(() => this.#options.onWakeup(ticket))
       return
     }
     this.#client?.query('select pg_notify($1, $2)', [channelOf(instance), String(ticket)]).catch(this.#options.onError)

@@ -1,10 +1,10 @@
 import type Database from 'better-sqlite3'
 import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
-import { LATEST_COLUMNS, latestFromRow, type EventRow, type Glance, type LatestRow } from '../rows.js'
+import { LATEST_COLUMNS, latestFromRow, type EventRow, type LockSnapshot, type LatestRow } from '../rows.js'
 import { statement } from '../statement.js'
 import type { Tables } from '../tables.js'
-import { filing } from './filing.js'
+import { eventIndexer } from './event-indexer.js'
 import { prepare } from './prepared.js'
 
 /** More events than one instant can have, read back when the file is opened: an instant may go on over a restart. */
@@ -14,13 +14,13 @@ const MOST_AT_ONCE = 1000
 export interface SqliteContext {
   readonly database: Database.Database
   readonly db: Kysely<Tables>
-  readonly look: (name: string, now: EpochMs) => Glance
+  readonly readLatest: (name: string, now: EpochMs) => LockSnapshot
   /** Writes one line of the history, where one is kept. */
-  readonly tell: (event: EventRow) => void
+  readonly appendEvent: (event: EventRow) => void
   /** To be called when events were removed. */
   readonly forgetEvents: () => void
   /** Whether the history has told of that resource at this very instant. */
-  readonly isTold: (name: string, now: EpochMs) => boolean
+  readonly hasEventAt: (name: string, now: EpochMs) => boolean
   /** To be called after a transaction that was rolled back, with all that it told. */
   readonly rollBack: () => void
 }
@@ -49,26 +49,26 @@ export function sqliteContext(database: Database.Database, db: Kysely<Tables>, k
     statement(() => db.selectFrom('lock_events').select(['at', 'resource_name']).where('kind', '<>', 'expired').orderBy('id', 'desc').limit(sql.lit(MOST_AT_ONCE)))
   ).all({})
   const lastAt = lastOnes[0]?.at ?? 0
-  const told = { at: lastAt, names: new Set(lastOnes.filter(({ at }) => at === lastAt).map(({ resource_name }) => resource_name)) }
-  const filed = filing(database, db)
-  function tell(event: EventRow): void {
+  const lastInstant = { at: lastAt, names: new Set(lastOnes.filter(({ at }) => at === lastAt).map(({ resource_name }) => resource_name)) }
+  const filed = eventIndexer(database, db)
+  function appendEvent(event: EventRow): void {
     filed.added(addEvent.insert(event))
     // Told late, of an earlier instant.
     if (event.kind === 'expired') return
-    if (event.at !== told.at) {
-      told.at = event.at
-      told.names.clear()
+    if (event.at !== lastInstant.at) {
+      lastInstant.at = event.at
+      lastInstant.names.clear()
     }
-    told.names.add(event.resource_name)
+    lastInstant.names.add(event.resource_name)
   }
   return {
     database,
     db,
-    look: (name, now) => ({ at: now, latest: latestFromRow(byName.get({ name })) }),
-    tell: keepsHistory ? tell : () => undefined,
+    readLatest: (name, now) => ({ at: now, latest: latestFromRow(byName.get({ name })) }),
+    appendEvent: keepsHistory ? appendEvent : () => undefined,
     forgetEvents: () => filed.forget(),
-    isTold: (name, now) => told.at === now && told.names.has(name),
-    rollBack: () => told.names.clear()
+    hasEventAt: (name, now) => lastInstant.at === now && lastInstant.names.has(name),
+    rollBack: () => lastInstant.names.clear()
   }
 }
 

@@ -4,20 +4,20 @@ import type { Command, OutcomeOf } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
-import type { Settlement } from '../batcher.js'
+import type { CommandResult } from '../batcher.js'
 import type { Tables } from '../tables.js'
-import { acquiring } from './acquiring.js'
+import { acquire } from './acquire.js'
 import { sqliteContext, type SqliteContext } from './context.js'
-import { ending } from './ending.js'
+import { release } from './release.js'
 import { toLockError } from './errors.js'
-import { NumberSource } from './numbers.js'
-import { renewing } from './renewing.js'
-import type { Reserve } from './reserve.js'
-import { sweeping } from './sweeping.js'
-import { waiting, type Line } from './waiting.js'
+import { TokenSource } from './token-source.js'
+import { renew } from './renew.js'
+import type { DiskReserve } from './disk-reserve.js'
+import { sweep } from './sweep.js'
+import { waitQueue, type WaitQueue } from './wait-queue.js'
 
 /** A command, and the service's clock when it was handed over. */
-export interface Timed {
+export interface TimedCommand {
   readonly command: Command
   readonly now: EpochMs
 }
@@ -26,9 +26,9 @@ export interface SqliteExecutorOptions {
   /** 0 keeps no history. */
   readonly keepHistoryMs: number
   /** The space kept back for a full disk, where there is a disk. */
-  readonly reserve: Reserve | undefined
+  readonly reserve: DiskReserve | undefined
   /** Called with the ticket of a waiter whose turn may have come. */
-  readonly onTurn: (ticket: number) => void
+  readonly onWakeup: (ticket: number) => void
 }
 
 /** Carries out commands on SQLite: one IMMEDIATE transaction, one command after another, one flush. */
@@ -37,13 +37,13 @@ export class SqliteExecutor {
   readonly #database: Database.Database
   readonly #begin: Database.Statement
   readonly #commit: Database.Statement
-  readonly #numbers: NumberSource
+  readonly #tokens: TokenSource
   readonly #context: SqliteContext
-  readonly #line: Line
-  readonly #acquiring: ReturnType<typeof acquiring>
-  readonly #release: ReturnType<typeof ending>
-  readonly #renewing: ReturnType<typeof renewing>
-  readonly #sweep: ReturnType<typeof sweeping>
+  readonly #queue: WaitQueue
+  readonly #acquiring: ReturnType<typeof acquire>
+  readonly #release: ReturnType<typeof release>
+  readonly #renew: ReturnType<typeof renew>
+  readonly #sweep: ReturnType<typeof sweep>
 
   constructor(database: Database.Database, db: Kysely<Tables>, options: SqliteExecutorOptions) {
     this.#options = options
@@ -51,20 +51,20 @@ export class SqliteExecutor {
     this.#begin = database.prepare('begin immediate')
     this.#commit = database.prepare('commit')
     this.#context = sqliteContext(database, db, options.keepHistoryMs > 0)
-    this.#numbers = new NumberSource(this.#context)
-    this.#line = waiting(this.#context, options.onTurn)
-    this.#acquiring = acquiring(this.#context, this.#numbers, this.#line)
-    this.#release = ending(this.#context, this.#line)
-    this.#renewing = renewing(this.#context)
-    this.#sweep = sweeping(this.#context, this.#numbers, options.keepHistoryMs)
+    this.#tokens = new TokenSource(this.#context)
+    this.#queue = waitQueue(this.#context, options.onWakeup)
+    this.#acquiring = acquire(this.#context, this.#tokens, this.#queue)
+    this.#release = release(this.#context, this.#queue)
+    this.#renew = renew(this.#context)
+    this.#sweep = sweep(this.#context, this.#tokens, options.keepHistoryMs)
   }
 
   /** Settles each command, in their order, after the commit. Never throws. */
-  execute(commands: readonly Timed[]): Settlement[] {
+  execute(commands: readonly TimedCommand[]): CommandResult[] {
     return this.#execute(commands, [() => this.#reuseLog(), () => this.#useReserve()])
   }
 
-  #execute(commands: readonly Timed[], waysToMakeRoom: readonly (() => void)[]): Settlement[] {
+  #execute(commands: readonly TimedCommand[], waysToMakeRoom: readonly (() => void)[]): CommandResult[] {
     try {
       this.#begin.run()
     } catch (error) {
@@ -75,9 +75,9 @@ export class SqliteExecutor {
       return this.#commitTogether(commands)
     } catch (error) {
       if (this.#database.inTransaction) this.#database.exec('rollback')
-      this.#numbers.rollBack()
+      this.#tokens.rollBack()
       this.#context.rollBack()
-      this.#line.distrust()
+      this.#queue.distrust()
       // One command's fault must fail that command alone.
       if (commands.length > 1) return commands.flatMap((command) => this.execute([command]))
       const fault = toLockError(error)
@@ -103,15 +103,15 @@ export class SqliteExecutor {
   }
 
   #useReserve(): void {
-    this.#options.reserve?.giveUp()
+    this.#options.reserve?.free()
     this.#reuseLog()
   }
 
-  #commitTogether(commands: readonly Timed[]): Settlement[] {
-    const settlements = commands.map(({ command, now }): Settlement => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
-    this.#numbers.save()
+  #commitTogether(commands: readonly TimedCommand[]): CommandResult[] {
+    const settlements = commands.map(({ command, now }): CommandResult => ({ kind: 'done', outcome: this.#carryOut(command, now) }))
+    this.#tokens.save()
     this.#commit.run()
-    this.#numbers.commit()
+    this.#tokens.commit()
     return settlements
   }
 
@@ -120,38 +120,38 @@ export class SqliteExecutor {
       case 'acquire':
         return this.#acquiring.acquire(command, now)
       case 'find-request':
-        return { kind: 'request-found', before: this.#acquiring.findRequest(command.mark, now) ?? null }
+        return { kind: 'request-found', before: this.#acquiring.findRequest(command.idempotencyKey, now) ?? null }
       case 'release':
         return this.#release(command, now)
       case 'release-many':
         return { kind: 'released-many', outcomes: command.releases.map((release) => this.#release(release, now)) }
       case 'renew':
-        return this.#renewing.renew(command, now)
+        return this.#renew.renew(command, now)
       case 'renew-many':
-        return { kind: 'renewed-many', outcomes: command.renewals.map((renewal) => this.#renewing.renew(renewal, now)) }
+        return { kind: 'renewed-many', outcomes: command.renewals.map((renewal) => this.#renew.renew(renewal, now)) }
       case 'renew-all':
-        return this.#renewing.renewAll(command, now)
+        return this.#renew.renewAll(command, now)
       case 'inspect': {
-        const { at, latest } = this.#context.look(command.resourceName, now)
-        return { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters: this.#line.count(command.resourceName, now) }
+        const { at, latest } = this.#context.readLatest(command.resourceName, now)
+        return { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters: this.#queue.count(command.resourceName, now) }
       }
       case 'sweep':
-        this.#line.sweep(now)
+        this.#queue.sweep(now)
         return this.#sweep(command, now)
       case 'enqueue':
-        return this.#line.enqueue(command, now)
-      case 'leave':
-        return this.#line.leave(command, now)
+        return this.#queue.enqueue(command, now)
+      case 'dequeue':
+        return this.#queue.dequeue(command, now)
       case 'dequeue-all':
-        return this.#line.dequeueAll(command, now)
-      case 'tidy':
-        return this.#line.tidy(command, now)
-      case 'beat':
-        return this.#line.beat()
+        return this.#queue.dequeueAll(command, now)
+      case 'purge-tickets':
+        return this.#queue.purgeTickets(command, now)
+      case 'heartbeat':
+        return this.#queue.heartbeat()
     }
   }
 }
 
-function makesRoom({ command: { kind } }: Timed): boolean {
+function makesRoom({ command: { kind } }: TimedCommand): boolean {
   return kind === 'release' || kind === 'release-many' || kind === 'dequeue-all' || kind === 'sweep'
 }

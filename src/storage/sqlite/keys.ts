@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
 import { StartupError } from '../../locks/errors.js'
-import { SqlKeyStore, type OpenKeys } from '../keys.js'
+import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
 import type { Tables } from '../tables.js'
-import { migrateSqlite } from './backend.js'
+import { migrateSqlite } from './store.js'
 import { toLockError } from './errors.js'
 import { locateFile, refuseReadOnly } from './files.js'
-import { asStartupError } from './open-sqlite.js'
+import { asStartupError } from './connection.js'
 
 /** How long to wait for the service's own commits, in milliseconds; the service waits as patiently for the one commit here. */
 const PATIENCE_MS = 5000

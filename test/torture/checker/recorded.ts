@@ -1,4 +1,4 @@
-import type { EventKind } from '../../../src/locks/lock-store.js'
+import type { EventKind } from '../../../src/locks/store.js'
 import { groupBy } from './group-by.js'
 import { describe, type Operation, type Tolerance } from './operation.js'
 

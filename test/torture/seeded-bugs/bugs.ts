@@ -16,7 +16,7 @@ export interface SeededBug {
   readonly says: RegExp
 }
 
-const ACQUIRE = 'storage/postgres/acquire-statements.js'
+const ACQUIRE = 'storage/postgres/acquire-sql.js'
 const NO_ORDER = /no order explains the answers/
 
 /** Ways in which lock services have been wrong, each put into this one by a change of a line or three. */
@@ -39,7 +39,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     title: 'a row is deleted with the counter in it',
     patches: [
-      { file: 'storage/sqlite/acquiring.js', find: 'number: numbers.last + 1', replace: 'number: 1' },
+      { file: 'storage/sqlite/acquire.js', find: 'number: tokens.last + 1', replace: 'number: 1' },
       { file: 'storage/rows.js', find: 'KEEP_ENDED_MS = 10 * 60_000', replace: 'KEEP_ENDED_MS = 0' }
     ],
     caughtBy: { torture: 'sqlite' },
@@ -53,37 +53,37 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'anybody can release a lock',
-    patches: [{ file: 'storage/postgres/release-statements.js', find: 'l.process_id = coalesce(to_end.process_id, l.process_id)', replace: 'true' }],
+    patches: [{ file: 'storage/postgres/release-sql.js', find: 'l.process_id = coalesce(to_end.process_id, l.process_id)', replace: 'true' }],
     caughtBy: { torture: 'postgres' },
     says: NO_ORDER
   },
   {
     title: 'a renewal brings an expired lock back',
-    patches: [{ file: 'storage/postgres/renewing.js', find: 'where l.resource_name = chosen.resource_name and ${VALID}', replace: 'where l.resource_name = chosen.resource_name' }],
+    patches: [{ file: 'storage/postgres/renew.js', find: 'where l.resource_name = chosen.resource_name and ${VALID}', replace: 'where l.resource_name = chosen.resource_name' }],
     caughtBy: { test: 'storage/leases.test.js' },
     says: /not ok .*a renewal never brings an ended lock back/
   },
   {
     title: 'waiters rely on being notified',
-    patches: [{ file: 'locks/waiting-room.js', find: 'this.#call(first);', replace: 'void first;' }],
+    patches: [{ file: 'locks/wait-queue.js', find: 'this.#wake(first);', replace: 'void first;' }],
     caughtBy: { test: 'locks/waiting.test.js' },
     says: /not ok .*when calls are lost, a waiter is asks by itself/
   },
   {
     title: '`synchronous_commit = off`',
-    patches: [{ file: 'storage/postgres/open-postgres.js', find: "'set lock_timeout = 5000'", replace: "'set lock_timeout = 5000', 'set synchronous_commit = off'" }],
+    patches: [{ file: 'storage/postgres/connection.js', find: "'set lock_timeout = 5000'", replace: "'set lock_timeout = 5000', 'set synchronous_commit = off'" }],
     caughtBy: { torture: 'postgres' },
     says: /lost: #/
   },
   {
     title: '`synchronous = off`',
-    patches: [{ file: 'storage/sqlite/open-sqlite.js', find: "'synchronous = full'", replace: "'synchronous = off'" }],
+    patches: [{ file: 'storage/sqlite/connection.js', find: "'synchronous = full'", replace: "'synchronous = off'" }],
     caughtBy: { test: 'storage/durable-settings.test.js' },
     says: /not ok .*FULL/
   },
   {
     title: 'a repeated request is granted again',
-    patches: [{ file: 'storage/sqlite/acquiring.js', find: 'mark === null ? undefined : findRequest(mark, now)', replace: 'undefined' }],
+    patches: [{ file: 'storage/sqlite/acquire.js', find: 'mark === null ? undefined : findRequest(mark, now)', replace: 'undefined' }],
     caughtBy: { torture: 'sqlite' },
     says: NO_ORDER
   },
@@ -101,7 +101,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a lock is given back that a repetition was answered with',
-    patches: [{ file: 'storage/postgres/acquire-statements.js', find: 'update lock_requests r set claimed = true', replace: 'update lock_requests r set claimed = false' }],
+    patches: [{ file: 'storage/postgres/acquire-sql.js', find: 'update lock_requests r set claimed = true', replace: 'update lock_requests r set claimed = false' }],
     caughtBy: { test: 'locks/claimed.test.js' },
     says: /not ok .*giv/
   },
@@ -113,15 +113,15 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a place is kept for a request that has another one',
-    patches: [{ file: 'storage/sqlite/waiting.js', find: ' && otherPlace.get({ ticket, ...mark, now }) === undefined', replace: '' }],
+    patches: [{ file: 'storage/sqlite/wait-queue.js', find: ' && otherPlace.get({ ticket, ...mark, now }) === undefined', replace: '' }],
     caughtBy: { test: 'locks/waiting-races.test.js' },
     says: /not ok .*does not stand behind a place that is kept for the first/
   },
   {
     title: 'the first exit takes a ticket from the waiter that has it now',
     patches: [
-      { file: 'locks/waiting-room.js', find: 'if (this.#byTicket.get(ticket) === waiter)', replace: 'if (true)' },
-      { file: 'locks/waiting-room.js', find: 'filter((other) => other !== waiter)', replace: 'filter((other) => other.ticket !== ticket)' }
+      { file: 'locks/wait-queue.js', find: 'if (this.#byTicket.get(ticket) === waiter)', replace: 'if (true)' },
+      { file: 'locks/wait-queue.js', find: 'filter((other) => other !== waiter)', replace: 'filter((other) => other.ticket !== ticket)' }
     ],
     caughtBy: { test: 'locks/waiting-races.test.js' },
     says: /not ok .*who took a kept place again is called/
@@ -140,7 +140,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'what was to last until a time that the clock was set back from lasts on',
-    patches: [{ file: 'storage/sqlite/waiting.js', find: ' and lease_until <= ${now} + ${sql.lit(KEEP_PLACE_MS)}', replace: '' }],
+    patches: [{ file: 'storage/sqlite/wait-queue.js', find: ' and lease_until <= ${now} + ${sql.lit(KEEP_PLACE_MS)}', replace: '' }],
     caughtBy: { torture: 'sqlite' },
     says: /cannot be had although everybody has gone/
   },
@@ -152,7 +152,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a repetition is refused at the limit of locks',
-    patches: [{ file: 'locks/lock-service.js', find: 'if (mark === null || !(error instanceof LockError', replace: 'if (true || !(error instanceof LockError' }],
+    patches: [{ file: 'locks/lock-service.js', find: 'if (idempotencyKey === null || !(error instanceof LockError', replace: 'if (true || !(error instanceof LockError' }],
     caughtBy: { test: 'http/limits.test.js' },
     says: /not ok .*a repetition is answered as ever where there is no room/
   },

@@ -1,0 +1,186 @@
+import { allows } from './api-key.js'
+import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from './errors.js'
+import type { FeedItem, WatchQuery } from './event-feed.js'
+import type { KnownKey } from './key-ring.js'
+import type { ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './store.js'
+import type { LockService } from './lock-service.js'
+import type { GrantRef, LockRequest, OwnedBy, RenewalRequest, RequestOutcome } from './requests.js'
+import type { WaitOptions } from './wait-queue.js'
+
+/** What one caller may do with locks: anything, which the service itself is, or what its key allows. */
+export type Locks = Pick<
+  LockService,
+  | 'request'
+  | 'release'
+  | 'releaseMany'
+  | 'releaseAll'
+  | 'renew'
+  | 'renewMany'
+  | 'renewAll'
+  | 'releasedAt'
+  | 'forceRelease'
+  | 'forceReleaseAll'
+  | 'inspect'
+  | 'queue'
+  | 'list'
+  | 'count'
+  | 'countWaiters'
+  | 'history'
+  | 'watch'
+  | 'statistics'
+  | 'prefix'
+>
+
+/** Stands for a key as long as nobody has one: everybody may do everything, until the first key is made. */
+export interface Anybody extends Pick<KnownKey, 'scopes' | 'prefix' | 'ended'> {
+  readonly name: null
+}
+
+/** The locks as the holder of that key may see and touch them; all of them where no key is needed. */
+export type LocksOf = (key: KnownKey | null) => Locks
+
+/**
+ * The locks as one key may see and touch them: only names with its prefix, and of those only grants that were taken with a
+ * key of its name or without any, unless it is an admin's. Which scope a call takes is for the edge to check.
+ *
+ * Every method throws a ForbiddenError for a name or a prefix outside of the key's, before anything is asked.
+ */
+export class ScopedLocks implements Locks {
+  readonly #locks: LockService
+  readonly #key: KnownKey | Anybody
+  /** Whose grants it may release and renew; null for everybody's. */
+  readonly #owner: string | null
+
+  constructor(locks: LockService, key: KnownKey | Anybody) {
+    this.#locks = locks
+    this.#key = key
+    this.#owner = allows(key, 'admin') ? null : key.name
+  }
+
+  get prefix(): string {
+    return this.#key.prefix
+  }
+
+  get statistics() {
+    return this.#locks.statistics
+  }
+
+  /** @throws UnauthorizedError when the key is revoked or expires during the request, as if its caller were gone. */
+  async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
+    for (const name of request.resourceNames) this.#mustCover(name)
+    const mine = { ...request, key: this.#key.name }
+    if (wait === undefined) return this.#locks.request(mine)
+    using until = either(wait.signal, this.#key.ended)
+    const outcome = await this.#locks.request(mine, { ...wait, signal: until.signal })
+    if (this.#key.ended.aborted) throw this.#key.name === null ? new UnauthorizedError(KEY_NEEDED) : new UnauthorizedError()
+    return outcome
+  }
+
+  async release(lock: GrantRef) {
+    this.#mustCover(lock.resourceName)
+    return this.#locks.release({ ...lock, key: this.#owner })
+  }
+
+  async releaseMany(resourceNames: readonly ResourceName[], processId: ProcessId) {
+    for (const name of resourceNames) this.#mustCover(name)
+    return this.#locks.releaseMany(resourceNames, processId, this.#owner)
+  }
+
+  releaseAll(processId: ProcessId) {
+    return this.#locks.releaseAll(processId, this.#reach)
+  }
+
+  async renew(...[lock, ...lease]: Parameters<LockService['renew']>) {
+    this.#mustCover(lock.resourceName)
+    return this.#locks.renew({ ...lock, key: this.#owner }, ...lease)
+  }
+
+  async renewMany(locks: readonly RenewalRequest[]) {
+    for (const { resourceName } of locks) this.#mustCover(resourceName)
+    return this.#locks.renewMany(locks.map((lock) => ({ ...lock, key: this.#owner })))
+  }
+
+  renewAll(processId: ProcessId, ttlMs: TtlMs | undefined) {
+    return this.#locks.renewAll(processId, ttlMs, this.#reach)
+  }
+
+  async releasedAt(grant: GrantNumber) {
+    this.#mustCover(grant.resourceName)
+    return this.#locks.releasedAt(grant)
+  }
+
+  async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined) {
+    this.#mustCover(resourceName)
+    return this.#locks.forceRelease(resourceName, reason, lockId)
+  }
+
+  async forceReleaseAll(prefix: string, reason: string): Promise<number> {
+    return this.#locks.forceReleaseAll(this.#narrow(prefix), reason)
+  }
+
+  async inspect(resourceName: ResourceName) {
+    this.#mustCover(resourceName)
+    return this.#locks.inspect(resourceName)
+  }
+
+  async queue(query: QueueQuery): Promise<QueuePage> {
+    this.#mustCover(query.resourceName)
+    return this.#locks.queue(query)
+  }
+
+  async list(query: ListQuery): Promise<ListPage> {
+    return this.#locks.list({ ...query, prefix: this.#narrow(query.prefix) })
+  }
+
+  async count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
+    return this.#locks.count({ ...query, prefix: this.#narrow(query.prefix) })
+  }
+
+  async countWaiters(prefix = ''): Promise<number> {
+    return this.#locks.countWaiters(this.#narrow(prefix))
+  }
+
+  async history(query: HistoryQuery): Promise<HistoryPage> {
+    if (query.resourceName !== null) this.#mustCover(query.resourceName)
+    return this.#locks.history({ ...query, prefix: this.#narrow(query.prefix) })
+  }
+
+  /** Ends when the key does. */
+  watch(query: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
+    return this.#watch({ ...query, prefix: this.#narrow(query.prefix) }, quietMs, signal)
+  }
+
+  async *#watch(query: WatchQuery, quietMs: number, signal: AbortSignal | undefined): AsyncGenerator<FeedItem> {
+    using until = either(signal, this.#key.ended)
+    yield* this.#locks.watch(query, quietMs, until.signal)
+  }
+
+  get #reach(): OwnedBy {
+    return { prefix: this.#key.prefix, key: this.#owner }
+  }
+
+  #mustCover(name: string): void {
+    if (!name.startsWith(this.#key.prefix)) throw new ForbiddenError(`The API key may only name resources that begin with '${this.#key.prefix}'`)
+  }
+
+  /** What two prefixes have in common, which is the longer one, if anything. */
+  #narrow(prefix: string): string {
+    if (this.#key.prefix.startsWith(prefix)) return this.#key.prefix
+    this.#mustCover(prefix)
+    return prefix
+  }
+}
+
+/** A signal that fires with the first of two. Being disposed of, it lets go of the second, which may outlive thousands of requests. */
+function either(first: AbortSignal | undefined, second: AbortSignal): Disposable & { readonly signal: AbortSignal } {
+  const both = new AbortController()
+  const abort = (): void => both.abort()
+  const signals = first === undefined ? [second] : [first, second]
+  for (const signal of signals) signal.addEventListener('abort', abort)
+  if (signals.some(({ aborted }) => aborted)) abort()
+  return {
+    signal: both.signal,
+    [Symbol.dispose]: () => second.removeEventListener('abort', abort)
+  }
+}

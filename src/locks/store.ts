@@ -1,0 +1,200 @@
+import type { Command, OutcomeOf } from './commands.js'
+import type { Histogram } from './histogram.js'
+import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
+
+/** The longest page of a list. */
+export const LIST_LIMIT = 1000
+
+/** Which valid grants to list, and from where. */
+export interface ListQuery {
+  /** Only names that begin with this text; empty lists all. Compared bytewise. */
+  readonly prefix: string
+  readonly processId: ProcessId | null
+  /** Only names after this one, in bytewise order; null begins at the start. */
+  readonly after: string | null
+  /** 1 to {@link LIST_LIMIT}. */
+  readonly limit: number
+}
+
+/** Which valid grants to count. */
+export interface CountQuery extends Pick<ListQuery, 'prefix' | 'processId'> {
+  /** Only grants that belong to this key. */
+  readonly key?: string | undefined
+}
+
+/** A grant as a list shows it. */
+export interface ListedGrant extends Grant {
+  /** The lease with which it was made. */
+  readonly ttlMs: TtlMs
+  readonly renewals: number
+  /** How many wait in line for its resource. */
+  readonly waiters: number
+}
+
+export interface ListPage {
+  /** The instant that the page shows. */
+  readonly at: EpochMs
+  /** In bytewise order of their names. */
+  readonly grants: readonly ListedGrant[]
+  /** Whether names follow after the last one of this page. */
+  readonly more: boolean
+}
+
+/** Whose line to read. */
+export interface QueueQuery {
+  readonly resourceName: ResourceName
+  /** 1 to {@link LIST_LIMIT}. */
+  readonly limit: number
+}
+
+export interface QueuedRequest {
+  readonly processId: ProcessId
+  /** Null where an older version did not write it down. */
+  readonly queuedAt: EpochMs | null
+  /** Until when the place is kept for a request that is to come back; null while the request waits. */
+  readonly keptUntil: EpochMs | null
+}
+
+export interface QueuePage {
+  readonly at: EpochMs
+  /** The next to be served first. */
+  readonly waiters: readonly QueuedRequest[]
+  /** How many wait in all. */
+  readonly total: number
+}
+
+export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
+
+/** One line of the history. */
+export interface LockEvent {
+  /** Grows with every event. */
+  readonly eventId: number
+  readonly kind: EventKind
+  readonly at: EpochMs
+  readonly resourceName: string
+  readonly lockId: number
+  readonly processId: string
+  /** Why a grant was taken away. */
+  readonly reason: string | null
+}
+
+/** Which events to read, newest first. */
+export interface HistoryQuery {
+  /** Only names that begin with this text; empty reads all. */
+  readonly prefix: string
+  readonly resourceName: string | null
+  readonly processId: string | null
+  /** Only events with a smaller id; null begins with the newest. */
+  readonly before: number | null
+  /** 1 to {@link LIST_LIMIT}. */
+  readonly limit: number
+}
+
+/** One grant, valid or not. */
+export interface GrantNumber {
+  readonly resourceName: ResourceName
+  readonly processId: ProcessId
+  readonly lockId: number
+}
+
+/** How a store uses its database. */
+export interface StoreFigures {
+  /** How many commands were handed to the database together. */
+  readonly batchCommands: Histogram
+  /** Seconds that a batch took, from handing it over until it was committed. */
+  readonly batchSeconds: Histogram
+  /** The connections at this moment, where there are several. */
+  readonly pools: () => readonly PoolUse[]
+}
+
+export interface PoolUse {
+  readonly pool: string
+  readonly busy: number
+  readonly idle: number
+  /** Who waits for a connection. */
+  readonly waiting: number
+}
+
+export interface HistoryPage {
+  readonly events: readonly LockEvent[]
+  readonly more: boolean
+}
+
+/** Where reading what happens from now on begins. */
+export interface FeedStart {
+  /** Every event up to this id can be read now; events follow after it. */
+  readonly after: number
+  /** Larger ids of events that happened before now: an event with an id between them may still be committed. */
+  readonly earlier: readonly number[]
+}
+
+/**
+ * The port to the database. Whatever it promises holds across all instances on one database, is decided by the database's
+ * clock, and does not depend on whether the sweeper has run. Every rejection is a LockError, unless it is a bug.
+ */
+export interface LockStore extends AsyncDisposable {
+  /**
+   * Carries out one command and resolves once its effect, and the history of it, is durable. Commands that arrive together
+   * are committed together; commands for one name take effect in the order in which they were submitted.
+   *
+   * - `acquire` grants only over free or expired resources, all or none; each new grant's number is drawn while nobody else
+   *   can touch the resource and is larger than every earlier one of it; its lease starts at that moment. A mark never
+   *   yields two sets of grants as long as it is remembered: for ten minutes, for the length of the lease, and while held.
+   * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number;
+   *   where a key is given, only one that was taken with it or without any.
+   * - `inspect` never reports an expired grant.
+   * - `acquire` without a ticket is refused while anybody waits for one of its resources, with one while anybody waits with a
+   *   smaller ticket; being granted gives the place in line up.
+   * - `sweep` passes over rows that another instance is busy with.
+   */
+  submit<C extends Command>(command: C): Promise<OutcomeOf<C>>
+
+  /**
+   * Calls with the ticket of a waiter of this instance when its turn may have come. A hint: it may come for nothing, and it
+   * may be lost, so that whoever waits also asks by itself about once a second.
+   */
+  onWakeup(listener: (ticket: number) => void): void
+
+  readonly figures?: StoreFigures
+
+  /** One page of the valid grants. */
+  list(query: ListQuery): Promise<ListPage>
+
+  /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
+  count(query: CountQuery): Promise<number>
+
+  /** How many places in the lines of names with that prefix are taken, of requests that wait and of those that may come back for theirs. */
+  countWaiters(prefix: string): Promise<number>
+
+  /** The first in line for one resource, in the order in which they will be served. */
+  queue(query: QueueQuery): Promise<QueuePage>
+
+  /** One page of the history; empty where none is kept. */
+  history(query: HistoryQuery): Promise<HistoryPage>
+
+  /** When the holder itself released that grant; null where the newest tens of thousands of events do not tell of it. */
+  releasedAt(grant: GrantNumber): Promise<EpochMs | null>
+
+  /** Whether a history is kept at all. */
+  readonly keepsHistory: boolean
+
+  /** The id of the newest event; 0 where there is none. */
+  newestEvent(): Promise<number>
+
+  /** Where to begin with what happens from now on. */
+  feedStart(): Promise<FeedStart>
+
+  /** Whether events after that one may have been removed for their age. */
+  isForgotten(eventId: number): Promise<boolean>
+
+  /**
+   * The events that follow after one, oldest first.
+   *
+   * @param until `settled` stops before an event that another transaction may still precede, so that a reader that goes on
+   * from the last one misses nothing; to be asked by one reader at a time.
+   */
+  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage>
+
+  /** Resolves when the database answers a query and can take writes. */
+  ping(): Promise<void>
+}

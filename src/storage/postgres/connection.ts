@@ -1,0 +1,148 @@
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import { StartupError } from '../../locks/errors.js'
+import type { PoolUse } from '../../locks/store.js'
+import type { Tables } from '../tables.js'
+import { isBug, sqlStateOf } from './errors.js'
+
+export interface OpenPostgres extends AsyncDisposable {
+  /** For batches: statements are sent without waiting for the answers of earlier ones. */
+  readonly batches: pg.Pool
+  /** For lists, counts, migrations. */
+  readonly db: Kysely<Tables>
+  /** The connections at this moment. */
+  readonly pools: () => readonly PoolUse[]
+  /** What an operator should know about this database, in sentences. */
+  readonly warnings: readonly string[]
+}
+
+// A number of a grant stays below 2^53, so a bigint is safe as a number.
+const types = new pg.TypeOverrides()
+types.setTypeParser(pg.types.builtins.INT8, Number)
+
+/**
+ * The batches' statements get arrays of any length: the plan that is right for one row is right for a thousand, and one
+ * made for the length at hand could read the whole table. No statement waits for ever for a row that another instance holds.
+ */
+const BATCH_SETTINGS = [
+  'set plan_cache_mode = force_generic_plan',
+  'set enable_seqscan = off',
+  'set enable_hashjoin = off',
+  'set enable_mergejoin = off',
+  // Up to version 17 a plan that cannot do without what is off counts as so costly that it is compiled, at each run.
+  'set jit = off',
+  'set statement_timeout = 10000',
+  'set lock_timeout = 5000',
+  'set idle_in_transaction_session_timeout = 5000'
+].join('; ')
+
+/** A list may take longer. A migration is one transaction: an instance that is paused in it must not keep its rows for long. */
+const QUERY_SETTINGS = 'set statement_timeout = 55000; set idle_in_transaction_session_timeout = 10000'
+
+/**
+ * A pooler refuses settings that come with the connection, so that they are set after it.
+ *
+ * @param concurrency how many batches may be under way at once.
+ * @param onError told of connections that break while nobody uses them.
+ * @throws StartupError when the server cannot be reached or is of no use.
+ */
+export async function openPostgres(url: string, concurrency: number, onError: (error: Error) => void): Promise<OpenPostgres> {
+  const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager', allowExitOnIdle: true }
+  const batches = new pg.Pool({ ...common, max: concurrency, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true })
+  const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000 })
+  for (const pool of [batches, queries]) {
+    // Without a listener on the pool and on each client a lost server would end the process.
+    pool.on('error', onError)
+    pool.on('connect', (client) => client.on('error', onError))
+  }
+  batches.on('connect', (client) => void client.query(BATCH_SETTINGS).catch(onError))
+  queries.on('connect', (client) => void client.query(QUERY_SETTINGS).catch(onError))
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
+  const close = async (): Promise<void> => {
+    // Not by way of Kysely, which leaves a pool alone that it has not used itself: an idle connection would keep the process.
+    // Idle connections keep no process alive, not even for their own end.
+    const awake = setInterval(() => undefined, 1000)
+    await Promise.all([batches.end(), queries.end()]).finally(() => clearInterval(awake))
+  }
+  try {
+    const pools = (): PoolUse[] => [useOf('batches', batches), useOf('queries', queries)]
+    return { batches, db, pools, warnings: await examine(queries), [Symbol.asyncDispose]: close }
+  } catch (error) {
+    await close()
+    throw asStartupError(error, url)
+  }
+}
+
+function useOf(pool: string, { totalCount, idleCount, waitingCount }: pg.Pool): PoolUse {
+  return { pool, busy: totalCount - idleCount, idle: idleCount, waiting: waitingCount }
+}
+
+/** Some standby follows this server just now. Whoever only subscribes to tables, or fetches a backup, takes nothing over. */
+const FOLLOWED = `exists (
+  select from pg_stat_replication r
+  where coalesce(r.state, '') <> 'backup'
+    and not exists (select from pg_replication_slots s where s.active_pid = r.pid and s.slot_type = 'logical')
+)`
+
+async function examine(pool: pg.Pool): Promise<string[]> {
+  const { rows } = await pool.query<Record<'fsync' | 'commit' | 'encoding' | 'readonly' | 'awaited', string> & { followed: boolean }>(
+    `select current_setting('fsync') as fsync, current_setting('synchronous_commit') as commit,
+       current_setting('server_encoding') as encoding, current_setting('transaction_read_only') as readonly,
+       current_setting('synchronous_standby_names') as awaited, ${FOLLOWED} as followed`
+  )
+  const { fsync, commit, encoding, readonly, awaited, followed } = rows[0] ?? {}
+  if (encoding !== 'UTF8') throw new StartupError(`The PostgreSQL database has the encoding ${encoding}; create it with the encoding UTF8.`)
+  if (readonly === 'on') throw new StartupError('The PostgreSQL server takes no writes (a standby?); connect to the primary.')
+  const warnings: string[] = []
+  if (fsync === 'off') warnings.push('PostgreSQL runs with fsync = off: locks that were acknowledged can be lost in a crash.')
+  if (commit === 'off') warnings.push('PostgreSQL runs with synchronous_commit = off: locks that were acknowledged can be lost in a crash.')
+  if (followed === true && (awaited === '' || commit === 'local')) {
+    warnings.push('PostgreSQL has a standby that it does not wait for: locks that were acknowledged can be lost when that takes over; set synchronous_standby_names.')
+  }
+  return warnings
+}
+
+/** Where the driver looks for the database of a URL, without user and password. */
+export function describePostgres(url: string): string {
+  return `the PostgreSQL database '${String(new pg.Client({ connectionString: url }).database)}' at ${whereOf(url)}`
+}
+
+function whereOf(url: string): string {
+  const { host, port } = new pg.Client({ connectionString: url })
+  return host.startsWith('/') ? `the socket folder ${host}, port ${port}` : `${host}:${port}`
+}
+
+/** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
+export function asStartupError(error: unknown, url: string, setting = 'DATABASE_URL'): unknown {
+  if (error instanceof StartupError) return error
+  const where = whereOf(url)
+  const { database = '' } = new pg.Client({ connectionString: url })
+  switch (sqlStateOf(error)) {
+    case undefined:
+      if (isBug(error)) return error
+      return new StartupError(`PostgreSQL cannot be reached at ${where} (${reasonOf(error)}).`)
+    case '08P01':
+      return new StartupError(
+        `PostgreSQL at ${where} refuses the way in which the service connects (${reasonOf(error)}); ` +
+          'if that is a connection pooler, see PgBouncer in docs/operations.md.'
+      )
+    case '3D000':
+      return new StartupError(`PostgreSQL at ${where} has no database '${database}'; create it with the encoding UTF8.`)
+    case '28P01':
+    case '28000':
+      return new StartupError(`PostgreSQL at ${where} refused the user or password in ${setting}.`)
+    case '42501':
+      return new StartupError(`PostgreSQL at ${where} does not let this user make tables in the database '${database}'; grant it CREATE on the schema.`)
+    case '57P03':
+      return new StartupError(`PostgreSQL at ${where} is still starting up or is shutting down.`)
+    case '53300':
+      return new StartupError(`PostgreSQL at ${where} has no connection left for this service.`)
+    default:
+      return error
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof Error && !(error instanceof pg.DatabaseError) && 'code' in error && typeof error.code === 'string') return error.code
+  return error instanceof Error ? error.message : String(error)
+}

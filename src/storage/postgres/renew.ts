@@ -1,0 +1,160 @@
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
+import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { RETRY, type CommandResult } from '../batcher.js'
+import { GRANT_COLUMNS, grantFromRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../rows.js'
+import type { Tables } from '../tables.js'
+import type { ReadLatest } from './read-latest.js'
+import type { Session } from './session.js'
+import { CLOCK, columns, compiled, openTo, VALID } from './sql.js'
+
+/** `told_at` doubles as the note of when it happened: it is written anew where the history is due. */
+type RenewedRow = GrantRow & { at: EpochMs; ordinal: number }
+
+interface RenewArgs {
+  readonly names: string[]
+  readonly processes: string[]
+  readonly lockIds: (number | null)[]
+  /** True where the grant keeps the lease with which it was made. */
+  readonly own: boolean[]
+  readonly ttls: (number | null)[]
+  readonly keys: (string | null)[]
+  /** True where the grant is counted from now on. */
+  readonly restartLease: boolean[]
+  readonly metadata: (string | null)[]
+}
+
+interface RenewAllArgs {
+  readonly process: string
+  readonly own: boolean
+  readonly ttlMs: number | null
+  readonly after: string
+  readonly limit: number
+  readonly prefix: string
+  readonly key: string | null
+}
+
+/** How often a grant that came in between is looked for again. */
+const MOST_TRIES = 3
+
+const EVERY = sql.lit(RENEWAL_EVENT_INTERVAL_MS)
+
+/** Renewing on PostgreSQL. */
+export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: ReadLatest) {
+  const appendedEvents = keepsHistory
+    ? sql`,
+      told as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id)
+        select told_at, 'renewed', resource_name, id, process_id from renewed where told
+      )`
+    : sql``
+
+  /** @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, afresh, metadata, ordinal`, each name once. */
+  const renewal = (chosen: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+    with ${chosen},
+    renewed as (
+      update resource_locks l set
+        ttl_ms = case when chosen.afresh and not chosen.own then chosen.ttl_ms else l.ttl_ms end,
+        metadata = coalesce(chosen.metadata, l.metadata),
+        renewals = l.renewals + 1,
+        (locked_at, expires_at, sweep_at, told_at) = (
+          select case when chosen.afresh then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
+            case when l.told_at > at - ${EVERY} and l.told_at <= at then l.told_at else at end
+          from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
+        )
+      from chosen
+      where l.resource_name = chosen.resource_name and ${VALID}
+      returning ${columns(GRANT_COLUMNS)}, l.told_at,
+        case
+          when chosen.afresh then l.locked_at
+          else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK})
+        end as at,
+        l.told_at <> chosen.told_at as told, chosen.ordinal
+    )${appendedEvents}
+    select * from renewed order by resource_name`
+
+  const renewOnes = compiled<RenewArgs, RenewedRow>(db, (arg) =>
+    renewal(sql`
+      asked as materialized (
+        select * from unnest(
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[],
+          ${arg('keys')}::text[], ${arg('restartLease')}::boolean[], ${arg('metadata')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, afresh, metadata, ordinal)
+      ),
+      chosen as materialized (
+        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.afresh, asked.metadata, asked.ordinal
+        from asked join resource_locks l on l.resource_name = asked.resource_name
+        where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+          and ${openTo(sql`asked.key`)}
+        order by l.resource_name
+        for update of l
+      )`)
+  )
+
+  const renewChunk = compiled<RenewAllArgs, RenewedRow>(db, (arg) =>
+    renewal(sql`
+      chosen as materialized (
+        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
+          false as afresh, null::text as metadata, 1 as ordinal
+        from resource_locks l
+        where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
+          and starts_with(l.resource_name, ${arg('prefix')}) and ${openTo(sql`${arg('key')}::text`)}
+        order by l.resource_name
+        limit ${arg('limit')}
+        for update of l
+      )`)
+  )
+
+  /** Commands for different names. Undefined for one whose grant was made only after the statement had looked. */
+  async function renewTogether(session: Session, commands: readonly RenewCommand[]): Promise<(RenewOutcome | undefined)[]> {
+    const rows = await session.run(renewOnes, {
+      names: commands.map(({ resourceName }) => resourceName),
+      processes: commands.map(({ processId }) => processId),
+      lockIds: commands.map(({ lockId }) => lockId),
+      own: commands.map(({ ttlMs }) => ttlMs === undefined),
+      ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
+      keys: commands.map(({ key }) => key),
+      restartLease: commands.map(({ restartLease }) => restartLease !== undefined),
+      metadata: commands.map(({ restartLease }) => metadataToText(restartLease?.metadata ?? null))
+    })
+    const renewed = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
+    const refused = commands.filter((command) => !renewed.has(command))
+    const names = refused.map(({ resourceName }) => resourceName)
+    const snapshots = refused.length === 0 ? undefined : await readLatest(session, names)
+    return commands.map((command): RenewOutcome | undefined => {
+      const row = renewed.get(command)
+      if (row !== undefined) return { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at }
+      const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
+      return isMeant(latest, command, at) ? undefined : { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
+    })
+  }
+
+  return {
+    /** Commands for different names. One for a grant that was made only after the statement had looked goes again. */
+    async renew(session: Session, commands: readonly RenewCommand[]): Promise<CommandResult[]> {
+      const outcomes = await renewTogether(session, commands)
+      return outcomes.map((outcome) => (outcome === undefined ? RETRY : { kind: 'done', outcome }))
+    },
+
+    /** In one statement; what was granted only after that had looked is renewed by another one. */
+    async renewMany(session: Session, commands: readonly RenewCommand[]): Promise<RenewManyOutcome> {
+      const outcomes = new Map<RenewCommand, RenewOutcome>()
+      let left = commands
+      for (let tries = 0; left.length > 0 && tries < MOST_TRIES; tries += 1) {
+        const settled = await renewTogether(session, left)
+        left = left.filter((command, index) => {
+          const outcome = settled[index]
+          if (outcome !== undefined) outcomes.set(command, outcome)
+          return outcome === undefined
+        })
+      }
+      return { kind: 'renewed-many', outcomes: commands.map((command) => outcomes.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }) }
+    },
+
+    async renewAll(session: Session, { processId, ttlMs, ...limit }: RenewAllCommand): Promise<RenewAllOutcome> {
+      const rows = await session.run(renewChunk, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, ...limit })
+      return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql, type Kysely } from 'kysely'
+import { EVENT_BUCKET_BITS } from '../../../migrations/0005-lock-event-buckets.js'
+import { LockError } from '../../locks/errors.js'
+import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
+import type { EventIndex } from '../history.js'
+import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
+import { countWaiters } from '../list.js'
+import { migrateToLatest } from '../migrator.js'
+import { SqlReads } from '../reads.js'
+import type { Tables } from '../tables.js'
+import { sqlStateOf, toLockError } from './errors.js'
+import { PostgresExecutor } from './executor.js'
+import { Listener } from './listener.js'
+import { asStartupError, openPostgres, type OpenPostgres } from './connection.js'
+import { CLOCK_ONCE, LIVE } from './sql.js'
+
+const CONCURRENCY = 2
+
+/** The index is on the buckets themselves. */
+const INDEXED_EVENTS: EventIndex = {
+  newestBucket: () => Promise.resolve(Number.POSITIVE_INFINITY),
+  among: (_query, buckets) => sql`(id >> ${sql.lit(EVENT_BUCKET_BITS)}) in (${sql.join(buckets)})`
+}
+
+export async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
+  const { concurrency: concurrency = CONCURRENCY, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
+  const opened = await openPostgres(url, concurrency, onConnectionError)
+  const { batches, db, pools, warnings } = opened
+  const turns = { listener: (_ticket: number) => {} }
+  const instance = randomUUID().replaceAll('-', '')
+  const listener = new Listener({ url: options.listenUrl ?? url, instance, onWakeup: (ticket) => turns.listener(ticket), onError: onConnectionError })
+  const close = async (): Promise<void> => {
+    await listener[Symbol.asyncDispose]()
+    await opened[Symbol.asyncDispose]()
+  }
+  try {
+    await migrate(opened, url)
+    await listen(listener, options.listenUrl)
+    return {
+      reads: new SqlReads({
+        db,
+        now: () => CLOCK_ONCE,
+        live: () => LIVE,
+        countAtOnce: Number.MAX_SAFE_INTEGER,
+        countWaiters: (prefix) => countWaiters(db, LIVE, prefix),
+        events: INDEXED_EVENTS,
+        mayHaveGaps: true
+      }),
+      keys: new SqlKeyStore({ db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) }),
+      wakeups: turns,
+      warnings,
+      pools,
+      keepsHistory: keepHistoryMs > 0,
+      executor: new PostgresExecutor(batches, db, { concurrency, keepHistoryMs, random, instance, wake: (turn) => listener.call(turn) }),
+      toLockError: (error) => toLockError(error, false),
+      ping: () => ping(db),
+      [Symbol.asyncDispose]: close
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function listen(listener: Listener, listenUrl: string | undefined): Promise<void> {
+  try {
+    await listener.start()
+  } catch (error) {
+    throw listenUrl === undefined ? error : asStartupError(error, listenUrl, 'DATABASE_LISTEN_URL')
+  }
+}
+
+/** Brings a database to the newest version and leaves it again; resolves to the names of the migrations that were run. */
+export async function migratePostgres(url: string): Promise<readonly string[]> {
+  await using opened = await openPostgres(url, 1, () => undefined)
+  return await migrate(opened, url)
+}
+
+/** Opens only the keys. */
+export async function postgresKeys(url: string): Promise<OpenKeys> {
+  const opened = await openPostgres(url, 1, () => undefined)
+  try {
+    await migrate(opened, url)
+    const keys = new SqlKeyStore({ db: opened.db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) })
+    return { keys, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function migrate({ db }: OpenPostgres, url: string): Promise<readonly string[]> {
+  try {
+    return await migrateToLatest(db, 'postgres')
+  } catch (error) {
+    throw sqlStateOf(error) === undefined ? error : asStartupError(error, url)
+  }
+}
+
+/** A health check must not hang as long as a silent server does. */
+const PING_WITHIN_MS = 3000
+
+async function ping(db: Kysely<Tables>): Promise<void> {
+  try {
+    const answer = sql<{ readonly: string }>`select current_setting('transaction_read_only') as readonly`.execute(db)
+    const late = sleep(PING_WITHIN_MS, undefined, { ref: false }).then(() => {
+      throw new Error(`no answer within ${PING_WITHIN_MS} ms`)
+    })
+    const { rows } = await Promise.race([answer, late])
+    if (rows[0]?.readonly !== 'off') throw new Error('the server takes no writes')
+  } catch (cause) {
+    throw new LockError('STORAGE_UNAVAILABLE', { cause })
+  }
+}

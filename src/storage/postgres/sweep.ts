@@ -1,0 +1,113 @@
+import { sql, type Kysely } from 'kysely'
+import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
+import { KEEP_REQUEST_MS } from '../rows.js'
+import { DEQUEUED, type Tables } from '../tables.js'
+import { SOME_HELD } from './acquire-sql.js'
+import type { Session } from './session.js'
+import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE } from './sql.js'
+
+/**
+ * Sweeping on PostgreSQL.
+ *
+ * @param keepHistoryMs older events are removed.
+ */
+export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
+  const told =
+    keepHistoryMs > 0
+      ? sql`
+      told as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id)
+        select ended_at, 'expired', resource_name, id, process_id from expired
+      ),`
+      : sql``
+
+  /** One row with counts. A row whose number the sequence has not reached yet (a restored one) must stay to be outgrown. */
+  const sweepLocks = compiled<{ limit: number }, { seen: number; expired: number; removed: number }>(
+    db,
+    (arg) => sql`
+      with due as materialized (
+        select resource_name, id, is_active, expires_at, ended_at, ${CLOCK} as at
+        from resource_locks
+        where sweep_at <= ${CLOCK_ONCE}
+        order by sweep_at
+        limit ${arg('limit')}
+        for update skip locked
+      ),
+      verdict as materialized (
+        select resource_name, at, case
+          when is_active and expires_at <= at then 'expire'
+          when is_active then 'postpone'
+          when coalesce(ended_at, 0) + ${KEEP} <= at and id <= (select last_value from lock_numbers where is_called) then 'remove'
+          else 'postpone'
+        end as act
+        from due
+      ),
+      expired as (
+        update resource_locks l set is_active = false, ended_at = l.expires_at, end_reason = 'expired', sweep_at = at + ${KEEP}
+        from verdict v where l.resource_name = v.resource_name and act = 'expire'
+        returning l.resource_name, l.id, l.process_id, l.ended_at
+      ),
+      ${told}
+      postponed as (
+        update resource_locks l set
+          sweep_at = case when l.is_active then l.expires_at else greatest(coalesce(l.ended_at, 0) + ${KEEP}, at + 1000) end
+        from verdict v where l.resource_name = v.resource_name and act = 'postpone'
+      ),
+      removed as (
+        delete from resource_locks l using verdict v where l.resource_name = v.resource_name and act = 'remove'
+        returning 1
+      )
+      select
+        (select count(*) from due) as seen,
+        (select count(*) from expired) as expired,
+        (select count(*) from removed) as removed`
+  )
+
+  /** Of what has been remembered for long enough, a request whose grants are still held stays remembered. */
+  const sweepRequests = compiled<{ limit: number }, { seen: number }>(
+    db,
+    (arg) => sql`
+      with due as materialized (
+        select request_id from lock_requests
+        where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('limit')} for update skip locked
+      ),
+      verdict as materialized (select r.request_id, ${SOME_HELD} as held from due join lock_requests r on r.request_id = due.request_id),
+      forgotten as (delete from lock_requests r using verdict v where r.request_id = v.request_id and not v.held),
+      longer as (
+        update lock_requests r set remembered_until = ${CLOCK} + ${sql.lit(KEEP_REQUEST_MS)}
+        from verdict v where r.request_id = v.request_id and v.held
+      )
+      select count(*) as seen from due`
+  )
+
+  const pruneHistory = compiled<{ before: number; limit: number }, { one: number }>(
+    db,
+    (arg) => sql`
+      delete from lock_events
+      where id in (select id from lock_events order by id limit ${arg('limit')} for update skip locked)
+        and at < ${CLOCK_ONCE} - ${arg('before')}::bigint
+        and id < (select max(id) from lock_events)
+      returning 1 as one`
+  )
+
+  /** Places that nobody came back to, and those of instances that are gone. */
+  const pruneWaiters = compiled<object>(
+    db,
+    () => sql`
+      with gone as (delete from lock_instances where lease_until + ${sql.lit(60_000)} <= ${CLOCK} returning instance)
+      delete from lock_waiters w
+      where w.lease_until <> ${sql.lit(DEQUEUED)} and not ${LIVE}
+        or (w.lease_until is null or w.lease_until = ${sql.lit(DEQUEUED)}) and w.instance in (select gone.instance from gone)`
+  )
+
+  return async function sweep(session: Session, { limit }: SweepCommand): Promise<SweepOutcome> {
+    const [locks, requests, pruned] = await session.together([
+      session.run(sweepLocks, { limit }),
+      session.run(sweepRequests, { limit }),
+      session.run(pruneHistory, { before: keepHistoryMs, limit }),
+      session.run(pruneWaiters, {})
+    ])
+    const { seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
+    return { kind: 'swept', expired, removed, more: seen >= limit || (requests[0]?.seen ?? 0) >= limit || pruned.length === limit }
+  }
+}
