@@ -65,7 +65,7 @@ void t.test('the package in an empty project', async (t) => {
     t.equal(code, 0, stdout)
   })
 
-  t.ok(snippets.length > 12)
+  t.ok(snippets.length > 10)
   for (const { name, language } of snippets) {
     await t.test(`${name} runs`, async (t) => {
       if (language.endsWith('browser')) {
