@@ -9,6 +9,6 @@ export type {
   DocumentReleased,
   LockedDocument
 } from './compat/document-locks.js'
-export * from './locking/index.js'
+export * from './embedded/index.js'
 export { LockError, StartupError, type LockErrorCode } from './locks/errors.js'
 export type { LockService, LockServiceOptions } from './locks/lock-service.js'

@@ -1,4 +1,4 @@
-import type { Lock } from '../locking/lock-api.js'
+import type { Lock } from '../embedded/lock-api.js'
 import { LockLostError, type LossReason } from './errors.js'
 import type { ClientContext } from './events.js'
 import type { Keeper } from './keeper.js'

@@ -1,5 +1,5 @@
 import { FlowStorage, ownProcessId } from '#platform'
-import type { LockApi } from '../locking/lock-api.js'
+import type { LockApi } from '../embedded/lock-api.js'
 import { Acquisition, newId, type Acquired, type Granted } from './acquire.js'
 import { LockCalls, type CallOptions, type NamedLock } from './api.js'
 import { systemClock, type Clock } from './clock.js'

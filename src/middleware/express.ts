@@ -1,4 +1,4 @@
-import type { LockApi } from '../locking/lock-api.js'
+import type { LockApi } from '../embedded/lock-api.js'
 import { DocumentGuard, isRefusal, RequestLock } from './guards.js'
 import type { DocumentGuardOptions, GuardedDocuments, GuardedRequest, LockOf, RawResponse, Refusal, ResourceLockOptions } from './guards.js'
 

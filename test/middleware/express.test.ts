@@ -5,7 +5,7 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Req
 import express4 from 'express4'
 import t, { type Test } from 'tap'
 import { HttpLocks } from '../../src/client/index.js'
-import { InMemoryLock } from '../../src/locking/index.js'
+import { InMemoryLock } from '../../src/embedded/index.js'
 import { documentGuards, withResourceLock } from '../../src/middleware/express.js'
 import { DATABASES } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'

@@ -10,7 +10,7 @@ void t.test('the tarball', async (t) => {
       (path) => !/^(?:dist\/(?:src|migrations)\/.*\.(?:js|d\.ts)|docs\/.*|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/.test(path)
     )
     t.strictSame(unexpected, [])
-    for (const entry of ['index', 'client/index', 'locking/index', 'middleware/express', 'middleware/fastify', 'server']) {
+    for (const entry of ['index', 'client/index', 'embedded/index', 'middleware/express', 'middleware/fastify', 'server']) {
       for (const end of ['js', 'd.ts']) t.ok(tarball.files.includes(`dist/src/${entry}.${end}`), `${entry}.${end}`)
     }
     t.end()

@@ -35,7 +35,7 @@ void t.test('a better-sqlite3 that was built for another Node: every program say
     t.match({ code, said: fatalSentence(stderr) }, { code: 1, said: sentence }, args.join(' '))
   }
   const embedded = `
-    import { createLocks } from './dist/src/locking/index.js'
+    import { createLocks } from './dist/src/embedded/index.js'
     await createLocks({ databaseUrl: 'sqlite:x.db' }).catch(({ name, message }) => console.log(name, message))`
   t.match(await end('--input-type=module', '--eval', embedded), { code: 0, stdout: `StartupError ${sentence}\n` })
 

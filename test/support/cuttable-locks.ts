@@ -1,4 +1,4 @@
-import { createLocks, type EmbeddedLocks } from '../../src/locking/index.js'
+import { createLocks, type EmbeddedLocks } from '../../src/embedded/index.js'
 import { freshDatabase } from './databases.js'
 import { Proxy } from './proxy.js'
 

@@ -1,5 +1,5 @@
 import { HttpLocks } from '../../src/client/index.js'
-import { createLocks, InMemoryLock, type LockApi } from '../../src/locking/index.js'
+import { createLocks, InMemoryLock, type LockApi } from '../../src/embedded/index.js'
 import { TestApp } from './app.js'
 import { DATABASES, freshDatabase, START } from './databases.js'
 

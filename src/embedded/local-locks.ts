@@ -2,7 +2,7 @@ import { LockLostError } from '../client/errors.js'
 import { resourceName, ttlFromSeconds } from '../locks/lock.js'
 import type { Lock, LockApi } from './lock-api.js'
 
-/** Where {@link InMemoryLock} has the time from. */
+/** The clock of an {@link InMemoryLock}. */
 export interface TimeProvider {
   /** Milliseconds since 1970. */
   epochMS(): number
@@ -12,10 +12,10 @@ interface Held {
   expiresAt: number
 }
 
-/** From so many locks on, expired ones are cleared away now and then. */
+/** Expired locks are removed whenever the map has doubled past this size. */
 const FEW = 1000
 
-/** Locks among the callers in one process: for tests, and for programs that run once. */
+/** Locks among the callers of one process: for tests, and for programs of which one instance runs. */
 export class InMemoryLock implements LockApi {
   readonly #time: TimeProvider
   readonly #held = new Map<string, Held>()
@@ -42,7 +42,7 @@ export class InMemoryLock implements LockApi {
         mine.expiresAt = now + ttlFromSeconds(seconds)
       },
       release: async () => {
-        // Whoever has it by now keeps it.
+        // A later holder keeps it.
         if (this.#held.get(key) === mine) this.#held.delete(key)
       }
     }
@@ -56,4 +56,18 @@ export class InMemoryLock implements LockApi {
 
 function isValid(held: Held | undefined, now: number): boolean {
   return held !== undefined && now < held.expiresAt
+}
+
+/** Excludes nobody: for code that takes a LockApi where there is nothing to lock, and for tests of a refusal. */
+export class NoOpLock implements LockApi {
+  readonly #locked: boolean
+
+  /** @param locked true refuses every request, false grants every one. */
+  constructor(locked = false) {
+    this.#locked = locked
+  }
+
+  tryAcquire(_key: string, _timeoutSeconds: number): Promise<Lock | undefined> {
+    return Promise.resolve(this.#locked ? undefined : { type: 'lock', release: () => Promise.resolve() })
+  }
 }

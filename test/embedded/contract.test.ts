@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { acquireWithRetry, NoOpLock, withLock, type LockApi } from '../../src/locking/index.js'
+import { acquireWithRetry, NoOpLock, withLock, type LockApi } from '../../src/embedded/index.js'
 import { BACK_ENDS, type OpenedApi } from '../support/lock-apis.js'
 
 /** A back end of one's own, as short as can be. */

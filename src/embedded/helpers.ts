@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Lock, LockApi } from './lock-api.js'
 
 /**
- * Works while it has the lock, and lets it go when the work settles; an error of the work goes before one of letting go.
+ * Runs the work while holding the lock, and releases it when the work settles. An error of the work takes precedence over one of the release.
  *
- * @param timeoutSeconds after so long the lock ends by itself, whether the work is done or not.
- * @returns undefined, without having worked, when somebody has the lock.
+ * @param timeoutSeconds the lock ends by itself after that time, whether the work is done or not.
+ * @returns undefined, without running the work, when another holder has the lock.
  */
 export async function withLock<Result>(
   lockApi: LockApi,
@@ -29,14 +29,14 @@ export async function withLock<Result>(
 export interface RetryOptions {
   /** The lease of the lock; 30 if left out. */
   readonly timeoutSeconds?: number
-  /** The pause after the first try; each further one is twice as long. 100 if left out. */
+  /** The pause after the first attempt; each further one is twice as long. 100 if left out. */
   readonly firstPauseMs?: number
 }
 
 /**
- * Tries to take the lock up to `maxAttempts` times. To wait in line instead, use `HttpLocks.acquire`.
+ * Tries to acquire the lock up to `maxAttempts` times. `HttpLocks.acquire` waits in a fair queue instead.
  *
- * @returns undefined when somebody had it at every try.
+ * @returns undefined when it was held at every attempt.
  */
 export async function acquireWithRetry(lockApi: LockApi, key: string, maxAttempts = 3, options: RetryOptions = {}): Promise<Lock | undefined> {
   const { timeoutSeconds = 30, firstPauseMs = 100 } = options

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { createLocks, InMemoryLock } from '../../src/locking/index.js'
+import { createLocks, InMemoryLock } from '../../src/embedded/index.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { cuttableLocks } from '../support/cuttable-locks.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
@@ -53,7 +53,7 @@ for (const kind of DATABASES) {
   void t.test(`a program on ${kind} that forgets to dispose of its locks ends`, async (t) => {
     await using database = await freshDatabase(kind)
     const program = `
-      import { createLocks } from ${JSON.stringify(pathToFileURL(inProject('dist/src/locking/index.js')).href)}
+      import { createLocks } from ${JSON.stringify(pathToFileURL(inProject('dist/src/embedded/index.js')).href)}
       const locks = await createLocks({ databaseUrl: ${JSON.stringify(database.url)} })
       console.log((await locks.tryAcquire('a', 30)).fencingToken)`
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], { timeout: 25_000 })

@@ -1,0 +1,24 @@
+/** An acquired lock that has not been released. */
+export interface Lock {
+  readonly type: 'lock'
+  /** Releases the lock. Harmless after a release or the end of the lease: it never ends the lock of a later holder. */
+  release(): Promise<void>
+  /**
+   * Moves the end of the lock to that many seconds from now, where the back end can. Rejects when the lock is not held.
+   *
+   * @param timeoutSeconds greater than 0.
+   */
+  renew?(timeoutSeconds: number): Promise<void>
+}
+
+/** What every back end offers, and all that your own back end needs. */
+export interface LockApi {
+  /**
+   * Acquires the lock if it is free. The holder itself is refused too.
+   *
+   * @param key names what is locked: 1 to 255 characters.
+   * @param timeoutSeconds greater than 0; the lock ends by itself after that time.
+   * @returns undefined when it is held.
+   */
+  tryAcquire(key: string, timeoutSeconds: number): Promise<Lock | undefined>
+}

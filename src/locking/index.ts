@@ -1,5 +1,0 @@
-export { createLocks, EmbeddedLocks, type EmbeddedLock, type EmbeddedLocksOptions } from './embedded-locks.js'
-export { acquireWithRetry, withLock, type RetryOptions } from './helpers.js'
-export { InMemoryLock, type TimeProvider } from './in-memory-lock.js'
-export type { Lock, LockApi } from './lock-api.js'
-export { NoOpLock } from './no-op-lock.js'
