@@ -24,7 +24,7 @@ async function grantedInBetween() {
   }
   return {
     session: new Session(client),
-    release: ending(opened.db, true, late, waitQueue(opened.db, 'x', () => undefined)),
+    releasing: ending(opened.db, true, late, waitQueue(opened.db, 'x', () => undefined)),
     renewing: renewing(opened.db, true, late),
     async [Symbol.asyncDispose]() {
       client.release()
@@ -37,15 +37,15 @@ async function grantedInBetween() {
 
 void t.test('a release that the grant came in between ends it, and does not say that somebody else has it', async (t) => {
   await using race = await grantedInBetween()
-  t.match(await race.release(race.session, [release('a', 'p'), release('b', 'p')]), [
-    { kind: 'released', grant: { lockId: 1 } },
-    { kind: 'not-held', reason: 'not_locked' }
+  t.match(await race.releasing.release(race.session, [release('a', 'p'), release('b', 'p')]), [
+    { kind: 'done', outcome: { kind: 'released', grant: { lockId: 1 } } },
+    { kind: 'done', outcome: { kind: 'not-held', reason: 'not_locked' } }
   ])
 })
 
 void t.test('a release by another process, or of another grant, is refused all the same', async (t) => {
   await using race = await grantedInBetween()
-  t.match(await race.release(race.session, [release('a', 'q'), release('a', 'p', 7)]), [{ reason: 'held_by_other' }, { reason: 'held_by_other' }])
+  t.match(await race.releasing.release(race.session, [release('a', 'q'), release('a', 'p', 7)]), [{ outcome: { reason: 'held_by_other' } }, { outcome: { reason: 'held_by_other' } }])
 })
 
 void t.test('a renewal that the grant came in between goes again', async (t) => {

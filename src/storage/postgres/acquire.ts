@@ -2,9 +2,9 @@ import type { Kysely } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
 import { isValid } from '../../locks/ended-grant.js'
 import type { Grant, ResourceName } from '../../locks/lock.js'
-import { RETRY, type CommandResult } from '../batcher.js'
+import { RETRY, attempt, type CommandResult } from '../batcher.js'
 import { conflictOf, grantFromRow, leaseEnd, metadataToText, replayOf, type SavedRequest } from '../rows.js'
-import type { Tables } from '../tables.js'
+import type { LockRequestsTable, Tables } from '../tables.js'
 import { acquireArgs, acquireStatements, isKeyed, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
 import { INCOMPLETE, sqlStateOf, toLockError } from './errors.js'
 import { firstPerResource, nameOf } from './first-per-resource.js'
@@ -72,17 +72,20 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, readLatest:
       commands.flatMap((command) => (command.ticket !== null && queues?.has(nameOf(command)) === true ? [nameOf(command)] : []))
     )
     const justGranted = new Map([...granted].map(([command, grant]) => [nameOf(command), grant]))
-    return commands.map((command) => {
-      const known = before.get(command)
-      if (known !== undefined) return [command, done(known)]
-      if (command.ticket !== null && dequeued.has(command.ticket)) return [command, done({ kind: 'dequeued' })]
-      const row = found.get(nameOf(command))
-      // Whoever asked for the same name in the same batch came just after the one that was granted.
-      const grant = row === undefined || row.at === null ? justGranted.get(nameOf(command)) : grantFromRow(row)
-      if (row === undefined || grant === undefined) return [command, keptFor(queues?.get(nameOf(command)), command)]
-      const { at, waiters } = row.at === null ? { at: grant.lockedAt, waiters: 0 } : row
-      return [command, done({ kind: 'held', conflicts: [conflictOf(grant)], at, waiters })]
-    })
+    return commands.map((command) => [
+      command,
+      attempt(() => {
+        const known = before.get(command)
+        if (known !== undefined) return known
+        if (command.ticket !== null && dequeued.has(command.ticket)) return done({ kind: 'dequeued' })
+        const row = found.get(nameOf(command))
+        // Whoever asked for the same name in the same batch came just after the one that was granted.
+        const grant = row === undefined || row.at === null ? justGranted.get(nameOf(command)) : grantFromRow(row)
+        if (row === undefined || grant === undefined) return keptFor(queues?.get(nameOf(command)), command)
+        const { at, waiters } = row.at === null ? { at: grant.lockedAt, waiters: 0 } : row
+        return done({ kind: 'held', conflicts: [conflictOf(grant)], at, waiters })
+      })
+    ])
   }
 
   /** A request for several resources: one statement, which undoes itself unless all were granted. */
@@ -108,7 +111,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, readLatest:
   async function refuseMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
     const { resourceNames: names, ticket } = command
     const known = (await findRequests(session, [command])).get(command)
-    if (known !== undefined) return done(known)
+    if (known !== undefined) return known
     if (ticket !== null && (await queue.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
     const snapshots = await readLatest(session, names)
     const queues = await queue.heads(session, names)
@@ -133,7 +136,7 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, readLatest:
   }
 
   /** What is remembered of those requests that bear an id. */
-  async function findRequests<C extends AcquireCommand | FindRequestCommand>(session: Session, commands: readonly C[]): Promise<Map<C, Before>> {
+  async function findRequests<C extends AcquireCommand | FindRequestCommand>(session: Session, commands: readonly C[]): Promise<Map<C, CommandResult>> {
     const marked = commands.flatMap((command) => (command.idempotencyKey === null ? [] : [{ command, mark: command.idempotencyKey }]))
     if (marked.length === 0) return new Map()
     const requestIds = marked.map(({ mark }) => mark.id)
@@ -141,29 +144,32 @@ export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, readLatest:
       session.run(statements.claim, { requestIds, fingerprints: marked.map(({ mark }) => mark.fingerprint) }),
       session.run(statements.findRequest, { requestIds })
     ])
-    const remembered = new Map(
-      rows.map(({ request_id, fingerprint, grants, remembered_until: until }): [string, SavedRequest] => [
-        request_id,
-        { fingerprint, grants: JSON.parse(grants) as [string, number][], until }
-      ])
-    )
-    if (remembered.size === 0) return new Map()
+    if (rows.length === 0) return new Map()
+    const saved = new Map(rows.map((row) => [row.request_id, savedRequest(row)]))
     const snapshots = await readLatest(
       session,
-      [...remembered.values()].flatMap(({ grants }) => grants.map(([name]) => name))
+      [...saved.values()].flatMap((request) => (request instanceof Error ? [] : request.grants.map(([name]) => name)))
     )
-    return new Map(
-      marked.flatMap(({ command, mark }): [C, Before][] => {
-        const memory = remembered.get(mark.id)
-        const before = memory === undefined ? undefined : replayOf(memory, mark.fingerprint, snapshots)
-        if (before === undefined) return []
-        return [[command, before === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants: before, replayed: true }]]
+    const results = new Map<C, CommandResult>()
+    for (const { command, mark } of marked) {
+      const request = saved.get(mark.id)
+      if (request === undefined) continue
+      const result = attempt(() => {
+        if (request instanceof Error) throw request
+        const before = replayOf(request, mark.fingerprint, snapshots)
+        if (before === undefined) return RETRY
+        return done(before === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants: before, replayed: true })
       })
-    )
+      // A request that has been forgotten meanwhile counts as new.
+      if (result.kind !== 'retry') results.set(command, result)
+    }
+    return results
   }
 
   async function findRequest(session: Session, command: FindRequestCommand): Promise<FindRequestOutcome> {
-    return { kind: 'request-found', before: (await findRequests(session, [command])).get(command) ?? null }
+    const result = (await findRequests(session, [command])).get(command)
+    if (result?.kind === 'failed') throw result.error
+    return { kind: 'request-found', before: result?.kind === 'done' ? (result.outcome as Before) : null }
   }
 
   return { acquire, acquireMany, findRequest }
@@ -175,6 +181,15 @@ type Before = NonNullable<FindRequestOutcome['before']>
 function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): CommandResult {
   if (first === undefined || (ticket !== null && first.ticket >= ticket)) return RETRY
   return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
+}
+
+/** The error of one that cannot be read, so that it fails only the commands that repeat it. */
+function savedRequest({ fingerprint, grants, remembered_until: until }: LockRequestsTable): SavedRequest | Error {
+  try {
+    return { fingerprint, grants: JSON.parse(grants) as [string, number][], until }
+  } catch (error) {
+    return error as Error
+  }
 }
 
 function grantOf({ processId, ttlMs, metadata }: AcquireCommand, { resource_name: name, id: lockId, locked_at: lockedAt }: GrantedRow): Grant {

@@ -48,15 +48,13 @@ const QUERY_SETTINGS = 'set statement_timeout = 55000; set idle_in_transaction_s
  */
 export async function openPostgres(url: string, concurrency: number, onError: (error: Error) => void): Promise<OpenPostgres> {
   const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager', allowExitOnIdle: true }
-  const batches = new pg.Pool({ ...common, max: concurrency, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true })
-  const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000 })
+  const batches = new pg.Pool({ ...common, max: concurrency, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true, onConnect: setting(BATCH_SETTINGS) })
+  const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000, onConnect: setting(QUERY_SETTINGS) })
   for (const pool of [batches, queries]) {
     // Without a listener on the pool and on each client a lost server would end the process.
     pool.on('error', onError)
     pool.on('connect', (client) => client.on('error', onError))
   }
-  batches.on('connect', (client) => void client.query(BATCH_SETTINGS).catch(onError))
-  queries.on('connect', (client) => void client.query(QUERY_SETTINGS).catch(onError))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
   const close = async (): Promise<void> => {
     // Not by way of Kysely, which leaves a pool alone that it has not used itself: an idle connection would keep the process.
@@ -71,6 +69,11 @@ export async function openPostgres(url: string, concurrency: number, onError: (e
     await close()
     throw asStartupError(error, url)
   }
+}
+
+/** The pool hands a connection out only after this, although its types do not say that it waits. */
+function setting(settings: string): (client: pg.ClientBase) => Promise<unknown> {
+  return (client) => client.query(settings)
 }
 
 function useOf(pool: string, { totalCount, idleCount, waitingCount }: pg.Pool): PoolUse {

@@ -20,7 +20,6 @@ export const INCOMPLETE = '2201E'
 /** A grant would have borne the number and the clock of before a wait; its statement divides by zero to be undone. */
 const BELATED = '22012'
 
-
 /** A mistake in the program or in what it reads, not a fault of the database: neither Node nor the driver report those so. */
 export function isBug(error: unknown): boolean {
   return !(error instanceof Error) || [TypeError, RangeError, SyntaxError, ReferenceError].some((kind) => error instanceof kind)

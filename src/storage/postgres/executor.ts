@@ -7,7 +7,7 @@ import { RETRY, type BatchExecutor, type CommandResult } from '../batcher.js'
 import type { Tables } from '../tables.js'
 import { acquiring } from './acquire.js'
 import { ending } from './release.js'
-import { isOfDatabase, isTransient, toLockError } from './errors.js'
+import { isBug, isOfDatabase, isTransient, toLockError } from './errors.js'
 import { releaseAndAcquire } from './release-and-acquire.js'
 import { latestReader } from './read-latest.js'
 import { renewing } from './renew.js'
@@ -90,12 +90,12 @@ export class PostgresExecutor implements BatchExecutor {
     const sent = session.inOneGo(() => {
       const together = this.#releaseAndAcquire(session, ends, requests)
       return [
-        settle(ends, async (some) => done(await this.#release(session, some, together.ended()))),
+        settle(ends, (some) => this.#release.release(session, some, together.ended())),
         settle(requests, (some) => this.#acquire.acquire(session, some, together.found())),
         settle(ofKind(commands, 'renew'), (some) => this.#renew.renew(session, some)),
         settle(ofKind(commands, 'inspect'), (some) => this.#reads.inspect(session, some)),
         settle(ofKind(commands, 'dequeue'), async (some) => done(await this.#queue.dequeue(session, some))),
-        one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release(session, releases) })),
+        one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release.releaseMany(session, releases) })),
         one('renew-many', ({ renewals }) => this.#renew.renewMany(session, renewals)),
         one('renew-all', (command) => this.#renew.renewAll(session, command)),
         one('sweep', (command) => this.#sweep(session, command)),
@@ -130,7 +130,8 @@ export class PostgresExecutor implements BatchExecutor {
         await sleep(this.#options.random() * 20 * tries)
         return this.#settle(settlements, commands, run, tries + 1)
       }
-      const together = commands.length === 1 || isOfDatabase(error)
+      // After a bug nobody knows what has been committed: no command runs again.
+      const together = commands.length === 1 || isOfDatabase(error) || isBug(error)
       let unavailable = 0
       for (const command of commands) {
         // Each may have waited its full time for a row's lock. When several do, somebody sits on more than a few rows.

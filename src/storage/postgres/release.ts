@@ -2,8 +2,10 @@ import type { Kysely } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
 import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
 import { LockError } from '../../locks/errors.js'
+import { RETRY, attempt, type CommandResult } from '../batcher.js'
 import { grantFromRow } from '../rows.js'
 import type { Tables } from '../tables.js'
+import { isBug } from './errors.js'
 import type { ReadLatest } from './read-latest.js'
 import { isConditional, releaseArgs, releaseStatements, type EndedRow } from './release-sql.js'
 import type { Session } from './session.js'
@@ -17,7 +19,7 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, readLatest: Re
   const statements = releaseStatements(db, keepsHistory)
 
   /** @param sent the answer of the statement, where it has been sent already. */
-  async function release(session: Session, commands: readonly ReleaseCommand[], sent?: Promise<readonly EndedRow[]>, tries = 1): Promise<ReleaseOutcome[]> {
+  async function release(session: Session, commands: readonly ReleaseCommand[], sent?: Promise<readonly EndedRow[]>, tries = 1): Promise<CommandResult[]> {
     const rows = await (sent ?? session.run(commands.some(isConditional) ? statements.endUnclaimed : statements.end, releaseArgs(commands)))
     // After the commit: whoever is called would otherwise still find the resource held.
     await queue.wakeHeads(
@@ -31,35 +33,50 @@ export function ending(db: Kysely<Tables>, keepsHistory: boolean, readLatest: Re
     const refused = commands.filter((command) => !ended.has(command) && !tooEarly.has(command))
     const answers = await refuse(session, refused, tries).catch((cause: unknown) => {
       // What was ended is committed: carrying out the commands once more would answer that nothing was held.
-      throw rows.length === 0 ? cause : new LockError('OUTCOME_UNKNOWN', { cause })
+      throw rows.length === 0 || isBug(cause) ? cause : new LockError('OUTCOME_UNKNOWN', { cause })
     })
-    return commands.map((command): ReleaseOutcome => {
+    return commands.map((command) => {
       const row = ended.get(command)
-      if (row !== undefined) return { kind: 'released', grant: grantFromRow(row), releasedAt: row.at }
-      return answers.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }
+      if (row === undefined) return answers.get(command) ?? done({ kind: 'not-held', reason: 'held_by_other' })
+      return attempt(() => done({ kind: 'released', grant: grantFromRow(row), releasedAt: row.at }))
     })
   }
 
   /** Says why; but what was granted only after the statement had looked is the very grant that was meant, and is ended now. */
-  async function refuse(session: Session, commands: readonly ReleaseCommand[], tries: number): Promise<Map<ReleaseCommand, ReleaseOutcome>> {
+  async function refuse(session: Session, commands: readonly ReleaseCommand[], tries: number): Promise<Map<ReleaseCommand, CommandResult>> {
     if (commands.length === 0) return new Map()
     const snapshots = await readLatest(
       session,
       commands.map(({ resourceName }) => resourceName)
     )
-    const late = commands.filter((command) => {
-      const { latest, at = 0 } = snapshots.get(command.resourceName) ?? {}
-      return tries < MOST_TRIES && !isConditional(command) && isMeant(latest, command, at)
-    })
-    const outcomes = late.length === 0 ? [] : await release(session, late, undefined, tries + 1)
-    return new Map([
-      ...commands.map((command): [ReleaseCommand, ReleaseOutcome] => {
-        const { latest, at = 0 } = snapshots.get(command.resourceName) ?? {}
-        return [command, { kind: 'not-held', reason: whyNotHeld(latest, command, at) }]
-      }),
-      ...outcomes.map((outcome, index): [ReleaseCommand, ReleaseOutcome] => [late[index] as ReleaseCommand, outcome])
-    ])
+    const answers = new Map(
+      commands.map((command) => [
+        command,
+        attempt(() => {
+          const { latest, at = 0 } = snapshots.get(command.resourceName) ?? {}
+          if (tries < MOST_TRIES && !isConditional(command) && isMeant(latest, command, at)) return RETRY
+          return done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
+        })
+      ])
+    )
+    const late = commands.filter((command) => answers.get(command)?.kind === 'retry')
+    const results = late.length === 0 ? [] : await release(session, late, undefined, tries + 1)
+    for (const [index, command] of late.entries()) answers.set(command, results[index] ?? RETRY)
+    return answers
   }
 
-  return release
+  /** All of them, as the outcomes of one command. */
+  async function releaseMany(session: Session, releases: readonly ReleaseCommand[]): Promise<ReleaseOutcome[]> {
+    const results = await release(session, releases)
+    return results.flatMap((result) => {
+      if (result.kind === 'failed') throw result.error
+      return result.kind === 'done' ? [result.outcome as ReleaseOutcome] : []
+    })
+  }
+
+  return { release, releaseMany }
+}
+
+function done(outcome: ReleaseOutcome): CommandResult {
+  return { kind: 'done', outcome }
 }

@@ -2,7 +2,7 @@ import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
 import { isMeant, whyNotHeld } from '../../locks/ended-grant.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { RETRY, type CommandResult } from '../batcher.js'
+import { RETRY, attempt, type CommandResult } from '../batcher.js'
 import { GRANT_COLUMNS, grantFromRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../rows.js'
 import type { Tables } from '../tables.js'
 import type { ReadLatest } from './read-latest.js'
@@ -106,8 +106,8 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: 
       )`)
   )
 
-  /** Commands for different names. Undefined for one whose grant was made only after the statement had looked. */
-  async function renewTogether(session: Session, commands: readonly RenewCommand[]): Promise<(RenewOutcome | undefined)[]> {
+  /** Commands for different names. One whose grant was made only after the statement ran has to go again. */
+  async function renew(session: Session, commands: readonly RenewCommand[]): Promise<CommandResult[]> {
     const rows = await session.run(renewOnes, {
       names: commands.map(({ resourceName }) => resourceName),
       processes: commands.map(({ processId }) => processId),
@@ -122,31 +122,30 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: 
     const refused = commands.filter((command) => !renewed.has(command))
     const names = refused.map(({ resourceName }) => resourceName)
     const snapshots = refused.length === 0 ? undefined : await readLatest(session, names)
-    return commands.map((command): RenewOutcome | undefined => {
-      const row = renewed.get(command)
-      if (row !== undefined) return { kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at }
-      const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
-      return isMeant(latest, command, at) ? undefined : { kind: 'not-held', reason: whyNotHeld(latest, command, at) }
-    })
+    return commands.map((command) =>
+      attempt(() => {
+        const row = renewed.get(command)
+        if (row !== undefined) return done({ kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at })
+        const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
+        return isMeant(latest, command, at) ? RETRY : done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
+      })
+    )
   }
 
   return {
-    /** Commands for different names. One for a grant that was made only after the statement had looked goes again. */
-    async renew(session: Session, commands: readonly RenewCommand[]): Promise<CommandResult[]> {
-      const outcomes = await renewTogether(session, commands)
-      return outcomes.map((outcome) => (outcome === undefined ? RETRY : { kind: 'done', outcome }))
-    },
+    renew,
 
     /** In one statement; what was granted only after that had looked is renewed by another one. */
     async renewMany(session: Session, commands: readonly RenewCommand[]): Promise<RenewManyOutcome> {
       const outcomes = new Map<RenewCommand, RenewOutcome>()
       let left = commands
       for (let tries = 0; left.length > 0 && tries < MOST_TRIES; tries += 1) {
-        const settled = await renewTogether(session, left)
+        const results = await renew(session, left)
         left = left.filter((command, index) => {
-          const outcome = settled[index]
-          if (outcome !== undefined) outcomes.set(command, outcome)
-          return outcome === undefined
+          const result = results[index] ?? RETRY
+          if (result.kind === 'failed') throw result.error
+          if (result.kind === 'done') outcomes.set(command, result.outcome as RenewOutcome)
+          return result.kind === 'retry'
         })
       }
       return { kind: 'renewed-many', outcomes: commands.map((command) => outcomes.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }) }
@@ -157,4 +156,8 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: 
       return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
     }
   }
+}
+
+function done(outcome: RenewOutcome): CommandResult {
+  return { kind: 'done', outcome }
 }
