@@ -9,7 +9,7 @@ RUN npm ci
 COPY tsconfig.json ./
 COPY migrations ./migrations
 COPY src ./src
-RUN npx tsc -b src && npm prune --omit=dev
+RUN npx tsc -b src && npm run bundle && npm prune --omit=dev
 
 FROM node:20.20.2-bookworm-slim
 WORKDIR /app
