@@ -7,6 +7,7 @@ import { beginsWith } from './list.js'
 import type { LockEventsTable, Tables } from './tables.js'
 
 type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
+type EventAge = Pick<EventRow, 'id' | 'at'>
 
 /** Buckets that are looked into at once, at most: some milliseconds in which batches wait on SQLite. */
 const MOST_BUCKETS = 64
@@ -99,6 +100,62 @@ async function oldestEvent(db: Kysely<Tables>): Promise<number> {
  */
 export async function isForgotten(db: Kysely<Tables>, eventId: number): Promise<boolean> {
   return (await oldestEvent(db)) > eventId + 1 || (await newestEvent(db)) < eventId
+}
+
+/**
+ * Finds the part of the history that is too old: from the event with the smallest id up to the last one that is too old
+ * before the first recent one. What stays has no holes, so that a watcher notices what it has missed.
+ *
+ * An event that is dated in the future was written before the clock was set back. It is removed with a too old event that
+ * follows it or, where there is none, once it is too old itself. However many there are, each is looked at once.
+ */
+export class HistoryPruner {
+  readonly #keepMs: number
+  #after = 0
+  /** The earliest date among the events up to `after`. */
+  #passedFrom = Number.POSITIVE_INFINITY
+  /** The events dated in the future that were seen last. */
+  #future: readonly EventAge[] = []
+  /** The earliest of those that were passed is too old by now: they are looked at once more. */
+  #restarts = false
+
+  constructor(keepMs: number) {
+    this.#keepMs = keepMs
+  }
+
+  /** The events to look at next have larger ids. */
+  get after(): number {
+    return this.#after
+  }
+
+  /**
+   * @param events the first ones after `after`, ordered by id.
+   * @returns the id up to which events are to be removed, undefined where none are.
+   */
+  look(events: readonly EventAge[], now: EpochMs): number | undefined {
+    const before = now - this.#keepMs
+    this.#future = []
+    this.#restarts = this.#passedFrom < before
+    if (this.#restarts) return undefined
+    const recent = events.findIndex(({ at }) => at >= before && at <= now)
+    const looked = recent < 0 ? events : events.slice(0, recent)
+    this.#future = looked.filter(({ at }) => at > now)
+    return looked.findLast(({ at }) => at < before)?.id
+  }
+
+  /**
+   * To be called after each look.
+   *
+   * @param removed how many events were removed; fewer than `limit` means all.
+   * @returns whether there may be more to remove.
+   */
+  advance(removed: number, limit: number): boolean {
+    if (removed >= limit) return true
+    const [from, after] = this.#restarts ? [Number.POSITIVE_INFINITY, 0] : [this.#passedFrom, this.#after]
+    this.#passedFrom = Math.min(from, ...this.#future.map(({ at }) => at))
+    this.#after = this.#future.at(-1)?.id ?? after
+    return this.#restarts || this.#future.length > 0
+  }
 }
 
 /** So many ids before the newest are looked through for one that an open transaction may still commit. */

@@ -1,5 +1,7 @@
 import { sql, type Kysely } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
+import type { EpochMs } from '../../locks/lock.js'
+import { HistoryPruner } from '../history.js'
 import { KEEP_REQUEST_MS } from '../rows.js'
 import { DEQUEUED, type Tables } from '../tables.js'
 import { SOME_HELD } from './acquire-sql.js'
@@ -22,7 +24,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
       : sql``
 
   /** One row with counts. A row whose number the sequence has not reached yet (a restored one) must stay to be outgrown. */
-  const sweepLocks = compiled<{ limit: number }, { seen: number; expired: number; removed: number }>(
+  const sweepLocks = compiled<{ limit: number }, { now: EpochMs; seen: number; expired: number; removed: number }>(
     db,
     (arg) => sql`
       with due as materialized (
@@ -50,7 +52,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
       ${told}
       postponed as (
         update resource_locks l set
-          sweep_at = case when l.is_active then l.expires_at else greatest(coalesce(l.ended_at, 0) + ${KEEP}, at + 1000) end
+          sweep_at = case when l.is_active then l.expires_at else greatest(coalesce(l.ended_at, 0) + ${KEEP}, at + ${KEEP}) end
         from verdict v where l.resource_name = v.resource_name and act = 'postpone'
       ),
       removed as (
@@ -58,6 +60,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
         returning 1
       )
       select
+        ${CLOCK} as now,
         (select count(*) from due) as seen,
         (select count(*) from expired) as expired,
         (select count(*) from removed) as removed`
@@ -80,15 +83,24 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
       select count(*) as seen from due`
   )
 
-  const pruneHistory = compiled<{ before: number; limit: number }, { one: number }>(
+  const eventsAfter = compiled<{ after: number; limit: number }, { id: number; at: EpochMs }>(
+    db,
+    (arg) => sql`select id, at from lock_events where id > ${arg('after')} order by id limit ${arg('limit')}`
+  )
+
+  /** Only rows that are removed are locked, so that an idle sweep writes nothing. The newest stays, as on SQLite. */
+  const removeEvents = compiled<{ upTo: number; limit: number }, { one: number }>(
     db,
     (arg) => sql`
       delete from lock_events
-      where id in (select id from lock_events order by id limit ${arg('limit')} for update skip locked)
-        and at < ${CLOCK_ONCE} - ${arg('before')}::bigint
-        and id < (select max(id) from lock_events)
+      where id in (
+        select id from lock_events
+        where id <= ${arg('upTo')} and id < (select max(id) from lock_events)
+        order by id limit ${arg('limit')} for update skip locked
+      )
       returning 1 as one`
   )
+  const pruner = new HistoryPruner(keepHistoryMs)
 
   /** Places that nobody came back to, and those of instances that are gone. */
   const pruneWaiters = compiled<object>(
@@ -101,13 +113,16 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
   )
 
   return async function sweep(session: Session, { limit }: SweepCommand): Promise<SweepOutcome> {
-    const [locks, requests, pruned] = await session.together([
+    const [locks, requests, events] = await session.together([
       session.run(sweepLocks, { limit }),
       session.run(sweepRequests, { limit }),
-      session.run(pruneHistory, { before: keepHistoryMs, limit }),
+      session.run(eventsAfter, { after: pruner.after, limit }),
       session.run(pruneWaiters, {})
     ])
-    const { seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
-    return { kind: 'swept', expired, removed, more: seen >= limit || (requests[0]?.seen ?? 0) >= limit || pruned.length === limit }
+    const { now = 0, seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
+    const upTo = pruner.look(events, now)
+    const pruned = upTo === undefined ? 0 : (await session.run(removeEvents, { upTo, limit })).length
+    const moreEvents = pruner.advance(pruned, limit)
+    return { kind: 'swept', expired, removed, more: seen >= limit || (requests[0]?.seen ?? 0) >= limit || moreEvents }
   }
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
+import { HistoryPruner } from '../history.js'
 import { KEEP_ENDED_MS, replayOf, KEEP_REQUEST_MS } from '../rows.js'
 import { statement } from '../statement.js'
 import type { LockRequestsTable, ResourceLocksTable } from '../tables.js'
@@ -55,17 +56,21 @@ export function sweep({ database, db, readLatest, appendEvent, forgetEvents }: S
     database,
     statement((arg) => db.updateTable('lock_requests').set({ remembered_until: arg('until') }).where('request_id', '=', arg('id')))
   )
-  const pruneHistory = prepare<{ before: number; limit: number }>(
+  const eventsAfter = prepare<{ after: number; limit: number }, { id: number; at: EpochMs }>(
+    database,
+    statement((arg) => db.selectFrom('lock_events').select(['id', 'at']).where('id', '>', arg('after')).orderBy('id').limit(arg('limit')))
+  )
+  const removeEvents = prepare<{ upTo: number; limit: number }>(
     database,
     statement((arg) =>
       db
         .deleteFrom('lock_events')
-        .where('id', 'in', (eb) => eb.selectFrom('lock_events').select('id').orderBy('id').limit(arg('limit')))
-        .where('at', '<', arg('before'))
+        .where('id', 'in', (eb) => eb.selectFrom('lock_events').select('id').where('id', '<=', arg('upTo')).orderBy('id').limit(arg('limit')))
         // The newest stays: without it, ids would begin anew.
         .where('id', '<', (eb) => eb.selectFrom('lock_events').select(({ fn }) => fn.max('id').as('newest')))
     )
   )
+  const pruner = new HistoryPruner(keepHistoryMs)
 
   function sweepRow(row: DueRow, now: EpochMs): 'expired' | 'removed' | 'postponed' {
     const { resource_name: name, id: lock_id, process_id, is_active, expires_at, ended_at } = row
@@ -98,13 +103,15 @@ export function sweep({ database, db, readLatest, appendEvent, forgetEvents }: S
     const done = rows.map((row) => sweepRow(row, now))
     const requests = dueRequests.all({ now, limit })
     for (const request of requests) sweepRequest(request, now)
-    const pruned = pruneHistory.run({ before: now - keepHistoryMs, limit })
+    const upTo = pruner.look(eventsAfter.all({ after: pruner.after, limit }), now)
+    const pruned = upTo === undefined ? 0 : removeEvents.run({ upTo, limit })
     if (pruned > 0) forgetEvents()
+    const moreEvents = pruner.advance(pruned, limit)
     return {
       kind: 'swept',
       expired: done.filter((what) => what === 'expired').length,
       removed: done.filter((what) => what === 'removed').length,
-      more: rows.length === limit || requests.length === limit || pruned === limit
+      more: rows.length === limit || requests.length === limit || moreEvents
     }
   }
 }
