@@ -1,7 +1,7 @@
 import type { AcquireCommand, AcquireOutcome, Command, OutcomeOf, ReleaseCommand, ReleaseOutcome } from '../../src/locks/commands.js'
 import type { Grant } from '../../src/locks/lock.js'
-import type { ListPage } from '../../src/locks/store.js'
-import { BareStore } from './bare-store.js'
+import type { ListPage, StoreReads } from '../../src/locks/store.js'
+import { BareStore, NO_READS } from './bare-store.js'
 
 /**
  * The ceiling: locks in a `Map`, gone with the process. Everything the benchmark asks for is answered, as fast as it can be;
@@ -10,6 +10,11 @@ import { BareStore } from './bare-store.js'
 export class MapStore extends BareStore {
   readonly #grants = new Map<string, Grant>()
   #last = 0
+  override readonly reads: StoreReads = {
+    ...NO_READS,
+    list: () => Promise.resolve(this.#list()),
+    count: () => Promise.resolve(this.#grants.size)
+  }
 
   override submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
     try {
@@ -76,13 +81,9 @@ export class MapStore extends BareStore {
     return grant === undefined || (grant.expiresAt !== null && grant.expiresAt <= now) ? undefined : grant
   }
 
-  override list(): Promise<ListPage> {
+  #list(): ListPage {
     const grants = [...this.#grants.values()].slice(0, 100)
     const unlisted = { ttlMs: null, renewals: 0, waiters: 0 }
-    return Promise.resolve({ at: Date.now(), grants: grants.map((grant) => Object.assign({}, grant, unlisted)), more: false })
-  }
-
-  override count(): Promise<number> {
-    return Promise.resolve(this.#grants.size)
+    return { at: Date.now(), grants: grants.map((grant) => Object.assign({}, grant, unlisted)), more: false }
   }
 }

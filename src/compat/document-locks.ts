@@ -119,7 +119,7 @@ export class DocumentLocks {
   async getAllLocks(): Promise<readonly LockedDocument[]> {
     const all: LockedDocument[] = []
     for (let after: string | null = null; ; ) {
-      const { grants, more } = await this.#locks.list({ prefix: DOCUMENT_PREFIX, processId: null, after, limit: LIST_LIMIT })
+      const { grants, more } = await this.#locks.reads.list({ prefix: DOCUMENT_PREFIX, processId: null, after, limit: LIST_LIMIT })
       for (const grant of grants) all.push({ docId: grant.resourceName.slice(DOCUMENT_PREFIX.length), lockInfo: infoOf(grant) })
       after = grants.at(-1)?.resourceName ?? null
       if (!more) return all

@@ -65,7 +65,7 @@ export class Metrics {
 
   async #ofDatabase(): Promise<string[]> {
     try {
-      const [held, waiters] = await Promise.all([this.#locks.count({ prefix: '', processId: null }), this.#locks.countWaiters()])
+      const [held, waiters] = await Promise.all([this.#locks.reads.count({ prefix: '', processId: null }), this.#locks.reads.countWaiters({ prefix: '' })])
       return [
         isUp(1),
         family('gauge', 'rlm_locks_held', 'Locks that are held on the whole database.', [{ value: held }]),

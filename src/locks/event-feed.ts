@@ -70,7 +70,7 @@ export class EventFeed {
     try {
       const earlier = await this.#start()
       let position = after ?? this.#position ?? 0
-      if (after !== null && (await this.#store.isForgotten(after))) {
+      if (after !== null && (await this.#store.reads.isForgotten(after))) {
         yield { kind: 'end', reason: 'too_old' }
         return
       }
@@ -116,14 +116,14 @@ export class EventFeed {
     if (position >= newest) return []
     const oldest = this.#recent[0]?.eventId
     if (oldest !== undefined && position >= oldest - 1) return this.#recent.filter(({ eventId }) => eventId > position)
-    const { events } = await this.#store.eventsAfter(position, PAGE)
+    const { events } = await this.#store.reads.eventsAfter(position, PAGE)
     return events.filter(({ eventId }) => eventId <= newest)
   }
 
   /** Resolves to the ids of events that will be handed out and happened before. */
   #start(): Promise<ReadonlySet<number>> {
     if (this.#starting !== undefined) return this.#starting
-    const starting = this.#store.feedStart().then((start) => {
+    const starting = this.#store.reads.feedStart().then((start) => {
       // Every watcher may have gone meanwhile.
       if (this.#starting === starting) {
         this.#position = start.after
@@ -158,7 +158,7 @@ export class EventFeed {
     const from = this.#position
     if (from === undefined) return
     // While the database is away the watchers hear nothing, and miss nothing.
-    const { events, more } = await this.#store.eventsAfter(from, PAGE, 'settled').catch(() => ({ events: [], more: false }))
+    const { events, more } = await this.#store.reads.eventsAfter(from, PAGE, 'settled').catch(() => ({ events: [], more: false }))
     const last = events.at(-1)
     if (this.#position !== from) return
     if (last !== undefined) {

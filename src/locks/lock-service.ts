@@ -16,8 +16,8 @@ import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
 import { idempotencyKeyOf } from './fingerprint.js'
 import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
-import type { EpochMs, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { CountQuery, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from './store.js'
+import type { ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { ListPage, ListQuery, LockReads, LockStore, StoreFigures } from './store.js'
 import type { ForceReleaseOutcome, GrantRef, LockRequest, OwnedBy, Released, ReleasedAll, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
 import { Statistics } from './statistics.js'
 import { WaitQueue, type WaitOptions } from './wait-queue.js'
@@ -39,6 +39,9 @@ export class LockService {
   readonly statistics = new Statistics()
   /** The names that may be seen begin with this text: all of them do. */
   readonly prefix: string = ''
+  readonly reads: LockReads
+  /** Whether there is a history to read. */
+  readonly keepsHistory: boolean
   readonly #store: LockStore
   readonly #options: LockServiceOptions
   readonly #waitQueue: WaitQueue
@@ -48,9 +51,11 @@ export class LockService {
   constructor(store: LockStore, options: LockServiceOptions) {
     this.#store = store
     this.#options = options
+    this.reads = store.reads
+    this.keepsHistory = store.keepsHistory
     const limits = options.limits ?? NO_LIMITS
     this.#waitQueue = new WaitQueue(store, limits)
-    this.#lockQuota = new LockQuota(limits.locksPerKey, (key) => store.count({ prefix: '', processId: null, key: key ?? undefined }))
+    this.#lockQuota = new LockQuota(limits.locksPerKey, (key) => store.reads.count({ prefix: '', processId: null, key: key ?? undefined }))
     this.#feed = new EventFeed(store)
   }
 
@@ -123,10 +128,10 @@ export class LockService {
 
   /**
    * @param ttlMs from now; undefined takes the lease with which the grant was made.
-   * @param afresh counts the grant from now on, see {@link RenewCommand}.
+   * @param restartLease counts the grant from now on, see {@link RenewCommand}.
    */
-  async renew(lock: GrantRef, ttlMs: TtlMs | undefined, afresh?: LeaseRestart): Promise<RenewOutcome> {
-    const outcome = await this.#submit({ ...renewalOf(lock, ttlMs), afresh })
+  async renew(lock: GrantRef, ttlMs: TtlMs | undefined, restartLease?: LeaseRestart): Promise<RenewOutcome> {
+    const outcome = await this.#submit({ ...renewalOf(lock, ttlMs), restartLease })
     this.statistics.renewed(outcome)
     return outcome
   }
@@ -168,33 +173,6 @@ export class LockService {
 
   inspect(resourceName: ResourceName): Promise<InspectOutcome> {
     return this.#submit({ kind: 'inspect', resourceName })
-  }
-
-  list(query: ListQuery): Promise<ListPage> {
-    return this.#store.list(query)
-  }
-
-  count(query: CountQuery): Promise<number> {
-    return this.#store.count(query)
-  }
-
-  /** How many places in line there are on the whole database, for names with that prefix. */
-  countWaiters(prefix = ''): Promise<number> {
-    return this.#store.countWaiters(prefix)
-  }
-
-  /** Who waits for one resource, in order. */
-  queue(query: QueueQuery): Promise<QueuePage> {
-    return this.#store.queue(query)
-  }
-
-  /** When the holder released that very grant, as far as the recent history tells; null where it did not, undefined where no history is kept. */
-  async releasedAt(grant: GrantNumber): Promise<EpochMs | null | undefined> {
-    return this.#store.keepsHistory ? this.#store.releasedAt(grant) : undefined
-  }
-
-  history(query: HistoryQuery): Promise<HistoryPage> {
-    return this.#store.history(query)
   }
 
   /** How the database is being used; undefined where the store does not say. */
@@ -241,7 +219,7 @@ export class LockService {
   ): Promise<Released[]> {
     const released: Released[] = []
     for (let after: string | null = null; ; ) {
-      const { grants, more } = await this.#store.list({ ...which, after, limit: CHUNK_SIZE })
+      const { grants, more } = await this.reads.list({ ...which, after, limit: CHUNK_SIZE })
       if (grants.length > 0) {
         const { outcomes } = await this.#submit({ kind: 'release-many', releases: grants.map(releaseIt) })
         released.push(...releasedAmong(outcomes))

@@ -3,7 +3,7 @@ import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from './errors.js'
 import type { FeedItem, WatchQuery } from './event-feed.js'
 import type { KnownKey } from './key-ring.js'
 import type { ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery } from './store.js'
+import { forwardAll, LOCK_READS, type LockReads, type ReadQuery } from './store.js'
 import type { LockService } from './lock-service.js'
 import type { GrantRef, LockRequest, OwnedBy, RenewalRequest, RequestOutcome } from './requests.js'
 import type { WaitOptions } from './wait-queue.js'
@@ -18,15 +18,11 @@ export type Locks = Pick<
   | 'renew'
   | 'renewMany'
   | 'renewAll'
-  | 'releasedAt'
   | 'forceRelease'
   | 'forceReleaseAll'
   | 'inspect'
-  | 'queue'
-  | 'list'
-  | 'count'
-  | 'countWaiters'
-  | 'history'
+  | 'reads'
+  | 'keepsHistory'
   | 'watch'
   | 'statistics'
   | 'prefix'
@@ -51,15 +47,24 @@ export class ScopedLocks implements Locks {
   readonly #key: KnownKey | Anybody
   /** Whose grants it may release and renew; null for everybody's. */
   readonly #owner: string | null
+  readonly reads: LockReads
 
   constructor(locks: LockService, key: KnownKey | Anybody) {
     this.#locks = locks
     this.#key = key
     this.#owner = allows(key, 'admin') ? null : key.name
+    this.reads = forwardAll<LockReads>(LOCK_READS, async (name, [query]) => {
+      const read = locks.reads[name] as (query: ReadQuery) => Promise<unknown>
+      return read(this.#narrowed(query as ReadQuery))
+    })
   }
 
   get prefix(): string {
     return this.#key.prefix
+  }
+
+  get keepsHistory(): boolean {
+    return this.#locks.keepsHistory
   }
 
   get statistics() {
@@ -105,11 +110,6 @@ export class ScopedLocks implements Locks {
     return this.#locks.renewAll(processId, ttlMs, this.#reach)
   }
 
-  async releasedAt(grant: GrantNumber) {
-    this.#mustCover(grant.resourceName)
-    return this.#locks.releasedAt(grant)
-  }
-
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined) {
     this.#mustCover(resourceName)
     return this.#locks.forceRelease(resourceName, reason, lockId)
@@ -122,28 +122,6 @@ export class ScopedLocks implements Locks {
   async inspect(resourceName: ResourceName) {
     this.#mustCover(resourceName)
     return this.#locks.inspect(resourceName)
-  }
-
-  async queue(query: QueueQuery): Promise<QueuePage> {
-    this.#mustCover(query.resourceName)
-    return this.#locks.queue(query)
-  }
-
-  async list(query: ListQuery): Promise<ListPage> {
-    return this.#locks.list({ ...query, prefix: this.#narrow(query.prefix) })
-  }
-
-  async count(query: Pick<ListQuery, 'prefix' | 'processId'>): Promise<number> {
-    return this.#locks.count({ ...query, prefix: this.#narrow(query.prefix) })
-  }
-
-  async countWaiters(prefix = ''): Promise<number> {
-    return this.#locks.countWaiters(this.#narrow(prefix))
-  }
-
-  async history(query: HistoryQuery): Promise<HistoryPage> {
-    if (query.resourceName !== null) this.#mustCover(query.resourceName)
-    return this.#locks.history({ ...query, prefix: this.#narrow(query.prefix) })
   }
 
   /** Ends when the key does. */
@@ -162,6 +140,13 @@ export class ScopedLocks implements Locks {
 
   #mustCover(name: string): void {
     if (!name.startsWith(this.#key.prefix)) throw new ForbiddenError(`The API key may only name resources that begin with '${this.#key.prefix}'`)
+  }
+
+  /** The query without what the key may not see. A query that names neither a resource nor a prefix is about all of them. */
+  #narrowed(query: ReadQuery): ReadQuery {
+    const { prefix, resourceName } = query
+    if (prefix === undefined || (resourceName ?? null) !== null) this.#mustCover(resourceName ?? '')
+    return prefix === undefined ? query : { ...query, prefix: this.#narrow(prefix) }
   }
 
   /** What two prefixes have in common, which is the longer one, if anything. */

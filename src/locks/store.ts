@@ -97,6 +97,61 @@ export interface GrantNumber {
   readonly lockId: number
 }
 
+/** What a read is about: resources whose names begin with `prefix`, or one resource. {@link ScopedLocks} narrows it to what a key may see. */
+export interface ReadQuery {
+  readonly prefix?: string | undefined
+  readonly resourceName?: string | null | undefined
+}
+
+/** What callers may read. Each takes one {@link ReadQuery}. */
+export interface LockReads {
+  /** One page of the valid grants. */
+  list(query: ListQuery): Promise<ListPage>
+
+  /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
+  count(query: CountQuery): Promise<number>
+
+  /** How many places in queues are taken, of requests that wait and of those that may come back for theirs. */
+  countWaiters(query: Pick<ListQuery, 'prefix'>): Promise<number>
+
+  /** The first waiters for one resource, in the order in which they will be served. */
+  queue(query: QueueQuery): Promise<QueuePage>
+
+  /** One page of the history; empty where none is kept. */
+  history(query: HistoryQuery): Promise<HistoryPage>
+
+  /** When the holder itself released that grant; null where the newest tens of thousands of events do not say. */
+  releasedAt(grant: GrantNumber): Promise<EpochMs | null>
+}
+
+/** What the event feed reads beside that: every event, whoever may see it. */
+export interface StoreReads extends LockReads {
+  /** Where to begin with what happens from now on. */
+  feedStart(): Promise<FeedStart>
+
+  /** Whether events after that one may have been removed for their age. */
+  isForgotten(eventId: number): Promise<boolean>
+
+  /**
+   * The events that follow after one, oldest first.
+   *
+   * @param until `settled` stops before an event that another transaction may still precede, so that a reader that goes on
+   * from the last one misses nothing; only one reader at a time may ask so.
+   */
+  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage>
+}
+
+type Names<Methods> = Readonly<Record<keyof Methods, true>>
+
+export const LOCK_READS: Names<LockReads> = { list: true, count: true, countWaiters: true, queue: true, history: true, releasedAt: true }
+export const STORE_READS: Names<StoreReads> = { ...LOCK_READS, feedStart: true, isForgotten: true, eventsAfter: true }
+
+/** Methods of those names, all of which go through one function: what concerns every read is written once. */
+export function forwardAll<Methods extends object>(names: Names<Methods>, call: (name: keyof Methods & string, args: readonly unknown[]) => unknown): Methods {
+  const methods = Object.keys(names).map((name) => [name, (...args: unknown[]) => call(name as keyof Methods & string, args)])
+  return Object.fromEntries(methods) as Methods
+}
+
 /** How a store uses its database. */
 export interface StoreFigures {
   /** How many commands were handed to the database together. */
@@ -157,43 +212,10 @@ export interface LockStore extends AsyncDisposable {
 
   readonly figures?: StoreFigures
 
-  /** One page of the valid grants. */
-  list(query: ListQuery): Promise<ListPage>
-
-  /** How many valid grants match. Grants that come or go while a large count runs may or may not be counted. */
-  count(query: CountQuery): Promise<number>
-
-  /** How many places in the lines of names with that prefix are taken, of requests that wait and of those that may come back for theirs. */
-  countWaiters(prefix: string): Promise<number>
-
-  /** The first in line for one resource, in the order in which they will be served. */
-  queue(query: QueueQuery): Promise<QueuePage>
-
-  /** One page of the history; empty where none is kept. */
-  history(query: HistoryQuery): Promise<HistoryPage>
-
-  /** When the holder itself released that grant; null where the newest tens of thousands of events do not tell of it. */
-  releasedAt(grant: GrantNumber): Promise<EpochMs | null>
+  readonly reads: StoreReads
 
   /** Whether a history is kept at all. */
   readonly keepsHistory: boolean
-
-  /** The id of the newest event; 0 where there is none. */
-  newestEvent(): Promise<number>
-
-  /** Where to begin with what happens from now on. */
-  feedStart(): Promise<FeedStart>
-
-  /** Whether events after that one may have been removed for their age. */
-  isForgotten(eventId: number): Promise<boolean>
-
-  /**
-   * The events that follow after one, oldest first.
-   *
-   * @param until `settled` stops before an event that another transaction may still precede, so that a reader that goes on
-   * from the last one misses nothing; to be asked by one reader at a time.
-   */
-  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage>
 
   /** Resolves when the database answers a query and can take writes. */
   ping(): Promise<void>

@@ -1,7 +1,6 @@
-import type { PoolUse } from '../locks/store.js'
+import type { PoolUse, StoreReads } from '../locks/store.js'
 import type { BatchExecutor } from './batcher.js'
 import type { KeyStore } from '../locks/key-store.js'
-import type { LockReads } from './reads.js'
 
 export interface StoreOptions {
   /** See {@link parseDatabaseUrl}. */
@@ -30,7 +29,7 @@ export const KEEP_HISTORY_MS = 7 * 86_400_000
 /** What a database brings along; everything that differs between databases lies behind it. */
 export interface SqlBackend extends AsyncDisposable {
   readonly executor: BatchExecutor
-  readonly reads: LockReads
+  readonly reads: StoreReads
   readonly keys: KeyStore
   readonly keepsHistory: boolean
   /** What an operator should know about this database, in sentences. */

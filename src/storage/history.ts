@@ -3,7 +3,7 @@ import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
 import type { EpochMs } from '../locks/lock.js'
 import type { FeedStart, GrantNumber, HistoryPage, HistoryQuery, LockEvent } from '../locks/store.js'
-import { beginsWith } from './list.js'
+import { beginsWith } from './statement.js'
 import type { LockEventsTable, Tables } from './tables.js'
 
 type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
@@ -84,7 +84,7 @@ export function firstOf(bucket: number): number {
   return bucket * 2 ** EVENT_BUCKET_BITS
 }
 
-export async function newestEvent(db: Kysely<Tables>): Promise<number> {
+async function newestEvent(db: Kysely<Tables>): Promise<number> {
   const row = await db.selectFrom('lock_events').select('id').orderBy('id', 'desc').limit(1).executeTakeFirst()
   return row?.id ?? 0
 }

@@ -1,7 +1,6 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import type { KeyStore } from '../locks/key-store.js'
-import type { EpochMs } from '../locks/lock.js'
-import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, LockStore, QueuePage, QueueQuery, StoreFigures } from '../locks/store.js'
+import { forwardAll, STORE_READS, type LockStore, type StoreFigures, type StoreReads } from '../locks/store.js'
 import type { SqlBackend } from './backend.js'
 import { Batcher, type BatcherLimits } from './batcher.js'
 
@@ -9,11 +8,15 @@ import { Batcher, type BatcherLimits } from './batcher.js'
 export class SqlLockStore implements LockStore {
   readonly #backend: SqlBackend
   readonly #batcher: Batcher
+  readonly reads: StoreReads
+  readonly keepsHistory: boolean
   /** The keys in the same database. */
   readonly keys: KeyStore
 
   constructor(backend: SqlBackend, limits: BatcherLimits) {
     this.#backend = backend
+    this.reads = withLockErrors(backend)
+    this.keepsHistory = backend.keepsHistory
     this.keys = backend.keys
     this.#batcher = new Batcher(backend.executor, limits)
   }
@@ -35,58 +38,8 @@ export class SqlLockStore implements LockStore {
     return this.#batcher.submit(command)
   }
 
-  list(query: ListQuery): Promise<ListPage> {
-    return this.#read(this.#backend.reads.list(query))
-  }
-
-  count(query: CountQuery): Promise<number> {
-    return this.#read(this.#backend.reads.count(query))
-  }
-
-  countWaiters(prefix: string): Promise<number> {
-    return this.#read(this.#backend.reads.countWaiters(prefix))
-  }
-
-  queue(query: QueueQuery): Promise<QueuePage> {
-    return this.#read(this.#backend.reads.queue(query))
-  }
-
-  history(query: HistoryQuery): Promise<HistoryPage> {
-    return this.#read(this.#backend.reads.history(query))
-  }
-
-  releasedAt(grant: GrantNumber): Promise<EpochMs | null> {
-    return this.#read(this.#backend.reads.releasedAt(grant))
-  }
-
-  get keepsHistory(): boolean {
-    return this.#backend.keepsHistory
-  }
-
-  newestEvent(): Promise<number> {
-    return this.#read(this.#backend.reads.newestEvent())
-  }
-
-  feedStart(): Promise<FeedStart> {
-    return this.#read(this.#backend.reads.feedStart())
-  }
-
-  isForgotten(eventId: number): Promise<boolean> {
-    return this.#read(this.#backend.reads.isForgotten(eventId))
-  }
-
-  eventsAfter(eventId: number, limit: number, until?: 'settled'): Promise<HistoryPage> {
-    return this.#read(this.#backend.reads.eventsAfter(eventId, limit, until))
-  }
-
   ping(): Promise<void> {
     return this.#backend.ping()
-  }
-
-  #read<T>(answer: Promise<T>): Promise<T> {
-    return answer.catch((error: unknown) => {
-      throw this.#backend.toLockError(error)
-    })
   }
 
   /** Lets what was submitted finish first. */
@@ -94,4 +47,14 @@ export class SqlLockStore implements LockStore {
     await this.#batcher.idle()
     await this.#backend[Symbol.asyncDispose]()
   }
+}
+
+function withLockErrors({ reads, toLockError }: SqlBackend): StoreReads {
+  return forwardAll<StoreReads>(STORE_READS, async (name, args) => {
+    try {
+      return await (reads[name] as (...args: readonly unknown[]) => Promise<unknown>)(...args)
+    } catch (error) {
+      throw toLockError(error)
+    }
+  })
 }

@@ -1,4 +1,4 @@
-import { sql, type Compilable, type CompiledQuery, type RawBuilder } from 'kysely'
+import { sql, type Compilable, type CompiledQuery, type RawBuilder, type SqlBool } from 'kysely'
 
 /** A query that Kysely compiled once; only its arguments change from run to run. */
 export interface Statement<Args> {
@@ -41,4 +41,22 @@ export function toRow(columns: readonly string[], values: readonly unknown[]): R
     row[column] = values[index]
   })
   return row
+}
+
+/** The name begins with that prefix, as a range that an index can be searched for. */
+export function beginsWith(name: string, prefix: string): RawBuilder<SqlBool> {
+  const end = endOfPrefix(prefix)
+  const after = sql<SqlBool>`${sql.ref(name)} >= ${prefix}`
+  return end === undefined ? after : sql<SqlBool>`(${after} and ${sql.ref(name)} < ${end})`
+}
+
+/** The smallest text that sorts after every text with that prefix, bytewise in UTF-8; undefined when there is none. */
+function endOfPrefix(prefix: string): string | undefined {
+  const points = Array.from(prefix, (character) => character.codePointAt(0) ?? 0)
+  while (points.at(-1) === 0x10ffff) points.pop()
+  const last = points.pop()
+  if (last === undefined) return undefined
+  // Surrogates are not characters.
+  const next = last + 1 === 0xd800 ? 0xe000 : last + 1
+  return String.fromCodePoint(...points, next)
 }

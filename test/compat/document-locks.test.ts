@@ -24,7 +24,7 @@ for (const kind of DATABASES) {
       t.strictSame(await documents.acquireLock('d', 'v'), refused)
       t.strictSame(await documents.getLockInfo('d'), lockInfo)
       t.equal(await documents.isLocked('d'), true)
-      const { grants } = await store.list({ prefix: '', processId: null, after: null, limit: 9 })
+      const { grants } = await store.reads.list({ prefix: '', processId: null, after: null, limit: 9 })
       t.match(grants, [{ resourceName: 'doc-lock:d', processId: 'u', metadata: { username: 'Ü' } }])
       await database.advance(1)
       t.equal(await documents.getLockInfo('d'), null)
@@ -77,11 +77,11 @@ for (const kind of DATABASES) {
       )
       t.strictSame(await documents.forceReleaseLock('a', 'admin'), { success: true })
       t.strictSame(await documents.forceReleaseLock('a', 'admin'), { success: true }, 'also when it was free')
-      const { events } = await store.history({ resourceName: 'doc-lock:a', processId: null, prefix: '', before: null, limit: 1 })
+      const { events } = await store.reads.history({ resourceName: 'doc-lock:a', processId: null, prefix: '', before: null, limit: 1 })
       t.match(events, [{ kind: 'force_released', reason: 'force-released by admin' }])
       t.equal(await documents.clearAllLocks(), 2)
       t.strictSame(await documents.getAllLocks(), [])
-      t.match(await store.list({ prefix: '', processId: null, after: null, limit: 9 }), { grants: [{ resourceName: 'doc-lockers' }] })
+      t.match(await store.reads.list({ prefix: '', processId: null, after: null, limit: 9 }), { grants: [{ resourceName: 'doc-lockers' }] })
     })
 
     await onDocuments('ids that make no name are refused before anything is asked', async (t, documents) => {
@@ -121,7 +121,7 @@ for (const kind of DATABASES) {
       const calls = Array.from({ length: 20 }, (_, index) => over(both.at(index)).acquireLock('d', 'u', 10, index === 0 ? 'name' : undefined))
       for (const answer of await Promise.all(calls)) t.match(answer, { success: true, lockInfo: { userId: 'u' } })
       t.match(await over(store).getLockInfo('d'), { username: 'name' }, 'no call without a name has taken it away')
-      const { events } = await store.history(allEvents)
+      const { events } = await store.reads.history(allEvents)
       t.equal(events.filter(({ kind: event }) => event === 'granted').length, 1, 'the only grant there was')
     })
 

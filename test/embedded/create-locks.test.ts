@@ -20,7 +20,7 @@ for (const kind of DATABASES) {
       await using locks = await createLocks({ databaseUrl: database.url, processId: 'worker-7', clock: database.now })
       await using lock = await locks.tryAcquire('a', 30, { host: 'h' })
       t.match(lock, { type: 'lock', metadata: { host: 'h' }, expiresAt: new Date(START + 30_000) })
-      t.match(await locks.service.list({ prefix: '', processId: null, after: null, limit: 9 }), { grants: [{ processId: 'worker-7' }] })
+      t.match(await locks.service.reads.list({ prefix: '', processId: null, after: null, limit: 9 }), { grants: [{ processId: 'worker-7' }] })
       t.match(await locks.documents.acquireLock('d', 'u'), { success: true, lockInfo: { userId: 'u' } })
       tokens.push(lock?.fencingToken ?? 0)
     }

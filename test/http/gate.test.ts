@@ -139,7 +139,7 @@ void t.test('a connection that reads no answers is owed no more than so many', a
   socket.setEncoding('latin1').on('data', (text: string) => (answers += text))
   const closed = once(socket, 'close')
   socket.write(rawPost(`Content-Length: ${waits.length}`, waits) + rawGet('/openapi.json').repeat(1300) + rawPost(`Content-Length: ${late.length}`, late))
-  await eventually('it waits', async () => ((await api.store.countWaiters('')) === 1 ? true : undefined))
+  await eventually('it waits', async () => ((await api.store.reads.countWaiters({ prefix: '' })) === 1 ? true : undefined))
   await api.delete('/locks/release', mine)
   await closed
   const statuses = Array.from(answers.matchAll(/HTTP\/1\.1 (\d{3}) /g), ([, status]) => Number(status))

@@ -88,7 +88,7 @@ onEachDatabase('a process that releases all of its locks waits for none any long
   await api.post('/locks/request', { resource_name: 'a', process_id: 'holder' })
   await api.post('/locks/request', { resource_name: 'own', process_id: 'p' })
   const waiting = api.post('/locks/request', { resource_name: 'a', process_id: 'p', wait_seconds: 30, request_id: 'r' })
-  await until(async () => (await api.store.countWaiters('')) === 1)
+  await until(async () => (await api.store.reads.countWaiters({ prefix: '' })) === 1)
   t.match(await api.delete('/locks/release-all', { process_id: 'p' }), {
     status: 200,
     body: { data: { total_released: 1, total_left_queue: 1, locks: [{ resource_name: 'own' }] } }

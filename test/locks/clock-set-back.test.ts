@@ -44,7 +44,7 @@ for (const kind of DATABASES) {
       await database.setClock(START - HOUR_MS)
       const grants = (await one.inspect('a')).grant
       if (grants !== null) await one.service.renew(grants, null)
-      t.match(await one.store.eventsAfter(1, 10), { events: [{ kind: 'renewed', at: START - HOUR_MS }] })
+      t.match(await one.store.reads.eventsAfter(1, 10), { events: [{ kind: 'renewed', at: START - HOUR_MS }] })
     })
   })
 }

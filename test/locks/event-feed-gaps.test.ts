@@ -146,12 +146,12 @@ for (const kind of DATABASES) {
       }
     }
     await Promise.all(Array.from({ length: 8 }, (_, worker) => work(worker)))
-    newest = await store.newestEvent()
+    newest = (await store.reads.history({ ...allEvents, limit: 1 })).events[0]?.eventId ?? 0
     await watching
 
     const told: number[] = []
     for (let before: number | null = null; ; ) {
-      const { events, more } = await store.history({ ...allEvents, before })
+      const { events, more } = await store.reads.history({ ...allEvents, before })
       told.push(...events.map(({ eventId }) => eventId))
       before = told.at(-1) ?? null
       if (!more) break

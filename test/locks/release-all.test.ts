@@ -78,9 +78,9 @@ for (const kind of DATABASES) {
         const releasing = one.service.releaseAll(processId('holder'))
         await sleep(Math.random() * 4)
         await one.service.releaseAll(p)
-        t.strictSame((await one.store.list({ ...everything, processId: p })).grants, [])
+        t.strictSame((await one.store.reads.list({ ...everything, processId: p })).grants, [])
         await Promise.all([waiting, releasing])
-        t.strictSame((await one.store.list({ ...everything, processId: p })).grants, [])
+        t.strictSame((await one.store.reads.list({ ...everything, processId: p })).grants, [])
         for (const name of names) t.match(await one.inspect(name), { grant: null, waiters: 0 })
       }
     })

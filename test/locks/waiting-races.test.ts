@@ -88,7 +88,7 @@ for (const kind of DATABASES) {
         const asked = one.ask(names, 'p', { signal: gone.signal })
         gone.abort()
         await asked
-        t.equal((await one.store.list(everything)).grants.length, 0)
+        t.equal((await one.store.reads.list(everything)).grants.length, 0)
       }
     })
 
@@ -117,16 +117,16 @@ for (const kind of DATABASES) {
           if (command.kind === 'dequeue' && command.keepFor !== null) await once(late.signal, 'abort')
           return outcome
         },
-        onTurn: (listener: (ticket: number) => void) => store.onWakeup(listener)
+        onWakeup: (listener: (ticket: number) => void) => store.onWakeup(listener)
       })
       const room = new LockService(slow, { defaultTtlMs: null })
       const ask = (process: string, waitMs: number) =>
         room.request({ resourceNames: [resourceName('a')], processId: processId(process), requestId: process }, { waitMs })
       await ask('holder', 0)
       const first = ask('p', 20)
-      await eventually('its place is kept', async () => ((await store.queue({ resourceName: resourceName('a'), limit: 1 })).waiters[0]?.keptUntil ? true : undefined))
+      await eventually('its place is kept', async () => ((await store.reads.queue({ resourceName: resourceName('a'), limit: 1 })).waiters[0]?.keptUntil ? true : undefined))
       const again = ask('p', 60_000)
-      await eventually('it is taken again', async () => ((await store.queue({ resourceName: resourceName('a'), limit: 1 })).waiters[0]?.keptUntil === null ? true : undefined))
+      await eventually('it is taken again', async () => ((await store.reads.queue({ resourceName: resourceName('a'), limit: 1 })).waiters[0]?.keptUntil === null ? true : undefined))
       late.abort()
       await first
       await room.release({ resourceName: resourceName('a'), processId: processId('holder') })
@@ -150,7 +150,7 @@ for (const kind of DATABASES) {
         }
       }
       await Promise.all(Array.from({ length: 16 }, (_, index) => worker(index)))
-      t.equal((await one.store.list(everything)).grants.length, 0)
+      t.equal((await one.store.reads.list(everything)).grants.length, 0)
       for (const name of names) t.match(await one.inspect(name), { waiters: 0, grant: null })
       t.equal(one.service.waiting, 0)
     })

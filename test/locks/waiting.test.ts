@@ -46,7 +46,7 @@ for (const kind of DATABASES) {
       )
       await one.release('a', 'holder')
       await Promise.all(waits)
-      const { events } = await one.store.history(allEvents)
+      const { events } = await one.store.reads.history(allEvents)
       const order = events.flatMap((event) => (event.kind === 'granted' && event.processId.startsWith('w') ? [event.processId] : []))
       t.strictSame(order.toReversed(), Array.from({ length: 20 }, (_, index) => `w${index}`))
       for (const outcome of await overtaking) if (outcome.kind === 'held') t.equal(outcome.conflicts.length, 1)
@@ -116,7 +116,7 @@ for (const kind of DATABASES) {
         t.equal(one.service.waiting, 0)
         await one.release(name, 'nobody')
       }
-      t.equal((await one.store.list(everything)).grants.length, 0)
+      t.equal((await one.store.reads.list(everything)).grants.length, 0)
     })
 
     await onDatabase('several resources: nothing is held while waiting, all are granted together, and nobody starves', 'moved', async (t, one) => {

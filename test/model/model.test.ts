@@ -157,7 +157,7 @@ class StoreBench implements Bench, AsyncDisposable {
   async #newEvents(): Promise<readonly LockEvent[]> {
     const all: LockEvent[] = []
     for (let more = true; more;) {
-      const page = await this.store(0).eventsAfter(this.#lastEvent, LIST_LIMIT)
+      const page = await this.store(0).reads.eventsAfter(this.#lastEvent, LIST_LIMIT)
       all.push(...page.events)
       more = page.more
       this.#lastEvent = all.at(-1)?.eventId ?? this.#lastEvent

@@ -112,7 +112,7 @@ export const ROWS: readonly Row[] = [
       after: random.chance(0.4) ? random.pick(NAMES) : null,
       limit: random.pick([1, 2, 5, 20, 1000])
     }),
-    run: (bench, query, instance) => bench.store(instance).list(query),
+    run: (bench, query, instance) => bench.store(instance).reads.list(query),
     judge: (model, query, page) => model.faultOfPage(query, page)
   }),
 
@@ -120,7 +120,7 @@ export const ROWS: readonly Row[] = [
     weight: 2,
     judged: 'last',
     draw: ({ random }): CountQuery => ({ prefix: random.pick(PREFIXES), processId: random.chance(0.3) ? random.pick(PROCESSES) : null }),
-    run: (bench, query, instance) => bench.store(instance).count(query),
+    run: (bench, query, instance) => bench.store(instance).reads.count(query),
     judge: (model, query, count) => model.faultOfCount(query, count)
   }),
 

@@ -92,9 +92,9 @@ for (const kind of DATABASES) {
     await using database = await freshDatabase(kind, 'real')
     await grant(database.url, 1)
     await using store = await openStore({ databaseUrl: database.url })
-    const newest = await store.newestEvent()
-    t.equal(await store.isForgotten(newest), false)
-    t.equal(await store.isForgotten(newest + 1), true, 'an event that this database has never had')
+    const { after: newest } = await store.reads.feedStart()
+    t.equal(await store.reads.isForgotten(newest), false)
+    t.equal(await store.reads.isForgotten(newest + 1), true, 'an event that this database has never had')
   })
 }
 

@@ -75,8 +75,8 @@ void t.test('connections that break at any moment: what is said is true, and one
 
   t.same(faults, [])
   t.comment(`${numbers.size} granted, ${unknown} unknown, ${replayed} found again`)
-  t.same((await patiently(() => one.list(everything))).grants, [])
-  const { events } = await one.history(allEvents)
+  t.same((await patiently(() => one.reads.list(everything))).grants, [])
+  const { events } = await one.reads.history(allEvents)
   for (const name of NAMES) {
     const told = events.filter((event) => event.resourceName === name).toReversed()
     // Only the newest thousand are read: the first may be the end of an older grant.

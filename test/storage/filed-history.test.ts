@@ -24,7 +24,7 @@ async function make(store: SqlLockStore, events: number): Promise<void> {
 async function whole(store: SqlLockStore, query: Partial<HistoryQuery> = {}): Promise<LockEvent[]> {
   const found: LockEvent[] = []
   for (let more = true; more; ) {
-    const page = await store.history({ ...allEvents, before: found.at(-1)?.eventId ?? null, limit: 100, ...query })
+    const page = await store.reads.history({ ...allEvents, before: found.at(-1)?.eventId ?? null, limit: 100, ...query })
     found.push(...page.events)
     ;({ more } = page)
   }

@@ -109,16 +109,16 @@ for (const kind of DATABASES) {
     void test('history and lines can be narrowed to a prefix', async (t, store) => {
       for (let index = 0; index < 1200; index += 1) await store.submit(acquire(`x${index}`, 'p'))
       await store.submit(acquire(['in/a', 'in/b', 'in0'], 'p'))
-      const inside = await store.history({ ...allEvents, prefix: 'in/' })
+      const inside = await store.reads.history({ ...allEvents, prefix: 'in/' })
       t.strictSame(inside.events.map(({ resourceName }) => resourceName).toSorted(), ['in/a', 'in/b'])
-      t.match(await store.history({ ...allEvents, prefix: 'in/', limit: 1 }), { events: { length: 1 }, more: true })
-      t.match(await store.history({ ...allEvents, prefix: 'x', processId: 'p', limit: 1000 }), { events: { length: 1000 }, more: true })
-      t.strictSame(await store.history({ ...allEvents, prefix: 'in/', resourceName: 'x1' }), { events: [], more: false })
+      t.match(await store.reads.history({ ...allEvents, prefix: 'in/', limit: 1 }), { events: { length: 1 }, more: true })
+      t.match(await store.reads.history({ ...allEvents, prefix: 'x', processId: 'p', limit: 1000 }), { events: { length: 1000 }, more: true })
+      t.strictSame(await store.reads.history({ ...allEvents, prefix: 'in/', resourceName: 'x1' }), { events: [], more: false })
       for (const name of ['in/a', 'in0']) {
         await store.submit(enqueue(name, 'q'))
       }
       await store.submit({ kind: 'heartbeat' })
-      t.strictSame([await store.countWaiters(''), await store.countWaiters('in/'), await store.countWaiters('\u{10ffff}')], [2, 1, 0])
+      t.strictSame([await store.reads.countWaiters({ prefix: '' }), await store.reads.countWaiters({ prefix: 'in/' }), await store.reads.countWaiters({ prefix: '\u{10ffff}' })], [2, 1, 0])
     })
   })
 }

@@ -136,7 +136,7 @@ for (const kind of DATABASES) {
     })
 
     await onStore('the history tells whether the holder itself released a grant, whoever came after it', async (t, store, database) => {
-      const of = (lockId: number, process = 'p') => store.releasedAt({ resourceName: resourceName('a'), processId: processId(process), lockId })
+      const of = (lockId: number, process = 'p') => store.reads.releasedAt({ resourceName: resourceName('a'), processId: processId(process), lockId })
       await store.submit(acquire('a', 'p'))
       t.equal(await of(1), null)
       await database.advance(5)
@@ -163,7 +163,7 @@ for (const kind of DATABASES) {
       await store.submit(acquire('a', 's', 50))
       await database.advance(50)
       await store.submit(sweep)
-      const { events, more } = await store.history(allEvents)
+      const { events, more } = await store.reads.history(allEvents)
       t.equal(more, false)
       t.strictSame(
         events.map(({ kind, lockId, processId, at, reason }) => [kind, lockId, processId, at - START, reason]),
@@ -183,13 +183,13 @@ for (const kind of DATABASES) {
     await onStore('the history is read by name, by process and page by page', async (t, store) => {
       for (const [name, process] of [['a', 'p'], ['b', 'p'], ['c', 'q']] as const) await store.submit(acquire(name, process))
       const read = async (query: Partial<typeof allEvents>) => {
-        const { events, more } = await store.history({ ...allEvents, ...query })
+        const { events, more } = await store.reads.history({ ...allEvents, ...query })
         return [events.map(({ resourceName }) => resourceName).join(''), more]
       }
       t.strictSame(await read({ resourceName: 'b' }), ['b', false])
       t.strictSame(await read({ processId: 'p' }), ['ba', false])
       t.strictSame(await read({ limit: 2 }), ['cb', true])
-      const { events } = await store.history({ ...allEvents, limit: 2 })
+      const { events } = await store.reads.history({ ...allEvents, limit: 2 })
       t.strictSame(await read({ limit: 2, before: events[1]?.eventId ?? null }), ['a', false])
     })
 
@@ -209,17 +209,17 @@ for (const kind of DATABASES) {
         await store.submit(acquire(name, 'p'))
         await store.submit(release(name, 'p'))
       }
-      const all = await store.history({ ...allEvents, resourceName: 'a' })
+      const all = await store.reads.history({ ...allEvents, resourceName: 'a' })
       t.equal(all.events.length, 8)
       t.ok((all.events[3]?.eventId ?? 0) > later && (all.events[4]?.eventId ?? 0) < later)
       const paged = []
       for (let before: number | null = null, more = true; more; before = paged.at(-1)?.eventId ?? null) {
-        const page = await store.history({ ...allEvents, resourceName: 'a', processId: 'p', before, limit: 3 })
+        const page = await store.reads.history({ ...allEvents, resourceName: 'a', processId: 'p', before, limit: 3 })
         paged.push(...page.events)
         more = page.more
       }
       t.strictSame(paged, all.events)
-      t.strictSame(await store.history({ ...allEvents, resourceName: 'nothing' }), { events: [], more: false })
+      t.strictSame(await store.reads.history({ ...allEvents, resourceName: 'nothing' }), { events: [], more: false })
     })
 
     await onStore('renewals are told at most once a minute', async (t, store, database) => {
@@ -228,7 +228,7 @@ for (const kind of DATABASES) {
         await database.advance(RENEWAL_EVENT_INTERVAL_MS / 10)
         await store.submit(renew('a', 'p'))
       }
-      const { events } = await store.history(allEvents)
+      const { events } = await store.reads.history(allEvents)
       t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / RENEWAL_EVENT_INTERVAL_MS]), [['renewed', 2], ['renewed', 1], ['granted', 0]])
     })
 
@@ -240,7 +240,7 @@ for (const kind of DATABASES) {
         await store.submit(renewAfresh('a', 'p'))
         await store.submit(renew('a', 'p'))
       }
-      const { events } = await store.history(allEvents)
+      const { events } = await store.reads.history(allEvents)
       t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / RENEWAL_EVENT_INTERVAL_MS]), [['renewed', 1], ['granted', 0]])
     })
 
@@ -250,10 +250,10 @@ for (const kind of DATABASES) {
         await database.advance(5000)
         await store.submit(acquire('b', 'p'))
         await store.submit(sweep)
-        t.equal((await store.history(allEvents)).events.length, 2)
+        t.equal((await store.reads.history(allEvents)).events.length, 2)
         await database.advance(1)
         await store.submit(sweep)
-        t.match(await store.history(allEvents), { events: [{ resourceName: 'b' }] })
+        t.match(await store.reads.history(allEvents), { events: [{ resourceName: 'b' }] })
       })
       await onEachStore(t, kind, { keepHistoryMs: 0 })('none is kept', async (t, store, database) => {
         await store.submit(acquire('a', 'p', 1))
@@ -264,7 +264,7 @@ for (const kind of DATABASES) {
         await store.submit(sweep)
         await store.submit(acquire('b', 'p'))
         await store.submit(release('b', 'p'))
-        t.match(await store.history(allEvents), { events: [], more: false })
+        t.match(await store.reads.history(allEvents), { events: [], more: false })
         await database.advance(KEEP_ENDED_MS)
         t.match(await store.submit(sweep), { removed: 2 })
       })

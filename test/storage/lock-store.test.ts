@@ -103,7 +103,7 @@ for (const kind of DATABASES) {
     await onStore('of commands that arrive together none is given what another says', async (t, store) => {
       const metadata = { only: 'b' }
       await Promise.all([store.submit(acquire('a', 'p')), store.submit({ ...acquire('b', 'p'), metadata, key: 'k' }), store.submit(acquire('c', 'p', 1000))])
-      const { grants } = await store.list(everything)
+      const { grants } = await store.reads.list(everything)
       t.match(grants, [
         { resourceName: 'a', metadata: null, expiresAt: null },
         { resourceName: 'b', metadata, expiresAt: null },
@@ -119,7 +119,7 @@ for (const kind of DATABASES) {
         { kind: 'released', grant: { metadata } },
         { kind: 'released' }
       ])
-      const { events } = await store.history(allEvents)
+      const { events } = await store.reads.history(allEvents)
       t.match(events.slice(0, 2).toSorted((a, b) => (a.resourceName < b.resourceName ? -1 : 1)), [
         { resourceName: 'b', kind: 'released', reason: null },
         { resourceName: 'c', kind: 'force_released', reason: 'why' }
@@ -144,8 +144,8 @@ for (const kind of DATABASES) {
       for (const name of names) await store.submit(acquire(name, name.startsWith('b') ? 'p' : 'q', name === 'c' ? 5 : null))
       await database.advance(5)
       const listed = async (query: Partial<ListQuery>) => {
-        const { grants, more } = await store.list({ ...everything, ...query })
-        return [await store.count({ ...everything, ...query }), grants.map((grant) => grant.resourceName).join(' '), more]
+        const { grants, more } = await store.reads.list({ ...everything, ...query })
+        return [await store.reads.count({ ...everything, ...query }), grants.map((grant) => grant.resourceName).join(' '), more]
       }
       t.same(await listed({}), [6, 'a b b/1 b/2 ﬀ 😀', false])
       t.same(await listed({ prefix: 'b/' }), [2, 'b/1 b/2', false])

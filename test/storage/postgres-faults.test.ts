@@ -123,7 +123,7 @@ void t.test('a database that is gone, or no longer lets the service in, is unava
   })
   await t.rejects(store.submit(acquire('a', 'q')), { code: 'STORAGE_UNAVAILABLE' })
   await t.rejects(store.ping(), { code: 'STORAGE_UNAVAILABLE' })
-  await t.rejects(store.list({ prefix: '', processId: null, after: null, limit: 1 }), { code: 'STORAGE_UNAVAILABLE' })
+  await t.rejects(store.reads.list({ prefix: '', processId: null, after: null, limit: 1 }), { code: 'STORAGE_UNAVAILABLE' })
 })
 
 void t.test('a write to a connection whose other end has gone is a lost connection', (t) => {

@@ -17,7 +17,7 @@ async function sweepAll(store: SqlLockStore): Promise<void> {
 }
 
 async function events(store: SqlLockStore): Promise<LockEvent[]> {
-  return (await store.history(allEvents)).events.toReversed()
+  return (await store.reads.history(allEvents)).events.toReversed()
 }
 
 async function namesLeft(store: SqlLockStore): Promise<string[]> {

@@ -34,9 +34,9 @@ for (const kind of DATABASES) {
       t.match(outcomes[1], { kind: 'released' })
       t.match(outcomes[3], { kind: 'renewed' })
       const names = granted.flatMap((outcome) => outcome.grants.map(({ resourceName: name }) => name))
-      const { grants } = await store.list(everything)
+      const { grants } = await store.reads.list(everything)
       t.same(grants.map(({ resourceName: name }) => name), ['kept', ...names].toSorted())
-      const { events } = await store.history(allEvents)
+      const { events } = await store.reads.history(allEvents)
       t.equal(events.filter((event) => event.kind === 'granted').length, 2 + names.length, 'each grant is told once')
     })
 

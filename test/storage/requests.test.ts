@@ -13,7 +13,7 @@ for (const kind of DATABASES) {
     await onStore('several resources are granted together, in the order of their names in the request', async (t, store) => {
       const outcome = await store.submit(acquire(['c', 'a', 'b'], 'p', 1000))
       t.match(outcome, { kind: 'granted', replayed: false, grants: [{ resourceName: 'c' }, { resourceName: 'a' }, { resourceName: 'b' }] })
-      t.equal((await store.list(everything)).grants.length, 3)
+      t.equal((await store.reads.list(everything)).grants.length, 3)
     })
 
     await onStore('if one is held, none is granted, and every conflict is told', async (t, store) => {
@@ -23,7 +23,7 @@ for (const kind of DATABASES) {
       t.match(outcome, { kind: 'held', conflicts: [{ resourceName: 'b', processId: 'q' }, { resourceName: 'd', processId: 'r' }] })
       if (outcome.kind === 'held') t.equal(outcome.conflicts.length, 2)
       t.match(await store.submit(inspect('a')), { grant: null })
-      t.equal((await store.list(everything)).grants.length, 2)
+      t.equal((await store.reads.list(everything)).grants.length, 2)
     })
 
     await onStore('sets that overlap never stop each other for good, whatever their order', async (t, store, database) => {
@@ -44,7 +44,7 @@ for (const kind of DATABASES) {
         })
       )
       t.ok(granted > 0)
-      t.equal((await store.list(everything)).grants.length, 0)
+      t.equal((await store.reads.list(everything)).grants.length, 0)
     })
 
     await onStore('a repetition answers with the same grant and changes nothing', async (t, store, database) => {

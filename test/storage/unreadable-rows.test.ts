@@ -32,7 +32,7 @@ for (const kind of DATABASES) {
     t.same(await resultsOf(store, release('bad', 'q'), release('ends', 'p'), release('good', 'q')), ['bug', 'released', 'not-held'])
     t.same(await resultsOf(store, { kind: 'release-many', releases: [release('bad', 'p')] }, acquire('other', 'p')), ['bug', 'granted'])
     await besideService(database, `update resource_locks set metadata = '{' where resource_name = 'good'`)
-    const fault: unknown = await store.list(everything).catch((error: unknown) => error)
+    const fault: unknown = await store.reads.list(everything).catch((error: unknown) => error)
     t.notOk(fault instanceof LockError)
     t.match((fault as Error).stack, /JSON/, 'with the stack of where it happened')
   })

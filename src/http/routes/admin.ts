@@ -41,7 +41,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
   app.get('/locks/history', { schema: schemas.history }, async ({ query, apiKey }) => {
     const { resource_name: resourceName = null, process_id: processId = null, limit = HISTORY_PAGE, cursor } = query
     const before = cursor === undefined ? null : eventFromCursor(cursor)
-    const { events, more } = await locksOf(apiKey).history({ prefix: '', resourceName, processId, before, limit })
+    const { events, more } = await locksOf(apiKey).reads.history({ prefix: '', resourceName, processId, before, limit })
     const last = events.at(-1)
     return success(`Retrieved ${events.length} events`, {
       events: events.map(eventBody),
@@ -56,8 +56,8 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     const ofAll = <Figure>(figure: Figure): Figure | null => (locks.prefix === '' ? figure : null)
     const { recentWaits } = locks.statistics
     return success('Retrieved statistics', {
-      held: await locks.count({ prefix: locks.prefix, processId: null }),
-      waiters: await locks.countWaiters(locks.prefix),
+      held: await locks.reads.count({ prefix: locks.prefix, processId: null }),
+      waiters: await locks.reads.countWaiters({ prefix: locks.prefix }),
       grants: ofAll(grants),
       conflicts: ofAll(conflicts),
       releases: ofAll(releases),

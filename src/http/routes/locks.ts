@@ -34,7 +34,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
     if (outcome.kind === 'not-held') {
       const refused = notHeldBody(resource_name, process_id, outcome.reason)
-      const releasedAt = lock_id === undefined ? undefined : await locks.releasedAt({ resourceName: resource_name, processId: process_id, lockId: lock_id })
+      const releasedAt = lock_id === undefined || !locks.keepsHistory ? undefined : await locks.reads.releasedAt({ resourceName: resource_name, processId: process_id, lockId: lock_id })
       return reply.code(404).send(releasedAt === undefined ? refused : { ...refused, released_at: isoTimeOrNull(releasedAt) })
     }
     return success(`Lock released successfully for resource '${resource_name}'`, {
@@ -67,9 +67,9 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     const locks = locksOf(apiKey)
     const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
     const after = cursor === undefined ? null : nameFromCursor(cursor)
-    const { at, grants, more } = await locks.list({ prefix, processId, after, limit })
+    const { at, grants, more } = await locks.reads.list({ prefix, processId, after, limit })
     // One page that shows everything needs no counting, and cannot disagree with its own total.
-    const total = after === null && !more ? grants.length : await locks.count({ prefix, processId })
+    const total = after === null && !more ? grants.length : await locks.reads.count({ prefix, processId })
     const last = grants.at(-1)
     return success(`Retrieved ${total} active locks`, {
       total_locks: total,

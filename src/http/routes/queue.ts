@@ -14,7 +14,7 @@ const QUEUE_PAGE = 100
 export const queueRoutes: FastifyPluginCallbackTypebox<QueueRoutesOptions> = (app, { locksOf }, done) => {
   app.get('/locks/queue', { schema: queueSchema }, async ({ query, apiKey }) => {
     const { resource_name: resourceName, limit = QUEUE_PAGE } = query
-    const { at, waiters, total } = await locksOf(apiKey).queue({ resourceName, limit })
+    const { at, waiters, total } = await locksOf(apiKey).reads.queue({ resourceName, limit })
     return success(`Retrieved ${waiters.length} of ${total} waiters for resource '${resourceName}'`, {
       resource_name: resourceName,
       as_of: isoTime(at),

@@ -6,7 +6,6 @@ import { LockError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
 import type { EventIndex } from '../history.js'
 import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
-import { countWaiters } from '../list.js'
 import { migrateToLatest } from '../migrator.js'
 import { SqlReads } from '../reads.js'
 import type { Tables } from '../tables.js'
@@ -44,7 +43,6 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
         now: () => CLOCK_ONCE,
         live: () => LIVE,
         countAtOnce: Number.MAX_SAFE_INTEGER,
-        countWaiters: (prefix) => countWaiters(db, LIVE, prefix),
         events: INDEXED_EVENTS,
         mayHaveGaps: true
       }),

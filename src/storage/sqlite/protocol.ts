@@ -1,7 +1,7 @@
 import { LockError, StartupError, type LockErrorCode } from '../../locks/errors.js'
 import type { KeyStore } from '../../locks/key-store.js'
 import type { EpochMs } from '../../locks/lock.js'
-import type { LockReads } from '../reads.js'
+import type { StoreReads } from '../../locks/store.js'
 import type { Brief, BriefCommand } from './encoding.js'
 
 /*
@@ -17,7 +17,7 @@ export interface ThreadOptions {
 
 export type Call =
   | { readonly kind: 'execute'; readonly commands: readonly BriefCommand[] }
-  | { readonly kind: 'read'; readonly what: keyof LockReads; readonly args: readonly unknown[] }
+  | { readonly kind: 'read'; readonly what: keyof StoreReads; readonly args: readonly unknown[] }
   | { readonly kind: 'keys'; readonly what: keyof KeyStore; readonly args: readonly unknown[] }
   | { readonly kind: 'ping' }
   | { readonly kind: 'close' }

@@ -1,6 +1,6 @@
 import type { KeyStore } from '../../locks/key-store.js'
+import { forwardAll, STORE_READS, type StoreReads } from '../../locks/store.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
-import type { LockReads } from '../reads.js'
 import { toLockError } from './errors.js'
 import { migrate, openSqlite } from './connection.js'
 import { SqliteWorker } from './worker-client.js'
@@ -27,7 +27,7 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
     pools: () => [],
     keepsHistory: keepHistoryMs > 0,
     executor: { concurrency: CONCURRENCY, sequential: true, minEarlyBatch: MIN_EARLY_BATCH, execute: (commands) => worker.execute(commands) },
-    reads: readsBy(worker),
+    reads: forwardAll<StoreReads>(STORE_READS, (name, args) => worker.read(name, args)),
     keys: keysBy(worker),
     toLockError,
     ping: () => worker.ping(),
@@ -39,25 +39,6 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
 export async function migrateSqlite(file: string): Promise<readonly string[]> {
   using opened = openSqlite(file)
   return await migrate(opened)
-}
-
-function readsBy(worker: SqliteWorker): LockReads {
-  const read =
-    <What extends keyof LockReads>(what: What) =>
-    (...args: Parameters<LockReads[What]>): ReturnType<LockReads[What]> =>
-      worker.read(what, args)
-  return {
-    list: read('list'),
-    count: read('count'),
-    queue: read('queue'),
-    countWaiters: read('countWaiters'),
-    history: read('history'),
-    releasedAt: read('releasedAt'),
-    newestEvent: read('newestEvent'),
-    feedStart: read('feedStart'),
-    isForgotten: read('isForgotten'),
-    eventsAfter: read('eventsAfter')
-  }
 }
 
 function keysBy(worker: SqliteWorker): KeyStore {

@@ -3,8 +3,8 @@ import type { Command } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import type { KeyStore } from '../../locks/key-store.js'
 import type { EpochMs } from '../../locks/lock.js'
+import type { StoreReads } from '../../locks/store.js'
 import type { CommandResult } from '../batcher.js'
-import type { LockReads } from '../reads.js'
 import { commandToBrief, fromBrief, type Brief } from './encoding.js'
 import { toLockError } from './errors.js'
 import { fromSent, OPENED, type Answer, type Call, type NotDone, type Question, type ThreadOptions } from './protocol.js'
@@ -84,8 +84,8 @@ export class SqliteWorker implements AsyncDisposable {
   }
 
   /** Resolves to what was read. */
-  read<What extends keyof LockReads>(what: What, args: Parameters<LockReads[What]>): ReturnType<LockReads[What]> {
-    return this.#ask({ kind: 'read', what, args }, this.#options.clock()) as ReturnType<LockReads[What]>
+  read(what: keyof StoreReads, args: readonly unknown[]): Promise<unknown> {
+    return this.#ask({ kind: 'read', what, args }, this.#options.clock())
   }
 
   keys<What extends keyof KeyStore>(what: What, args: Parameters<KeyStore[What]>): ReturnType<KeyStore[What]> {

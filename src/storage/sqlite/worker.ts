@@ -3,7 +3,6 @@ import { sql } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { SqlKeyStore } from '../api-keys.js'
-import { countWaiters } from '../list.js'
 import { SqlReads } from '../reads.js'
 import { commandFromBrief, toBrief } from './encoding.js'
 import { toLockError } from './errors.js'
@@ -44,7 +43,6 @@ function serve(opened: OpenSqlite): void {
     now: () => sql.val(now),
     live: () => isLive(sql.val(now)),
     countAtOnce: COUNT_AT_ONCE,
-    countWaiters: (prefix) => countWaiters(db, isLive(sql.val(now)), prefix),
     events: indexedEvents(db),
     mayHaveGaps: false
   })
