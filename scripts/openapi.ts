@@ -1,7 +1,7 @@
 import { buildApp } from '../src/app.js'
 import { readConfig } from '../src/config.js'
 import { LockService } from '../src/locks/lock-service.js'
-import { openStore } from '../src/storage/open-store.js'
+import { openStore } from '../src/storage/index.js'
 
 /** `npm run --silent openapi` prints the OpenAPI document of a service with the default settings. It listens nowhere. */
 await using store = await openStore({ databaseUrl: 'sqlite::memory:' })

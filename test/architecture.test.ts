@@ -101,7 +101,7 @@ void t.test('of the command line, only the commands of the server know the engin
 
 void t.test('only the place that opens the store knows both databases', (t) => {
   const both = FILES.filter((file) => ['src/storage/sqlite', 'src/storage/postgres'].every((place) => OWN.some(({ from, to }) => from === file && isIn(to, place))))
-  t.strictSame(both, ['src/storage/open-store.ts'])
+  t.strictSame(both, ['src/storage/index.ts'])
   t.end()
 })
 

@@ -5,7 +5,7 @@ import { parseEnv } from 'node:util'
 import t from 'tap'
 import { letsAnybodyIn, loadEnvFile, readConfig, refuseStrangers, SETTINGS, warningOfRebinding } from '../src/config.js'
 import { StartupError } from '../src/locks/errors.js'
-import { parseDatabaseUrl } from '../src/storage/database-url.js'
+import { parseDatabaseUrl } from '../src/storage/index.js'
 import { inProject } from './support/program.js'
 
 const DEFAULTS = {

@@ -3,7 +3,7 @@ import { Kysely, PostgresDialect, SqliteDialect, sql, type Generated, type Trans
 import pg from 'pg'
 import type { AcquireCommand, AcquireOutcome, ReleaseCommand, ReleaseOutcome } from '../../src/locks/commands.js'
 import type { Grant, ProcessId, ResourceName } from '../../src/locks/lock.js'
-import { parseDatabaseUrl } from '../../src/storage/database-url.js'
+import { parseDatabaseUrl } from '../../src/storage/index.js'
 import type { TakeAndGive } from './plain-store.js'
 
 interface NaiveTables {

@@ -1,6 +1,5 @@
 import Database from 'better-sqlite3'
-import { parseDatabaseUrl } from '../../src/storage/database-url.js'
-import { migrateDatabase } from '../../src/storage/open-store.js'
+import { parseDatabaseUrl, migrateDatabase } from '../../src/storage/index.js'
 import { onServer } from './surroundings.js'
 
 /** Lays so many live locks, an hour long, named `seed-0000000` and on. */

@@ -2,7 +2,7 @@ import { Session, type Profiler } from 'node:inspector'
 import { fileURLToPath } from 'node:url'
 import { buildApp } from '../../src/app.js'
 import { LockService } from '../../src/locks/lock-service.js'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 
 const COMPILED = /\/dist\/(src\/.+)\.js$/
 

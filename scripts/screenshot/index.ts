@@ -5,7 +5,7 @@ import { chromium, type Browser, type BrowserContextOptions, type Page } from 'p
 import { buildApp } from '../../src/app.js'
 import { LockService } from '../../src/locks/lock-service.js'
 import { Sweeper } from '../../src/locks/sweeper.js'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 import { Scene } from './scene.js'
 
 /**

@@ -1,7 +1,6 @@
 import { parseArgs } from 'node:util'
-import { digestOf, faultOfKeyName, newSecret, SCOPES, type KeyEntry, type Scope } from '../locks/api-key.js'
+import { digestOf, faultOfKeyName, newSecret, SCOPES, type KeyEntry, type Scope, type KeyStore } from '../locks/api-keys.js'
 import { StartupError } from '../locks/errors.js'
-import type { KeyStore } from '../locks/key-store.js'
 import { faultOfName } from '../locks/lock.js'
 import { helpOf, readArguments, type Command } from './args.js'
 import { EXIT } from './errors.js'
@@ -35,7 +34,7 @@ export const migrate: Command = {
   run: async (args, { out }) => {
     readArguments(args, {}, [0, 0])
     return await onServer(async () => {
-      const { migrateDatabase } = await import('../storage/open-store.js')
+      const { migrateDatabase } = await import('../storage/index.js')
       const names = await migrateDatabase(await databaseUrl())
       for (const line of names.length === 0 ? ['The database is up to date.'] : names.map((name) => `Applied ${name}.`)) out.line(line)
     })
@@ -52,7 +51,7 @@ To be run once on the database that DATABASE_URL names, before the service is st
   run: (args, { out }) =>
     onServer(async () => {
       const above = numberIn(args)
-      const { advanceTokens: raise } = await import('../storage/open-store.js')
+      const { advanceTokens: raise } = await import('../storage/index.js')
       const { from, to } = await raise(await databaseUrl(), above)
       out.line(to === from ? `The numbers of the locks go on after ${from} as they are.` : `The numbers of the locks go on after ${to}; they were at ${from}.`)
     })
@@ -80,7 +79,7 @@ ${SETTINGS_HELP}`,
     }
     return await onServer(() =>
       keysCommand(args, {
-        open: async () => (await import('../storage/open-store.js')).openKeys(await databaseUrl()),
+        open: async () => (await import('../storage/index.js')).openKeys(await databaseUrl()),
         print: (line) => out.line(line),
         note: (line) => err.line(line)
       })

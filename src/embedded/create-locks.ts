@@ -6,7 +6,7 @@ import { LONGEST_TTL_SECONDS, processId, resourceName, ttlFromSeconds, type Gran
 import { LockService } from '../locks/lock-service.js'
 import type { LockStore } from '../locks/store.js'
 import { Sweeper } from '../locks/sweeper.js'
-import { openStore } from '../storage/open-store.js'
+import { openStore } from '../storage/index.js'
 import type { Lock, LockApi } from './lock-api.js'
 
 const DEFAULTS = { keepHistoryDays: 7, sweepIntervalSeconds: 5 }

@@ -1,4 +1,4 @@
-import type { Histogram } from '../locks/histogram.js'
+import type { Histogram } from '../locks/metrics.js'
 
 export type Labels = Readonly<Record<string, string>>
 

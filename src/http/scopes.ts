@@ -1,4 +1,4 @@
-import type { Scope } from '../locks/api-key.js'
+import type { Scope } from '../locks/api-keys.js'
 
 /** What a call takes from the key of its caller; `open` calls need no key. */
 export type Access = Scope | 'open'

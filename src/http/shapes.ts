@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
-import type { AcquireOutcome, Conflict, NotHeldReason } from '../locks/commands.js'
-import { ttlFromSeconds, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
+import type { AcquireOutcome, Conflict } from '../locks/commands.js'
+import { ttlFromSeconds, type NotHeldReason, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
 import type { ListedGrant, LockEvent, QueuedRequest } from '../locks/store.js'
 import { isoTime, isoTimeOrNull, secondsUntil } from './time.js'
 

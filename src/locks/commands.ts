@@ -1,4 +1,4 @@
-import type { EpochMs, Grant, Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 /** Marks a request so that its repetition is recognised: the caller's own id, and a digest of all that was asked for. */
 export interface IdempotencyKey {
@@ -83,12 +83,6 @@ export interface ReleaseManyOutcome {
   readonly kind: 'released-many'
   readonly outcomes: readonly ReleaseOutcome[]
 }
-
-/**
- * Why a process does not hold what it named. `expired` and `released` speak of the latest grant of the resource,
- * as long as it was that process's and is still remembered; `held_by_other` says that some other grant is valid now.
- */
-export type NotHeldReason = 'not_locked' | 'held_by_other' | 'expired' | 'released'
 
 /** Move the end of a valid grant; never brings an ended one back. The number stays. */
 export interface RenewCommand {

@@ -14,13 +14,12 @@ import type {
 } from './commands.js'
 import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
-import { idempotencyKeyOf } from './fingerprint.js'
+import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type RenewalRequest, type Renewals, type RequestOutcome, type WaitOptions } from './requests.js'
 import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
 import type { ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { ListPage, ListQuery, LockReads, LockStore, StoreFigures } from './store.js'
-import type { ForceReleaseOutcome, GrantRef, LockRequest, OwnedBy, Released, ReleasedAll, RenewalRequest, Renewals, RequestOutcome } from './requests.js'
-import { Statistics } from './statistics.js'
-import { WaitQueue, type WaitOptions } from './wait-queue.js'
+import { Statistics } from './metrics.js'
+import { WaitQueue } from './wait-queue.js'
 
 /** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */
 const CHUNK_SIZE = 500

@@ -1,6 +1,6 @@
-import type { ReleaseOutcome, RenewAllOutcome } from './commands.js'
+import { createHash } from 'node:crypto'
+import type { AcquireOutcome, ReleaseOutcome, RenewAllOutcome, IdempotencyKey } from './commands.js'
 import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { WaitOutcome } from './wait-queue.js'
 
 export interface LockRequest {
   /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
@@ -37,7 +37,24 @@ export interface OwnedBy {
   readonly key: string | null
 }
 
-export type RequestOutcome = WaitOutcome
+export interface WaitOptions {
+  /** How long to wait in line, in milliseconds. */
+  readonly waitMs: number
+  /** Fires when the caller is gone: while it waits, or before the answer has reached it. What it is granted then is released. */
+  readonly signal?: AbortSignal | undefined
+  /** False for a caller that will not come back for its place; true if left out. */
+  readonly keepPlace?: boolean | undefined
+  /** On whose account it waits; see {@link WaiterQuota.enter}. */
+  readonly caller?: string | undefined
+}
+
+
+/** Something stood in the way. */
+export type Held = Extract<AcquireOutcome, { kind: 'held' }>
+
+export type RequestOutcome =
+  | Exclude<AcquireOutcome, { kind: 'dequeued' }>
+  | (Held & { /** 1 is the next to be served. */ readonly queuePosition: number })
 
 export type ForceReleaseOutcome = ReleaseOutcome | { readonly kind: 'changed' }
 export type Released = Extract<ReleaseOutcome, { kind: 'released' }>
@@ -47,3 +64,24 @@ export interface ReleasedAll {
   readonly leftQueue: number
 }
 export type Renewals = RenewAllOutcome['renewals']
+
+export interface Fingerprinted {
+  readonly resourceNames: readonly ResourceName[]
+  readonly processId: ProcessId
+  readonly ttlMs: TtlMs | undefined
+  readonly metadata: Metadata | null
+  /** The name of the key of whoever asks; null or left out where there is none. */
+  readonly key?: string | null
+}
+
+/** A digest of all that a request asks for: the same for a repetition, another for other content or another key. The order of metadata's keys counts. */
+export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null }: Fingerprinted): string {
+  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key])])
+  return createHash('sha256').update(content).digest('base64url')
+}
+
+/** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
+export function idempotencyKeyOf(requestId: string, content: Fingerprinted): IdempotencyKey {
+  const { key = null } = content
+  return { id: key === null ? requestId : JSON.stringify([key, requestId]), fingerprint: fingerprintOf(content) }
+}

@@ -1,12 +1,10 @@
-import { allows } from './api-key.js'
+import { allows, type KnownKey } from './api-keys.js'
 import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from './errors.js'
 import type { FeedItem, WatchQuery } from './event-feed.js'
-import type { KnownKey } from './key-ring.js'
 import type { ProcessId, ResourceName, TtlMs } from './lock.js'
 import { forwardAll, LOCK_READS, type LockReads, type ReadQuery } from './store.js'
 import type { LockService } from './lock-service.js'
-import type { GrantRef, LockRequest, OwnedBy, RenewalRequest, RequestOutcome } from './requests.js'
-import type { WaitOptions } from './wait-queue.js'
+import type { GrantRef, LockRequest, OwnedBy, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
 
 /** What one caller may do with locks: anything, which the service itself is, or what its key allows. */
 export type Locks = Pick<

@@ -1,5 +1,5 @@
 import type { Command, OutcomeOf } from './commands.js'
-import type { Histogram } from './histogram.js'
+import type { Histogram } from './metrics.js'
 import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 /** The longest page of a list. */

@@ -1,28 +1,12 @@
 import { Cleanup } from './cleanup.js'
-import type { AcquireCommand, AcquireOutcome } from './commands.js'
+import type { AcquireCommand } from './commands.js'
 import { LockError } from './errors.js'
 import { WaiterQuota, NO_LIMITS, type Limits } from './quotas.js'
+import type { Held, RequestOutcome, WaitOptions } from './requests.js'
 import type { LockStore } from './store.js'
 
 /** How often this instance gives a sign of life and the first of each line asks by itself, in milliseconds. */
 const TICK_MS = 1000
-
-export interface WaitOptions {
-  /** How long to wait in line, in milliseconds. */
-  readonly waitMs: number
-  /** Fires when the caller is gone: while it waits, or before the answer has reached it. What it is granted then is released. */
-  readonly signal?: AbortSignal | undefined
-  /** False for a caller that will not come back for its place; true if left out. */
-  readonly keepPlace?: boolean | undefined
-  /** On whose account it waits; see {@link WaiterQuota.enter}. */
-  readonly caller?: string | undefined
-}
-
-type Held = Extract<AcquireOutcome, { kind: 'held' }>
-
-export type WaitOutcome =
-  | Exclude<AcquireOutcome, { kind: 'dequeued' }>
-  | (Held & { /** 1 is the next to be served. */ readonly queuePosition: number })
 
 interface Waiter {
   readonly ticket: number
@@ -77,7 +61,7 @@ export class WaitQueue {
    * @param refused what the request was answered before it began to wait.
    * @throws LockError `DRAINING` when the service stops meanwhile, `TOO_MANY_REQUESTS` when there is no room to wait.
    */
-  async wait(command: AcquireCommand, refused: Held, wait: WaitOptions): Promise<WaitOutcome> {
+  async wait(command: AcquireCommand, refused: Held, wait: WaitOptions): Promise<RequestOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
     const deadline = performance.now() + wait.waitMs
     const { resourceNames: names, idempotencyKey: idempotencyKey } = command
@@ -94,7 +78,7 @@ export class WaitQueue {
     }
   }
 
-  async #wait(waiter: Waiter, command: AcquireCommand, refused: Held, deadline: number, wait: WaitOptions): Promise<WaitOutcome> {
+  async #wait(waiter: Waiter, command: AcquireCommand, refused: Held, deadline: number, wait: WaitOptions): Promise<RequestOutcome> {
     const { signal, keepPlace = true } = wait
     const { ticket } = waiter
     const stays = (): boolean => signal?.aborted !== true && !this.#draining

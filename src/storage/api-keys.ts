@@ -1,6 +1,5 @@
 import { sql, type Expression, type Kysely } from 'kysely'
-import type { ApiKey, KeyEntry, Scope } from '../locks/api-key.js'
-import type { KeysInUse, KeyStore, NewKey } from '../locks/key-store.js'
+import type { ApiKey, KeyEntry, Scope, KeysInUse, KeyStore, NewKey } from '../locks/api-keys.js'
 import type { ApiKeysTable, Tables } from './tables.js'
 
 export interface KeyStoreContext {

@@ -1,6 +1,6 @@
 import type { Command, OutcomeOf } from '../locks/commands.js'
 import { LockError } from '../locks/errors.js'
-import { Histogram } from '../locks/histogram.js'
+import { Histogram } from '../locks/metrics.js'
 
 /** What became of one command of a batch. `retry`: it lost a race and nothing was changed; it goes into the next batch. */
 export type CommandResult =

@@ -3,9 +3,8 @@ import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
 import type { EpochMs, ProcessId } from '../locks/lock.js'
 import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery, StoreReads } from '../locks/store.js'
 import { EventReader, isForgotten, readHistory, releasedAt, type EventIndex } from './history.js'
-import { GRANT_COLUMNS, grantFromRow } from './rows.js'
+import { GRANT_COLUMNS, grantFromRow, type Tables } from './tables.js'
 import { beginsWith } from './statement.js'
-import type { Tables } from './tables.js'
 
 export interface ReadContext {
   readonly db: Kysely<Tables>

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { openKeys } from '../../src/storage/open-store.js'
+import { openKeys } from '../../src/storage/index.js'
 import { newKey } from '../support/keys.js'
 import { HOST_NAME, launchBrowser, openPage, startService } from './support.js'
 

@@ -1,6 +1,6 @@
 import type { InjectOptions } from 'fastify'
 import t from 'tap'
-import { newSecret } from '../../src/locks/api-key.js'
+import { newSecret } from '../../src/locks/api-keys.js'
 import { accessOf } from '../../src/http/scopes.js'
 import { onEachDatabase, TestApp } from '../support/app.js'
 import { acquire } from '../support/commands.js'

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { allows, digestOf, faultOfKeyName, newSecret, SCOPES } from '../../src/locks/api-key.js'
-import { ApiKeyCache, REFRESH_MS } from '../../src/locks/key-ring.js'
+import { allows, digestOf, faultOfKeyName, newSecret, SCOPES, ApiKeyCache, REFRESH_MS } from '../../src/locks/api-keys.js'
 import { besideService, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { newKey } from '../support/keys.js'

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { Histogram, RecentValues } from '../../src/locks/histogram.js'
-import { Statistics } from '../../src/locks/statistics.js'
+import { Histogram, RecentValues, Statistics } from '../../src/locks/metrics.js'
 
 void t.test('a value belongs to the first bucket that it does not exceed', (t) => {
   const histogram = new Histogram([1, 5])

@@ -1,5 +1,5 @@
 import type { AcquireCommand, LeaseRestart, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
-import { fingerprintOf } from '../../src/locks/fingerprint.js'
+import { fingerprintOf } from '../../src/locks/requests.js'
 import { processId, resourceName, type Metadata, type ResourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { Scene } from './table.js'
 import type { Random } from '../support/random.js'

@@ -1,5 +1,5 @@
 import type { EpochMs, Grant, TtlMs } from '../../src/locks/lock.js'
-import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
+import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 
 /** How much longer than it has to a store may keep an ended row that the sweeper has already met once. */
 const SLACK_MS = 1000

@@ -1,23 +1,7 @@
-import type {
-  AcquireCommand,
-  AcquireOutcome,
-  LeaseRestart,
-  FindRequestCommand,
-  FindRequestOutcome,
-  InspectOutcome,
-  NotHeldReason,
-  ReleaseCommand,
-  ReleaseOutcome,
-  RenewAllCommand,
-  RenewAllOutcome,
-  RenewCommand,
-  RenewOutcome,
-  SweepCommand,
-  SweepOutcome
-} from '../../src/locks/commands.js'
-import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
+import type { AcquireCommand, AcquireOutcome, LeaseRestart, FindRequestCommand, FindRequestOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
+import type { NotHeldReason, EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
 import type { ListPage, ListQuery, LockEvent } from '../../src/locks/store.js'
-import { conflictOf, KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/rows.js'
+import { conflictOf, KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'
 import { endOf, hasExpired, isOpenTo, isValid, newest, type Latest } from './grants.js'
 import { ExpectedHistory } from './history.js'
 import { bytewise, faultOfCount, faultOfPage, unlessOneOf, type CountQuery, type Listed } from './list.js'

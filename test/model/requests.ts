@@ -1,6 +1,6 @@
 import type { AcquireCommand, AcquireOutcome, IdempotencyKey } from '../../src/locks/commands.js'
 import type { EpochMs, Grant, ResourceName } from '../../src/locks/lock.js'
-import { KEEP_REQUEST_MS } from '../../src/storage/rows.js'
+import { KEEP_REQUEST_MS } from '../../src/storage/tables.js'
 
 type Holder = (name: ResourceName) => Grant | null
 

@@ -1,6 +1,6 @@
 import type { AcquireCommand, Command, FindRequestCommand, ReleaseCommand, ReleaseManyCommand, RenewAllCommand, RenewCommand, RenewManyCommand } from '../../src/locks/commands.js'
 import type { ListQuery } from '../../src/locks/store.js'
-import { KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/rows.js'
+import { KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'
 import { drawAcquire, drawRelease, drawRenew, drawRenewal, KEYS, NAMES, PREFIXES, PROCESSES } from './draws.js'
 import { unlessOneOf, type CountQuery } from './list.js'
 import { RELEASE_ALL } from './release-all.js'

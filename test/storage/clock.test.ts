@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 import { acquire, inspect, release, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
 

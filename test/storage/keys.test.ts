@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 import { acquire, allEvents, enqueue, inspect, release, renew, renewAll, sweep } from '../support/commands.js'
 import { besideService, DATABASES, freshDatabase, START } from '../support/databases.js'
 import { newKey } from '../support/keys.js'

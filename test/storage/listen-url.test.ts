@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 import { freshDatabase } from '../support/databases.js'
 import { Instance } from '../support/instance.js'
 import { Proxy } from '../support/proxy.js'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { processId } from '../../src/locks/lock.js'
 import type { ListQuery } from '../../src/locks/store.js'
-import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
+import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 import { acquire, allEvents, everything, force, inspect, release, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase, START } from '../support/databases.js'
 import { onEachStore, openOn } from '../support/store.js'

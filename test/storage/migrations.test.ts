@@ -3,7 +3,7 @@ import { Kysely, Migrator, PostgresDialect, SqliteDialect, sql } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import { migrationsFor } from '../../migrations/index.js'
-import { migrateDatabase, openStore } from '../../src/storage/open-store.js'
+import { migrateDatabase, openStore } from '../../src/storage/index.js'
 import { acquire } from '../support/commands.js'
 import { besideService, DATABASES, emptyDatabase, fileOf, onServer, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
 

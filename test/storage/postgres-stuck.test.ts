@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 import { acquire, inspect, kindOrCode, release } from '../support/commands.js'
 import { freshDatabase } from '../support/databases.js'
 import { Session } from '../support/session.js'

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { migrateDatabase, openKeys, openStore, advanceTokens } from '../../src/storage/open-store.js'
+import { migrateDatabase, openKeys, openStore, advanceTokens } from '../../src/storage/index.js'
 import { besideService, DATABASES, emptyDatabase, onServer, serverUrl } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
 import { temporaryFolder } from '../support/program.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { KEEP_REQUEST_MS } from '../../src/storage/rows.js'
+import { KEEP_REQUEST_MS } from '../../src/storage/tables.js'
 import { acquire, everything, inspect, release, renew, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { instances, onEachStore, openOn } from '../support/store.js'

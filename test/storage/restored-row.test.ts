@@ -1,6 +1,6 @@
 import t from 'tap'
-import { openStore } from '../../src/storage/open-store.js'
-import { KEEP_ENDED_MS } from '../../src/storage/rows.js'
+import { openStore } from '../../src/storage/index.js'
+import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 import { acquire, inspect, sweep } from '../support/commands.js'
 import { besideService, DATABASES, freshDatabase, START, type TestDatabase } from '../support/databases.js'
 

@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3'
 import t from 'tap'
 import { Batcher } from '../../src/storage/batcher.js'
-import { openStore } from '../../src/storage/open-store.js'
+import { openStore } from '../../src/storage/index.js'
 import { SqliteExecutor } from '../../src/storage/sqlite/executor.js'
 import { openSqlite } from '../../src/storage/sqlite/connection.js'
 import { acquire, inspect, kindOrCode, release } from '../support/commands.js'

@@ -4,10 +4,9 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { buildApp, type AppOptions } from '../../src/app.js'
 import { COMPAT_API_NAMES } from '../../src/compat/names.js'
-import { ApiKeyCache } from '../../src/locks/key-ring.js'
+import { ApiKeyCache } from '../../src/locks/api-keys.js'
 import { LockService, type LockServiceOptions } from '../../src/locks/lock-service.js'
-import { parseDatabaseUrl } from '../../src/storage/database-url.js'
-import { openStore } from '../../src/storage/open-store.js'
+import { parseDatabaseUrl, openStore } from '../../src/storage/index.js'
 import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from './databases.js'
 
 export type TestAppOptions = Partial<Omit<AppOptions, 'locks' | 'keys'>> & Partial<LockServiceOptions>

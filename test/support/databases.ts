@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import pg from 'pg'
-import { migrateDatabase } from '../../src/storage/open-store.js'
+import { migrateDatabase } from '../../src/storage/index.js'
 
 /** A fresh database for one test whose clock stands still until the test moves it. */
 export interface TestDatabase extends AsyncDisposable {

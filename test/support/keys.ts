@@ -1,6 +1,5 @@
 import type { InjectOptions } from 'fastify'
-import { digestOf, newSecret, type Scope } from '../../src/locks/api-key.js'
-import type { NewKey } from '../../src/locks/key-store.js'
+import { digestOf, newSecret, type Scope, type NewKey } from '../../src/locks/api-keys.js'
 import type { Answer, TestApp } from './app.js'
 
 /** A key as a store wants it, with the text that is shown for it. */

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { parseDatabaseUrl } from '../../src/storage/database-url.js'
+import { parseDatabaseUrl } from '../../src/storage/index.js'
 import { serverUrl, type TestDatabase } from './databases.js'
 
 /** Lets nobody into a PostgreSQL database and cuts every connection to it, for as long as the body takes. */

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { openStore, type StoreOptions } from '../../src/storage/open-store.js'
+import { openStore, type StoreOptions } from '../../src/storage/index.js'
 import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { freshDatabase, type DatabaseName, type TestDatabase } from './databases.js'
 

@@ -1,4 +1,4 @@
-import type { NotHeldReason } from '../../src/locks/commands.js'
+import type { NotHeldReason } from '../../src/locks/lock.js'
 import type { Answer, Told } from './checker/operation.js'
 import type { CallOutcome, HttpAnswer } from './http-call.js'
 import type { Asks } from './recorder.js'

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openKeys } from '../../src/storage/open-store.js'
+import { openKeys } from '../../src/storage/index.js'
 import { newKey } from '../support/keys.js'
 import type { Random } from '../support/random.js'
 

@@ -1,8 +1,7 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { AcquireCommand } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, metadataToText, EXPIRED_PREDECESSOR_COLUMNS, KEEP_REQUEST_MS, type GrantRow } from '../rows.js'
-import { DEQUEUED, type LockRequestsTable, type Tables } from '../tables.js'
+import { GRANT_COLUMNS, metadataToText, EXPIRED_PREDECESSOR_COLUMNS, KEEP_REQUEST_MS, DEQUEUED, type GrantRow, type LockRequestsTable, type Tables } from '../tables.js'
 import { nameOf } from './first-per-resource.js'
 import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, sparse, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 

@@ -1,10 +1,8 @@
 import { sql, type Kysely } from 'kysely'
 import type { InspectCommand } from '../../locks/commands.js'
-import { isValid } from '../../locks/ended-grant.js'
-import type { EpochMs } from '../../locks/lock.js'
+import { isValid, type EpochMs } from '../../locks/lock.js'
 import { RETRY, attempt, type CommandResult } from '../batcher.js'
-import { LATEST_COLUMNS, latestFromRow, type LockSnapshot, type LatestRow } from '../rows.js'
-import type { Tables } from '../tables.js'
+import { LATEST_COLUMNS, latestFromRow, type LockSnapshot, type LatestRow, type Tables } from '../tables.js'
 import type { Session } from './session.js'
 import { CLOCK, columns, compiled, waitersFor } from './sql.js'
 

@@ -1,8 +1,7 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { ReleaseCommand } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, type GrantRow } from '../rows.js'
-import type { Tables } from '../tables.js'
+import { GRANT_COLUMNS, type GrantRow, type Tables } from '../tables.js'
 import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts } from './sql.js'
 
 export interface ReleaseArgs {

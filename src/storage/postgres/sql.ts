@@ -1,8 +1,7 @@
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { KEEP_PLACE_MS } from '../../locks/commands.js'
-import { KEEP_ENDED_MS } from '../rows.js'
+import { KEEP_ENDED_MS, type Tables } from '../tables.js'
 import { statement, type Statement } from '../statement.js'
-import type { Tables } from '../tables.js'
 
 /**
  * `clock_timestamp()`, not `now()`: the latter stands still while a statement waits for a row. Not by `extract`, whose exact

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import { StartupError } from '../../locks/errors.js'
-import { target, type AdvancedTokens } from '../tokens.js'
+import { target, type AdvancedTokens } from '../migrator.js'
 import { LISTENER_NAME } from './listener.js'
 import { openPostgres } from './connection.js'
 import { CLOCK } from './sql.js'

@@ -1,9 +1,8 @@
 import type Database from 'better-sqlite3'
 import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
-import { LATEST_COLUMNS, latestFromRow, type EventRow, type LockSnapshot, type LatestRow } from '../rows.js'
+import { LATEST_COLUMNS, latestFromRow, type EventRow, type LockSnapshot, type LatestRow, type Tables } from '../tables.js'
 import { statement } from '../statement.js'
-import type { Tables } from '../tables.js'
 import { eventIndexer } from './event-indexer.js'
 import { prepare } from './prepared.js'
 

@@ -1,5 +1,5 @@
 import { LockError, StartupError, type LockErrorCode } from '../../locks/errors.js'
-import type { KeyStore } from '../../locks/key-store.js'
+import type { KeyStore } from '../../locks/api-keys.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { StoreReads } from '../../locks/store.js'
 import type { Brief, BriefCommand } from './encoding.js'

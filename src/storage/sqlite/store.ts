@@ -1,6 +1,6 @@
-import type { KeyStore } from '../../locks/key-store.js'
+import type { KeyStore } from '../../locks/api-keys.js'
 import { forwardAll, STORE_READS, type StoreReads } from '../../locks/store.js'
-import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../backend.js'
+import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../sql-store.js'
 import { toLockError } from './errors.js'
 import { migrate, openSqlite } from './connection.js'
 import { SqliteWorker } from './worker-client.js'

@@ -1,4 +1,4 @@
-import { target, type AdvancedTokens } from '../tokens.js'
+import { target, type AdvancedTokens } from '../migrator.js'
 import { openSqlite } from './connection.js'
 
 /** Raises the numbers of a file that no server has open. */

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Command } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
-import type { KeyStore } from '../../locks/key-store.js'
+import type { KeyStore } from '../../locks/api-keys.js'
 import type { EpochMs } from '../../locks/lock.js'
 import type { StoreReads } from '../../locks/store.js'
 import type { CommandResult } from '../batcher.js'

@@ -1,4 +1,4 @@
-import type { NotHeldReason } from '../../../src/locks/commands.js'
+import type { NotHeldReason } from '../../../src/locks/lock.js'
 import type { Operation, Told, Tolerance } from './operation.js'
 
 /*

@@ -1,4 +1,4 @@
-import type { NotHeldReason } from '../../../src/locks/commands.js'
+import type { NotHeldReason } from '../../../src/locks/lock.js'
 
 /*
  * The words of a history: what clients asked of one resource, what they were told, and when.

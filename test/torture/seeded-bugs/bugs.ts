@@ -40,7 +40,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     title: 'a row is deleted with the counter in it',
     patches: [
       { file: 'storage/sqlite/acquire.js', find: 'number: tokens.last + 1', replace: 'number: 1' },
-      { file: 'storage/rows.js', find: 'KEEP_ENDED_MS = 10 * 60_000', replace: 'KEEP_ENDED_MS = 0' }
+      { file: 'storage/tables.js', find: 'KEEP_ENDED_MS = 10 * 60_000', replace: 'KEEP_ENDED_MS = 0' }
     ],
     caughtBy: { torture: 'sqlite' },
     says: /numbers do not grow/
@@ -158,7 +158,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a key releases what another one was granted',
-    patches: [{ file: 'locks/ended-grant.js', find: ' && (key ?? latest.key) === (latest.key ?? key)', replace: '' }],
+    patches: [{ file: 'locks/lock.js', find: ' && (key ?? latest.key) === (latest.key ?? key)', replace: '' }],
     caughtBy: { torture: 'sqlite' },
     says: /an answer that the contract does not know: .*DELETE/
   }
