@@ -89,6 +89,9 @@ for (const kind of DATABASES) {
   void t.test(`sweeps that find nothing to do write nothing (${kind})`, async (t) => {
     await using database = await freshDatabase(kind)
     await using store = await openOn(database, { keepHistoryMs: KEEP })
+    await write(database, 'future', MANY, database.now() + 2 * KEEP)
+    await write(database, 'old', 5, database.now())
+    await database.advance(KEEP + 1)
     await write(database, 'future', MANY, database.now() + HOUR)
     await write(database, 'recent', 5, database.now())
     await store.submit(acquire(['held', 'lasting'], 'p', 60_000 * 60, { id: 'x', fingerprint: 'f' }))
