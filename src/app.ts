@@ -26,6 +26,7 @@ import { watchRoutes } from './http/routes/watch.js'
 import { isTraced, tracing } from './http/tracing.js'
 import { refuseUnknown, validatorCompiler } from './http/validation.js'
 import { WatcherQuota } from './locks/quotas.js'
+import type { LockError } from './locks/errors.js'
 import type { LockService } from './locks/lock-service.js'
 
 export interface AppOptions extends Partial<KeyOptions> {
@@ -46,6 +47,8 @@ export interface AppOptions extends Partial<KeyOptions> {
   readonly trustProxy?: readonly string[] | undefined
   /** Silent when left out. */
   readonly logger?: FastifyBaseLogger
+  /** Takes the faults of the database, and of overload, that requests fail with; each is logged when left out. */
+  readonly onFault?: (error: LockError) => void
 }
 
 export interface RequestLimits {
@@ -122,7 +125,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJson)
   app.addContentTypeParser('*', refuseOtherTypes)
   const errors = new Map<ErrorCode, number>()
-  addErrorHandling(app, errors)
+  addErrorHandling(app, errors, options.onFault)
   if (corsOrigins !== undefined) await app.register(cors, { origins: corsOrigins })
   app.addHook('onRequest', gate.hook)
   await app.register(requireKeys, { keys, anonymous })

@@ -8,7 +8,7 @@ import type { Limits } from './locks/quotas.js'
 import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
-import { fail, openLog } from './log.js'
+import { Availability, fail, openLog } from './log.js'
 import { describeDatabase, openStore } from './storage/index.js'
 import { VERSION } from './version.js'
 
@@ -76,11 +76,13 @@ function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
 
 /** Opens the database, listens, and resolves to what stops it all again in the opposite order. */
 async function start(config: Config, log: Logger): Promise<() => Promise<void>> {
+  let availability: Availability | undefined
   const store = await openStore({
     databaseUrl: config.DATABASE_URL,
     listenUrl: config.DATABASE_LISTEN_URL,
     keepHistoryMs: config.HISTORY_RETENTION_DAYS * 86_400_000,
-    onConnectionError: (err) => log.warn({ err }, 'a connection to the database broke'),
+    // Before the service can start, one sentence says what is wrong.
+    onConnectionError: (error) => availability?.suspect(error),
     onFatal: (error) => {
       // As an uncaught exception, which ends the process in whatever state it is: a service manager then starts it again.
       setImmediate(() => {
@@ -88,9 +90,11 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
       })
     }
   })
+  const watch = new Availability(log, () => store.ping())
+  availability = watch
   try {
     for (const warning of store.warnings) log.warn(warning)
-    const keys = new ApiKeyCache(store.keys, { onError: (err) => log.warn({ err }, 'the keys cannot be read; the last ones hold') })
+    const keys = new ApiKeyCache(store.keys, { onError: (error) => watch.report(error) })
     await keys.refresh()
     refuseStrangers(config, keys.keysExist)
     const warning = warningOfRebinding(config, keys.keysExist)
@@ -100,9 +104,9 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
     const sweeper = new Sweeper(store, {
       intervalMs: config.SWEEP_INTERVAL_SECONDS * 1000,
       onExpired: (grants) => locks.statistics.expired(grants),
-      onError: (err) => log.error({ err }, 'a round of the sweeper failed')
+      onError: (error) => watch.report(error)
     })
-    const app = await buildApp({ ...appOptionsOf(config), locks, logger: log, keys })
+    const app = await buildApp({ ...appOptionsOf(config), locks, logger: log, keys, onFault: (error) => watch.report(error) })
     await listen(app, config)
     sweeper.start()
     keys.start()
@@ -111,9 +115,11 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
       await close(app)
       await sweeper[Symbol.asyncDispose]()
       await keys[Symbol.asyncDispose]()
+      watch[Symbol.dispose]()
       await store[Symbol.asyncDispose]()
     }
   } catch (error) {
+    watch[Symbol.dispose]()
     await store[Symbol.asyncDispose]()
     throw error
   }

@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
-import { InvalidRequestError, NOT_LOGGED, RefusalError, RETRY_AFTER_SECONDS, STATUS_OF, type Frame } from '../http/errors.js'
+import { InvalidRequestError, RefusalError, reportFault, RETRY_AFTER_SECONDS, STATUS_OF, type Frame } from '../http/errors.js'
 import { ForbiddenError, LockError, UnauthorizedError } from '../locks/errors.js'
 import type { LocksOf } from '../locks/scoped-locks.js'
 import { BadInputError } from './reading.js'
@@ -25,7 +25,7 @@ export function answerFaultsAs(app: FastifyInstance, frame: Frame): void {
   app.setErrorHandler<FastifyError | Error>((error, request, reply) => {
     if (error instanceof BadInputError) return refuse(reply, frame, 400, error.message)
     if (error instanceof LockError) {
-      if (!NOT_LOGGED.has(error.code)) request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
+      reportFault(request, error)
       const after = RETRY_AFTER_SECONDS[error.code]
       if (after !== undefined) void reply.header('retry-after', after)
       return refuse(reply, frame, STATUS_OF[error.code], error.message)

@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ForbiddenError, LockError, UnauthorizedError, type LockErrorCode } from '../locks/errors.js'
+import { briefOf, ForbiddenError, LockError, UnauthorizedError, type LockErrorCode } from '../locks/errors.js'
 import { KnownPaths } from './known-paths.js'
 
 /** What stands in a refusal of another API beside its `error`. */
@@ -103,13 +103,19 @@ const COUNTS = Symbol('counts of errors')
 /** Worth repeating after that many seconds. */
 export const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = { OVERLOADED: 1, STORAGE_UNAVAILABLE: 1, TOO_MANY_REQUESTS: 1, DRAINING: 1 }
 
-/** No fault of the service: the caller asks for too much, or an operator stops it. */
-export const NOT_LOGGED: ReadonlySet<ErrorCode> = new Set(['TOO_MANY_REQUESTS', 'DRAINING'])
+const ON_FAULT = Symbol('what takes faults')
 
-/** @param counts in which every answer of these is counted. */
-export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCode, number>()): void {
+/** No fault of the service: the caller asks for too much, or an operator stops it. */
+const NOT_LOGGED: ReadonlySet<ErrorCode> = new Set(['TOO_MANY_REQUESTS', 'DRAINING'])
+
+/**
+ * @param counts in which every answer of these is counted.
+ * @param onFault takes faults in place of the log.
+ */
+export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCode, number>(), onFault?: (error: LockError) => void): void {
   for (const code of Object.keys(STATUS_OF) as ErrorCode[]) if (!NOT_COUNTED.has(code)) counts.set(code, 0)
   app.decorate(COUNTS, counts)
+  app.decorate(ON_FAULT, { onFault })
   app.setErrorHandler(answerError)
   const paths = new KnownPaths()
   app.addHook('onRoute', (route) => paths.add(route))
@@ -122,6 +128,14 @@ export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCod
   })
 }
 
+/** Tells the log of a fault that a request failed with, or whoever keeps the log of them. */
+export function reportFault({ server, log, id: reqId }: FastifyRequest, error: LockError): void {
+  if (NOT_LOGGED.has(error.code)) return
+  const { onFault } = server.getDecorator<{ onFault?: (error: LockError) => void }>(ON_FAULT)
+  log[onFault === undefined ? 'error' : 'debug']({ code: error.code, cause: briefOf(error.cause), reqId }, error.message)
+  onFault?.(error)
+}
+
 export function answerUnknownPath(reply: FastifyReply): FastifyReply {
   return send(reply, 'NOT_FOUND', 'Not Found')
 }
@@ -132,7 +146,7 @@ export function answerUnknownHost(reply: FastifyReply): FastifyReply {
 
 export function answerError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (error instanceof LockError) {
-    if (!NOT_LOGGED.has(error.code)) request.log.error({ err: error, cause: error.cause, reqId: request.id }, error.message)
+    reportFault(request, error)
     return send(reply, error.code, error.message)
   }
   if (error instanceof UnauthorizedError) return send(reply.header('www-authenticate', 'Bearer'), 'UNAUTHORIZED', error.message)

@@ -35,6 +35,15 @@ export class LockError extends Error {
   }
 }
 
+/**
+ * What the log may show of an error that came from outside: a driver attaches whole connections, with their secrets, to its
+ * errors.
+ */
+export function briefOf(error: unknown): { readonly code?: string; readonly message: string } {
+  if (!(error instanceof Error)) return { message: String(error) }
+  return 'code' in error && typeof error.code === 'string' ? { code: error.code, message: error.message } : { message: error.message }
+}
+
 /** The caller's key does not allow what it asked for; `message` is safe to send. Nothing was changed. */
 export class ForbiddenError extends Error {
   override readonly name = 'ForbiddenError'

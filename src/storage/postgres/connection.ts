@@ -52,7 +52,11 @@ export async function openPostgres(url: string, concurrency: number, onError: (e
   const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000, onConnect: setting(QUERY_SETTINGS) })
   for (const pool of [batches, queries]) {
     // Without a listener on the pool and on each client a lost server would end the process.
-    pool.on('error', onError)
+    pool.on('error', (error) => {
+      // The driver attaches the connection, with the key that cancels its queries.
+      if ('client' in error) delete error.client
+      onError(error)
+    })
     pool.on('connect', (client) => client.on('error', onError))
   }
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })

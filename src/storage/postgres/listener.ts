@@ -22,6 +22,8 @@ export class Listener implements AsyncDisposable {
   #client: pg.Client | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
+  /** It is away, and its error was handed over. */
+  #failing = false
 
   constructor(options: ListenerOptions) {
     this.#options = options
@@ -37,7 +39,7 @@ export class Listener implements AsyncDisposable {
       query_timeout: 5000,
       application_name: LISTENER_NAME
     })
-    client.on('error', this.#options.onError)
+    client.on('error', (error) => this.#fail(error))
     client.on('notification', ({ payload }) => this.#options.onWakeup(Number(payload)))
     client.on('end', () => {
       if (this.#client === client) this.#startAgain()
@@ -48,6 +50,7 @@ export class Listener implements AsyncDisposable {
       await client.query(`listen ${channelOf(this.#options.instance)}`)
       // A program that forgot to dispose of its locks ends all the same; a server has its own socket.
       unref(client)
+      this.#failing = false
     } catch (error) {
       // A connection that cannot listen would stay open beside the next one.
       client.end().catch(() => undefined)
@@ -60,7 +63,13 @@ export class Listener implements AsyncDisposable {
       setImmediate(() => this.#options.onWakeup(ticket))
       return
     }
-    this.#client?.query('select pg_notify($1, $2)', [channelOf(instance), String(ticket)]).catch(this.#options.onError)
+    this.#client?.query('select pg_notify($1, $2)', [channelOf(instance), String(ticket)]).catch((error: unknown) => this.#fail(error))
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failing) return
+    this.#failing = true
+    this.#options.onError(error instanceof Error ? error : new Error(String(error)))
   }
 
   #startAgain(): void {
@@ -68,7 +77,7 @@ export class Listener implements AsyncDisposable {
     this.#timer = setTimeout(() => {
       this.#timer = undefined
       this.start().catch((error: unknown) => {
-        this.#options.onError(error instanceof Error ? error : new Error(String(error)))
+        this.#fail(error)
         this.#startAgain()
       })
     }, RECONNECT_MS)
