@@ -256,6 +256,6 @@ function sharingOf(command: Command): string {
   return command.kind === 'release' ? 'release' : ''
 }
 
-function missing(command: Command): CommandResult {
+export function missing(command: Command): CommandResult {
   return { kind: 'failed', error: new Error(`a batch lost its ${command.kind} command`) }
 }

@@ -1,18 +1,15 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestOutcome, IdempotencyKey } from '../../locks/commands.js'
 import { isValid, type EpochMs, type Grant, type ResourceName } from '../../locks/lock.js'
-import { conflictOf, grantsToText, leaseEnd, metadataToText, EXPIRED_PREDECESSOR_COLUMNS, replayOf, KEEP_REQUEST_MS, type LockSnapshot, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
-import { statement } from '../statement.js'
+import { conflictOf, EXPIRED_PREDECESSOR_COLUMNS, grantsToText, KEEP_REQUEST_MS, leaseEnd, metadataToText, replayOf, type LockSnapshot, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
 import { isValidAt, type SqliteContext } from './context.js'
-import type { TokenSource } from './token-source.js'
-import { prepare } from './prepared.js'
 import type { WaitQueue } from './wait-queue.js'
 
 type TakenRow = Pick<ResourceLocksTable, 'id' | (typeof EXPIRED_PREDECESSOR_COLUMNS)[number]>
 
 interface TakeArgs {
   readonly name: string
-  readonly number: number
+  readonly lockId: number
   readonly process: string
   readonly now: number
   readonly expiresAt: number | null
@@ -23,7 +20,7 @@ interface TakeArgs {
 
 type Arg = <Name extends keyof TakeArgs>(name: Name) => RawBuilder<TakeArgs[Name]>
 
-/** What a new grant puts in the place of an old one's. */
+/** The columns of a row that a new grant overwrites. */
 const REPLACED = {
   process_id: sql<string>`excluded.process_id`,
   locked_at: sql<number>`excluded.locked_at`,
@@ -39,14 +36,12 @@ const REPLACED = {
   api_key: sql<string | null>`excluded.api_key`
 } as const
 
-/** Granting on SQLite. The batch's transaction is the only writer, so that what was read stays true until it commits. */
-export function acquire(context: SqliteContext, tokens: TokenSource, queue: WaitQueue) {
-  const { database, db, readLatest: look, appendEvent: tell } = context
-
+function grantStatements(context: SqliteContext) {
+  const { db } = context
   const insert = (arg: Arg) =>
     db.insertInto('resource_locks').values({
       resource_name: arg('name'),
-      id: arg('number'),
+      id: arg('lockId'),
       process_id: arg('process'),
       locked_at: arg('now'),
       expires_at: arg('expiresAt'),
@@ -57,29 +52,25 @@ export function acquire(context: SqliteContext, tokens: TokenSource, queue: Wait
       told_at: arg('now'),
       api_key: arg('key')
     })
-  /** Takes what has no row, or one whose end was written down; changes nothing otherwise. An answer would cost it a third more. */
-  const takeEnded = prepare<TakeArgs>(
-    database,
-    statement((arg) =>
+  return {
+    /** Grants a resource that has no row or an ended one; changes nothing otherwise. It returns no row, which would cost a third more. */
+    takeEnded: context.prepare<TakeArgs>((arg) =>
       insert(arg).onConflict((conflict) =>
         conflict
           .column('resource_name')
           .doUpdateSet((eb) => ({ ...REPLACED, id: eb.ref('excluded.id') }))
           .where(sql<SqlBool>`not resource_locks.is_active and resource_locks.id < excluded.id`)
       )
-    )
-  )
-  /** Takes whatever is not valid; returns no row when somebody holds the resource. */
-  const take = prepare<TakeArgs, TakenRow>(
-    database,
-    statement((arg) =>
+    ),
+    /** Grants any resource that is not validly held; returns no row otherwise. */
+    take: context.prepare<TakeArgs, TakenRow>((arg) =>
       insert(arg)
         .onConflict((conflict) =>
           conflict
             .column('resource_name')
             .doUpdateSet((eb) => ({
               ...REPLACED,
-              // A restored row may bear a number that this database has not reached yet.
+              // A restored row may bear a token that this database has not reached yet.
               id: sql`max(${eb.ref('excluded.id')}, ${eb.ref('resource_locks.id')} + 1)`,
               passed_id: sql`iif(resource_locks.is_active, resource_locks.id, null)`,
               passed_process_id: sql`iif(resource_locks.is_active, resource_locks.process_id, null)`,
@@ -89,18 +80,15 @@ export function acquire(context: SqliteContext, tokens: TokenSource, queue: Wait
         )
         .returning(['id', ...EXPIRED_PREDECESSOR_COLUMNS])
     )
-  )
-  const requestById = prepare<{ id: string }, LockRequestsTable>(
-    database,
-    statement((arg) => db.selectFrom('lock_requests').selectAll().where('request_id', '=', arg('id')))
-  )
-  const claim = prepare<{ id: string }>(
-    database,
-    statement((arg) => db.updateTable('lock_requests').set({ claimed: sql.lit(1) }).where('request_id', '=', arg('id')))
-  )
-  const saveRequest = prepare<{ id: string; fingerprint: string; grants: string; until: number }>(
-    database,
-    statement((arg) =>
+  }
+}
+
+function requestStatements(context: SqliteContext) {
+  const { db } = context
+  return {
+    byId: context.prepare<{ id: string }, LockRequestsTable>((arg) => db.selectFrom('lock_requests').selectAll().where('request_id', '=', arg('id'))),
+    claim: context.prepare<{ id: string }>((arg) => db.updateTable('lock_requests').set({ claimed: sql.lit(1) }).where('request_id', '=', arg('id'))),
+    save: context.prepare<{ id: string; fingerprint: string; grants: string; until: number }>((arg) =>
       db.replaceInto('lock_requests').values({
         request_id: arg('id'),
         fingerprint: arg('fingerprint'),
@@ -108,70 +96,86 @@ export function acquire(context: SqliteContext, tokens: TokenSource, queue: Wait
         remembered_until: arg('until')
       })
     )
-  )
+  }
+}
 
-  function findRequest({ id, fingerprint }: IdempotencyKey, now: EpochMs): NonNullable<FindRequestOutcome['before']> | undefined {
-    const row = requestById.get({ id })
-    if (row === undefined) return undefined
-    const grants = JSON.parse(row.grants) as [string, number][]
-    const snapshots = new Map(grants.map(([name]): [string, LockSnapshot] => [name, look(name, now)]))
-    const before = replayOf({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, snapshots)
-    if (before === 'reused') return { kind: 'request-id-reused' }
-    if (before === undefined) return undefined
-    claim.run({ id })
-    return { kind: 'granted', grants: before, replayed: true }
+/** Grants on SQLite. The batch's transaction is the only writer, so that what it reads stays true until it commits. */
+export class Acquire {
+  readonly #context: SqliteContext
+  readonly #queue: WaitQueue
+  readonly #grants: ReturnType<typeof grantStatements>
+  readonly #requests: ReturnType<typeof requestStatements>
+
+  constructor(context: SqliteContext, queue: WaitQueue) {
+    this.#context = context
+    this.#queue = queue
+    this.#grants = grantStatements(context)
+    this.#requests = requestStatements(context)
   }
 
-  /** The new grant of the resource, or the valid one that is in the way. */
-  function grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): { grant?: Grant; holder?: Grant } {
-    const expiresAt = leaseEnd(now, ttlMs)
-    const args = { name, number: tokens.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key }
-    let lockId = args.number
-    if (takeEnded.run(args) === 0) {
-      const { latest } = look(name, now)
-      if (isValid(latest, now)) return { holder: latest }
-      const row = take.get(args)
-      if (row === undefined) throw new Error(`'${name}' was neither free nor held`)
-      const { id, passed_id, passed_process_id, passed_at } = row
-      lockId = id
-      if (passed_id !== null) {
-        tell({ at: passed_at ?? now, kind: 'expired', resource_name: name, lock_id: passed_id, process_id: passed_process_id ?? '', reason: null })
-      }
-    }
-    tokens.last = Math.max(tokens.last, lockId)
-    tell({ at: now, kind: 'granted', resource_name: name, lock_id: lockId, process_id: processId, reason: null })
-    return { grant: { lockId, resourceName: name, processId, lockedAt: now, expiresAt, metadata } }
-  }
+  acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
+    const { resourceNames, idempotencyKey } = command
+    const replay = idempotencyKey === null ? undefined : this.findRequest(idempotencyKey, now)
+    if (replay !== undefined) return replay
+    if (this.#queue.isDequeued(command.ticket)) return { kind: 'dequeued' }
 
-  function acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
-    const { resourceNames, idempotencyKey: mark } = command
-    const before = mark === null ? undefined : findRequest(mark, now)
-    if (before !== undefined) return before
-    if (queue.isDequeued(command.ticket)) return { kind: 'dequeued' }
-
-    const conflicts: Conflict[] = resourceNames.length === 1 ? [] : validAmong(resourceNames.map((name) => look(name, now)))
+    const conflicts: Conflict[] = resourceNames.length === 1 ? [] : resourceNames.flatMap((name) => this.#holderOf(name, now) ?? [])
     for (const name of resourceNames) {
-      const ahead = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : queue.headBefore(name, command, now)
-      if (ahead !== undefined) conflicts.push(validAmong([look(name, now)])[0] ?? ahead)
+      const head = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : this.#queue.headBefore(name, command, now)
+      if (head !== undefined) conflicts.push(this.#holderOf(name, now) ?? head)
     }
     const grants: Grant[] = []
     for (const name of conflicts.length === 0 ? resourceNames : []) {
-      const { grant, holder } = grantOne(name, command, now)
+      const { grant, holder } = this.#grantOne(name, command, now)
       if (grant !== undefined) grants.push(grant)
       if (holder !== undefined) conflicts.push(conflictOf(holder))
     }
-    if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: queue.count(conflicts[0]?.resourceName ?? '', now) }
-    queue.removeTicket(command, now)
-    if (mark !== null) {
+    if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: this.#queue.count(conflicts[0]?.resourceName ?? '', now) }
+    this.#queue.removeTicket(command, now)
+    if (idempotencyKey !== null) {
       const until = now + Math.max(command.ttlMs ?? 0, KEEP_REQUEST_MS)
-      saveRequest.run({ ...mark, grants: grantsToText(grants), until })
+      this.#requests.save.run({ ...idempotencyKey, grants: grantsToText(grants), until })
     }
     return { kind: 'granted', grants, replayed: false }
   }
 
-  return { acquire, findRequest }
-}
+  /** What an earlier request with that key is answered again; undefined if there was none. */
+  findRequest({ id, fingerprint }: IdempotencyKey, now: EpochMs): NonNullable<FindRequestOutcome['before']> | undefined {
+    const row = this.#requests.byId.get({ id })
+    if (row === undefined) return undefined
+    const grants = JSON.parse(row.grants) as [string, number][]
+    const snapshots = new Map(grants.map(([name]): [string, LockSnapshot] => [name, this.#context.readLatest(name, now)]))
+    const replay = replayOf({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, snapshots)
+    if (replay === 'reused') return { kind: 'request-id-reused' }
+    if (replay === undefined) return undefined
+    this.#requests.claim.run({ id })
+    return { kind: 'granted', grants: replay, replayed: true }
+  }
 
-function validAmong(snapshots: readonly LockSnapshot[]): Conflict[] {
-  return snapshots.flatMap(({ latest, at }) => (isValid(latest, at) ? [conflictOf(latest)] : []))
+  /** The new grant of the resource, or the valid one that is in the way. */
+  #grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): { grant?: Grant; holder?: Grant } {
+    const { tokens } = this.#context
+    const expiresAt = leaseEnd(now, ttlMs)
+    const args = { name, lockId: tokens.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key }
+    let { lockId } = args
+    if (this.#grants.takeEnded.run(args) === 0) {
+      const { latest } = this.#context.readLatest(name, now)
+      if (isValid(latest, now)) return { holder: latest }
+      const row = this.#grants.take.get(args)
+      if (row === undefined) throw new Error(`'${name}' was neither free nor held`)
+      const { id, passed_id, passed_process_id, passed_at } = row
+      lockId = id
+      if (passed_id !== null) {
+        this.#context.appendEvent({ at: passed_at ?? now, kind: 'expired', resource_name: name, lock_id: passed_id, process_id: passed_process_id ?? '', reason: null })
+      }
+    }
+    tokens.last = Math.max(tokens.last, lockId)
+    this.#context.appendEvent({ at: now, kind: 'granted', resource_name: name, lock_id: lockId, process_id: processId, reason: null })
+    return { grant: { lockId, resourceName: name, processId, lockedAt: now, expiresAt, metadata } }
+  }
+
+  #holderOf(name: ResourceName, now: EpochMs): Conflict | undefined {
+    const { latest } = this.#context.readLatest(name, now)
+    return isValid(latest, now) ? conflictOf(latest) : undefined
+  }
 }

@@ -1,11 +1,13 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { PRIVATE_MODE } from './files.js'
+
+/** Only the service's own user: other users must not read the names of locks and holders, nor the digests of keys. */
+export const PRIVATE_MODE = 0o600
 
 const RESERVE_BYTES = 512 * 1024
 
 /**
- * Space kept back beside the database, so that locks can still be released when the disk is full. It is given up to the
- * first release that finds no other room, and laid again when there is some.
+ * Space that is reserved beside the database, so that locks can still be released when the disk is full. The first release
+ * that finds no other space frees it; it is allocated again when the disk has space.
  */
 export class DiskReserve {
   readonly #file: string
@@ -19,19 +21,19 @@ export class DiskReserve {
     this.allocate()
   }
 
-  /** Tells that the disk was found full: from now on the reserve must be laid anew before it counts as laid. */
+  /** The disk was found full: the reserve must be allocated again before it counts. */
   foundFull(): void {
     this.#full = true
   }
 
-  /** Lays the reserve if it is missing, or was found to be all the room there is; false when the disk has no room for it. */
+  /** Allocates the reserve if it is missing or the disk was found full; false when the disk has no space for it. */
   allocate(): boolean {
     if (existsSync(this.#file) && !this.#full) return true
     try {
-      // Beside the old one: that there is room for both proves that the disk is full no longer.
+      // Beside the old one: space for both proves that the disk is no longer full.
       const handle = openSync(this.#new, 'w', PRIVATE_MODE)
       try {
-        // Not writeSync: that writes what there is room for, and is content.
+        // Not writeSync, which writes only what fits and reports no error.
         writeFileSync(handle, Buffer.alloc(RESERVE_BYTES))
         fsyncSync(handle)
       } finally {
@@ -41,7 +43,7 @@ export class DiskReserve {
       this.#full = false
       return true
     } catch {
-      // Half a reserve would only take up the last of the room.
+      // A partial reserve would only use up the rest of the space.
       rmSync(this.#new, { force: true })
       return false
     }

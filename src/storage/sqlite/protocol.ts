@@ -1,63 +1,192 @@
+import type { AcquireCommand, Command, OutcomeOf } from '../../locks/commands.js'
 import { LockError, StartupError, type LockErrorCode } from '../../locks/errors.js'
 import type { KeyStore } from '../../locks/api-keys.js'
-import type { EpochMs } from '../../locks/lock.js'
+import type { EpochMs, Metadata, ProcessId, ResourceName, TtlMs } from '../../locks/lock.js'
 import type { StoreReads } from '../../locks/store.js'
-import type { Brief, BriefCommand } from './encoding.js'
+import { RETRY, type CommandResult } from '../batcher.js'
 
 /*
- * What the service and the thread that has the SQLite file say to each other. Everything is sent as JSON text, which costs
- * a third of what it costs to copy the objects. A question is a message, and so is a list of answers.
+ * The messages between the service and the worker thread that has the SQLite file. They are JSON text, which costs a third
+ * of copying the objects. The service sends one request in a message; the worker sends a list of responses. In both
+ * directions `kind`, or the first element of a list, tells what follows.
  */
 
-export interface ThreadOptions {
+export interface WorkerOptions {
   readonly file: string
   /** 0 keeps no history. */
   readonly keepHistoryMs: number
 }
 
-export type Call =
-  | { readonly kind: 'execute'; readonly commands: readonly BriefCommand[] }
-  | { readonly kind: 'read'; readonly what: keyof StoreReads; readonly args: readonly unknown[] }
-  | { readonly kind: 'keys'; readonly what: keyof KeyStore; readonly args: readonly unknown[] }
+export type WorkerCall =
+  | { readonly kind: 'execute'; readonly commands: readonly EncodedCommand[] }
+  | { readonly kind: 'read'; readonly method: keyof StoreReads; readonly args: readonly unknown[] }
+  | { readonly kind: 'keys'; readonly method: keyof KeyStore; readonly args: readonly unknown[] }
   | { readonly kind: 'ping' }
   | { readonly kind: 'close' }
 
-/** `now` is what the service's clock said when it called; calls come in the order of their clock. */
-export type Question = Call & { readonly id: number; readonly now: EpochMs }
+/** `now` is the service's clock at the call; calls arrive in the order of their clock. */
+export type WorkerRequest = WorkerCall & { readonly id: number; readonly now: EpochMs }
 
-export type Answer =
-  | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly failed: SentError }
-  /** For each command what came of it; `turns` are the tickets of waiters whose turn may have come. */
-  | { readonly id: number; readonly settled: readonly (Brief | NotDone)[]; readonly wakeups: readonly number[] }
+export type WorkerResponse =
+  | { readonly kind: 'value'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly error: CommandError }
+  /** The result of each command, and the tickets of waiters to wake. */
+  | { readonly kind: 'results'; readonly id: number; readonly results: readonly EncodedResult[]; readonly wakeups: readonly number[] }
 
-/** The id of what the thread says unasked, once: that the file is open, or why it cannot be opened. */
+/** The id of the response that the worker sends once without a request: the file is open, or why it cannot be opened. */
 export const OPENED = 0
 
-/** A command of a batch that was not carried out, for that reason. */
-export interface NotDone {
-  readonly kind: 'failed'
-  readonly error: SentError
-}
+/*
+ * Compact encoding of the common commands and results; full objects cost more to serialise than to execute. The tag says
+ * which element stands where. A result leaves out what its command says, and its times are relative to the clock of the
+ * request. Nulls at the end are left out.
+ */
 
-export interface SentError {
-  readonly type: 'lock' | 'startup' | 'bug'
-  readonly code?: LockErrorCode
-  readonly message: string
-  readonly stack: string
-}
+export type EncodedCommand =
+  /** A request for one resource, without idempotency key and ticket. */
+  | readonly [tag: 'A', name: ResourceName, process: ProcessId, ttl: TtlMs, metadata?: Metadata | null, key?: string | null]
+  /** A release by the holder. */
+  | readonly [tag: 'R', name: ResourceName, process: ProcessId, lockId: number | null, key?: string]
+  /** Any command, in full. */
+  | readonly [tag: 'C', command: Command]
 
-export function toSent(error: unknown): SentError {
-  if (error instanceof LockError) {
-    const { code, message, cause } = error
-    return { type: 'lock', code, message, stack: stackOf(cause) }
+export type EncodedResult =
+  /** A new grant of one resource. */
+  | readonly [tag: 'G', lockId: number]
+  /** The one resource is held, or kept for a waiter. */
+  | readonly [tag: 'H', holder: ProcessId, lockId: number, locked: number | null, expires: number | null, waiters: number]
+  /** Released by the holder. */
+  | readonly [tag: 'R', lockId: number, locked: number, expires: number | null, metadata?: Metadata]
+  /** Any outcome, in full. */
+  | readonly [tag: 'O', outcome: OutcomeOf<Command>]
+  /** Failed. */
+  | readonly [tag: 'F', error: CommandError]
+  /** Nothing was changed, and the command goes into the next batch. */
+  | readonly [tag: 'T']
+
+export function encodeCommand(command: Command): EncodedCommand {
+  if (command.kind === 'acquire') {
+    const { resourceNames, processId, ttlMs, metadata, idempotencyKey, ticket, key } = command
+    const name = resourceNames.length === 1 ? resourceNames[0] : undefined
+    if (name !== undefined && idempotencyKey === null && ticket === null) {
+      return metadata === null && key === null ? ['A', name, processId, ttlMs] : ['A', name, processId, ttlMs, metadata, key]
+    }
+  } else if (command.kind === 'release') {
+    const { resourceName, processId, lockId, reason, unlessClaimed, key } = command
+    if (processId !== null && reason === null && unlessClaimed === undefined) {
+      return key === null ? ['R', resourceName, processId, lockId] : ['R', resourceName, processId, lockId, key]
+    }
   }
-  return { type: error instanceof StartupError ? 'startup' : 'bug', message: error instanceof Error ? error.message : String(error), stack: stackOf(error) }
+  return ['C', command]
 }
 
-export function fromSent({ type, code, message, stack }: SentError): Error {
-  if (type === 'lock' && code !== undefined) return new LockError(code, { cause: Object.assign(new Error(stack.split('\n', 1)[0]), { stack }) })
-  return type === 'startup' ? new StartupError(message) : Object.assign(new Error(message), { stack })
+export function decodeCommand(encoded: EncodedCommand): Command {
+  switch (encoded[0]) {
+    case 'A': {
+      const { 1: name, 2: processId, 3: ttlMs, 4: metadata = null, 5: key = null } = encoded
+      return { kind: 'acquire', resourceNames: [name], processId, ttlMs, metadata, idempotencyKey: null, ticket: null, key }
+    }
+    case 'R': {
+      const { 1: resourceName, 2: processId, 3: lockId, 4: key = null } = encoded
+      return { kind: 'release', resourceName, processId, lockId, reason: null, key }
+    }
+    case 'C':
+      return encoded[1]
+  }
+}
+
+export function encodeResult(command: Command, result: CommandResult, now: EpochMs): EncodedResult {
+  if (result.kind === 'failed') return ['F', encodeError(result.error)]
+  if (result.kind === 'retry') return ['T']
+  const { outcome } = result
+  if (command.kind === 'release' && command.processId !== null && outcome.kind === 'released') {
+    const { lockId, lockedAt, expiresAt, metadata } = outcome.grant
+    const expires = toRelative(expiresAt, now)
+    return metadata === null ? ['R', lockId, lockedAt - now, expires] : ['R', lockId, lockedAt - now, expires, metadata]
+  }
+  if (isSingleAcquire(command)) {
+    if (outcome.kind === 'granted' && !outcome.replayed && outcome.grants[0] !== undefined) return ['G', outcome.grants[0].lockId]
+    const conflict = outcome.kind === 'held' && outcome.at === now ? outcome.conflicts[0] : undefined
+    if (outcome.kind === 'held' && conflict !== undefined) {
+      const { processId, lockId, lockedAt, expiresAt } = conflict
+      return ['H', processId, lockId, toRelative(lockedAt, now), toRelative(expiresAt, now), outcome.waiters]
+    }
+  }
+  return ['O', outcome]
+}
+
+/** @throws Error when the result is not of that command. */
+export function decodeResult(command: Command, encoded: EncodedResult, now: EpochMs): CommandResult {
+  switch (encoded[0]) {
+    case 'G': {
+      if (!isSingleAcquire(command)) throw mismatch(command, encoded)
+      const { resourceNames, processId, ttlMs, metadata } = command
+      const grant = { lockId: encoded[1], resourceName: resourceNames[0], processId, lockedAt: now, expiresAt: toAbsolute(ttlMs, now), metadata }
+      return { kind: 'done', outcome: { kind: 'granted', grants: [grant], replayed: false } }
+    }
+    case 'H': {
+      if (!isSingleAcquire(command)) throw mismatch(command, encoded)
+      const { 1: processId, 2: lockId, 3: locked, 4: expires, 5: waiters } = encoded
+      const conflict = { resourceName: command.resourceNames[0], processId, lockId, lockedAt: toAbsolute(locked, now), expiresAt: toAbsolute(expires, now) }
+      return { kind: 'done', outcome: { kind: 'held', conflicts: [conflict], at: now, waiters } }
+    }
+    case 'R': {
+      if (command.kind !== 'release' || command.processId === null) throw mismatch(command, encoded)
+      const { resourceName, processId } = command
+      const { 1: lockId, 2: locked, 3: expires, 4: metadata = null } = encoded
+      const grant = { lockId, resourceName, processId, lockedAt: now + locked, expiresAt: toAbsolute(expires, now), metadata }
+      return { kind: 'done', outcome: { kind: 'released', grant, releasedAt: now } }
+    }
+    case 'O':
+      return { kind: 'done', outcome: encoded[1] }
+    case 'F':
+      return { kind: 'failed', error: decodeError(encoded[1]) }
+    case 'T':
+      return RETRY
+  }
+}
+
+type SingleAcquire = AcquireCommand & { readonly resourceNames: readonly [ResourceName] }
+
+function isSingleAcquire(command: Command): command is SingleAcquire {
+  return command.kind === 'acquire' && command.resourceNames.length === 1
+}
+
+function mismatch({ kind }: Command, [tag]: EncodedResult): Error {
+  return new Error(`the result of a ${kind} command is encoded as '${tag}'`)
+}
+
+function toRelative(at: EpochMs | null, now: EpochMs): number | null {
+  return at === null ? null : at - now
+}
+
+function toAbsolute(ms: number | null, now: EpochMs): EpochMs | null {
+  return ms === null ? null : now + ms
+}
+
+export type CommandError =
+  /** The stack is that of the cause. */
+  | { readonly kind: 'lock'; readonly code: LockErrorCode; readonly stack: string }
+  | { readonly kind: 'startup'; readonly message: string }
+  | { readonly kind: 'bug'; readonly message: string; readonly stack: string }
+
+export function encodeError(error: unknown): CommandError {
+  if (error instanceof LockError) return { kind: 'lock', code: error.code, stack: stackOf(error.cause) }
+  if (error instanceof StartupError) return { kind: 'startup', message: error.message }
+  return { kind: 'bug', message: error instanceof Error ? error.message : String(error), stack: stackOf(error) }
+}
+
+export function decodeError(error: CommandError): Error {
+  switch (error.kind) {
+    case 'lock': {
+      const { code, stack } = error
+      return new LockError(code, { cause: Object.assign(new Error(stack.split('\n', 1)[0]), { stack }) })
+    }
+    case 'startup':
+      return new StartupError(error.message)
+    case 'bug':
+      return Object.assign(new Error(error.message), { stack: error.stack })
+  }
 }
 
 function stackOf(error: unknown): string {

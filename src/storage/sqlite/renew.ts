@@ -2,26 +2,25 @@ import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { LeaseRestart, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld, type EpochMs, type TtlMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, grantFromRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../tables.js'
-import { statement } from '../statement.js'
 import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
-import { prepare } from './prepared.js'
 
-/** `own` is 1 where the grant keeps the lease with which it was made, `afresh` where it is counted from now on. */
-interface Lease {
+interface LeaseArgs {
+  /** 1 keeps the lease with which the grant was made. */
   readonly own: 0 | 1
   readonly ttlMs: number | null
+  /** 1 counts the grant from now on. */
   readonly restartLease: 0 | 1
   readonly metadata: string | null
   readonly now: number
-  /** Only grants that belong to this key or to nobody; null takes all. */
+  /** Only grants that belong to this key or to no key; null renews all. */
   readonly key: string | null
 }
 
-type RenewedRow = GrantRow & { told: 0 | 1 }
-type Arg = <Name extends keyof Lease>(name: Name) => RawBuilder<Lease[Name]>
+type RenewedRow = GrantRow & { is_due: 0 | 1 }
+type Arg = <Name extends keyof LeaseArgs>(name: Name) => RawBuilder<LeaseArgs[Name]>
 
-/** Renewing on SQLite. */
-export function renew({ database, db, readLatest, appendEvent, hasEventAt }: SqliteContext) {
+function statements(context: SqliteContext) {
+  const { db } = context
   const renewal = (arg: Arg) => {
     const end = sql<number | null>`${arg('now')} + iif(${arg('own')}, ttl_ms, ${arg('ttlMs')})`
     return db
@@ -32,27 +31,22 @@ export function renew({ database, db, readLatest, appendEvent, hasEventAt }: Sql
         ttl_ms: sql`iif(${arg('restartLease')} and not ${arg('own')}, ${arg('ttlMs')}, ttl_ms)`,
         metadata: sql`coalesce(${arg('metadata')}, metadata)`,
         renewals: sql`renewals + 1`,
-        // The sweeper may come too early, never too late: a later expiry need not move the index entry.
+        // The sweeper may visit a row too early, never too late: a later expiry does not move the index entry.
         sweep_at: sql`min(coalesce(sweep_at, ${end}), coalesce(${end}, sweep_at))`,
         told_at: sql`iif(told_at between ${arg('now')} - ${sql.lit(RENEWAL_EVENT_INTERVAL_MS - 1)} and ${arg('now')}, told_at, ${arg('now')})`
       })
       .where(isValidAt(arg('now')))
       .where(isOpenTo(arg('key')))
-      .returning([...GRANT_COLUMNS, sql<0 | 1>`told_at = ${arg('now')}`.as('told')])
+      .returning([...GRANT_COLUMNS, sql<0 | 1>`told_at = ${arg('now')}`.as('is_due')])
   }
-
-  const renewOne = prepare<Lease & { name: string; process: string; lockId: number | null }, RenewedRow>(
-    database,
-    statement((arg) =>
+  return {
+    renewOne: context.prepare<LeaseArgs & { name: string; process: string; lockId: number | null }, RenewedRow>((arg) =>
       renewal(arg)
         .where('resource_name', '=', arg('name'))
         .where('process_id', '=', arg('process'))
         .where((eb) => eb('id', '=', sql<number>`coalesce(${arg('lockId')}, ${eb.ref('id')})`))
-    )
-  )
-  const renewChunk = prepare<Lease & { process: string; after: string; limit: number; prefix: string }, RenewedRow>(
-    database,
-    statement((arg) =>
+    ),
+    renewNext: context.prepare<LeaseArgs & { process: string; after: string; limit: number; prefix: string }, RenewedRow>((arg) =>
       renewal(arg).where('resource_name', 'in', (eb) =>
         eb
           .selectFrom('resource_locks')
@@ -66,32 +60,43 @@ export function renew({ database, db, readLatest, appendEvent, hasEventAt }: Sql
           .limit(arg('limit'))
       )
     )
-  )
-
-  function renewed(row: RenewedRow, now: EpochMs) {
-    const { resource_name, id: lock_id, process_id } = row
-    // An update answers with new values only: a renewal in the millisecond in which the grant was last told of looks due as well.
-    if (row.told && !hasEventAt(resource_name, now)) appendEvent({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
-    return { grant: grantFromRow(row), renewedAt: now }
-  }
-
-  return {
-    renew({ resourceName, processId, ttlMs, lockId, restartLease, key }: RenewCommand, now: EpochMs): RenewOutcome {
-      const row = renewOne.get({ ...lease(ttlMs, now, restartLease), key, name: resourceName, process: processId, lockId })
-      if (row !== undefined) return { kind: 'renewed', ...renewed(row, now) }
-      return { kind: 'not-held', reason: whyNotHeld(readLatest(resourceName, now).latest, { processId, key }, now) }
-    },
-
-    renewAll({ processId, ttlMs, after, limit, prefix, key }: RenewAllCommand, now: EpochMs): RenewAllOutcome {
-      const rows = renewChunk.all({ ...lease(ttlMs, now), key, process: processId, after, limit, prefix })
-      // An update answers in no promised order.
-      rows.sort((a, b) => Buffer.compare(Buffer.from(a.resource_name), Buffer.from(b.resource_name)))
-      return { kind: 'renewed-all', renewals: rows.map((row) => renewed(row, now)) }
-    }
   }
 }
 
-function lease(ttlMs: TtlMs | undefined, now: EpochMs, restartLease?: LeaseRestart): Omit<Lease, 'key'> {
+/** Renewals on SQLite. */
+export class Renew {
+  readonly #context: SqliteContext
+  readonly #statements: ReturnType<typeof statements>
+
+  constructor(context: SqliteContext) {
+    this.#context = context
+    this.#statements = statements(context)
+  }
+
+  renew({ resourceName, processId, ttlMs, lockId, restartLease, key }: RenewCommand, now: EpochMs): RenewOutcome {
+    const row = this.#statements.renewOne.get({ ...leaseArgs(ttlMs, now, restartLease), key, name: resourceName, process: processId, lockId })
+    if (row !== undefined) return { kind: 'renewed', ...this.#renewed(row, now) }
+    return { kind: 'not-held', reason: whyNotHeld(this.#context.readLatest(resourceName, now).latest, { processId, key }, now) }
+  }
+
+  renewAll({ processId, ttlMs, after, limit, prefix, key }: RenewAllCommand, now: EpochMs): RenewAllOutcome {
+    const rows = this.#statements.renewNext.all({ ...leaseArgs(ttlMs, now), key, process: processId, after, limit, prefix })
+    // SQLite promises no order for the rows that an update returns.
+    rows.sort((a, b) => Buffer.compare(Buffer.from(a.resource_name), Buffer.from(b.resource_name)))
+    return { kind: 'renewed-all', renewals: rows.map((row) => this.#renewed(row, now)) }
+  }
+
+  #renewed(row: RenewedRow, now: EpochMs) {
+    const { resource_name, id: lock_id, process_id } = row
+    // An update returns only new values: a renewal in the very millisecond of the grant's latest event looks due too.
+    if (row.is_due && !this.#context.hasEventAt(resource_name, now)) {
+      this.#context.appendEvent({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
+    }
+    return { grant: grantFromRow(row), renewedAt: now }
+  }
+}
+
+function leaseArgs(ttlMs: TtlMs | undefined, now: EpochMs, restartLease?: LeaseRestart): Omit<LeaseArgs, 'key'> {
   return {
     own: ttlMs === undefined ? 1 : 0,
     ttlMs: ttlMs ?? null,

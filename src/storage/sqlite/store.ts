@@ -1,44 +1,42 @@
+import { Worker } from 'node:worker_threads'
+import type { Command } from '../../locks/commands.js'
+import { LockError } from '../../locks/errors.js'
 import type { KeyStore } from '../../locks/api-keys.js'
+import type { EpochMs } from '../../locks/lock.js'
 import { forwardAll, STORE_READS, type StoreReads } from '../../locks/store.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../sql-store.js'
-import { toLockError } from './errors.js'
-import { migrate, openSqlite } from './connection.js'
-import { SqliteWorker } from './worker-client.js'
+import { missing, type CommandResult } from '../batcher.js'
+import { toLockError } from './connection.js'
+import { decodeError, decodeResult, encodeCommand, OPENED, type EncodedResult, type WorkerCall, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
 
-/** Batches that may be on their way to the thread at once; it commits together what has reached it. */
+/** Batches that may be in the worker at once; it commits together what has arrived. */
 const CONCURRENCY = 8
 
-/** Sending a message costs as much as that of a few commands: so many share one, however many come in a turn. */
+/** Sending a message costs as much as encoding a few commands: at least so many share one, even if a turn brings many. */
 const MIN_EARLY_BATCH = 32
 
 export async function sqliteBackend(file: string, options: StoreOptions): Promise<SqlBackend> {
   const { clock = Date.now, keepHistoryMs = KEEP_HISTORY_MS, onFatal = () => undefined } = options
-  const turns = { listener: (_ticket: number) => {} }
+  const wakeups = { listener: (_ticket: number) => {} }
   const worker = await SqliteWorker.open({
     file,
     keepHistoryMs,
     clock,
-    onWakeup: (ticket) => turns.listener(ticket),
+    onWakeup: (ticket) => wakeups.listener(ticket),
     onLost: onFatal
   })
   return {
-    wakeups: turns,
+    wakeups,
     warnings: worker.warnings,
     pools: () => [],
     keepsHistory: keepHistoryMs > 0,
     executor: { concurrency: CONCURRENCY, sequential: true, minEarlyBatch: MIN_EARLY_BATCH, execute: (commands) => worker.execute(commands) },
-    reads: forwardAll<StoreReads>(STORE_READS, (name, args) => worker.read(name, args)),
+    reads: forwardAll<StoreReads>(STORE_READS, (method, args) => worker.read(method, args)),
     keys: keysBy(worker),
     toLockError,
     ping: () => worker.ping(),
     [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose]()
   }
-}
-
-/** Brings a file to the newest version and closes it again; resolves to the names of the migrations that were run. */
-export async function migrateSqlite(file: string): Promise<readonly string[]> {
-  using opened = openSqlite(file)
-  return await migrate(opened)
 }
 
 function keysBy(worker: SqliteWorker): KeyStore {
@@ -47,5 +45,144 @@ function keysBy(worker: SqliteWorker): KeyStore {
     list: () => worker.keys('list', []),
     revoke: (id) => worker.keys('revoke', [id]),
     inUse: () => worker.keys('inUse', [])
+  }
+}
+
+interface Pending {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: Error) => void
+}
+
+export interface SqliteWorkerOptions extends WorkerOptions {
+  readonly clock: () => EpochMs
+  readonly onWakeup: (ticket: number) => void
+  /** Called once if the worker ends unexpectedly; from then on every call is rejected. */
+  readonly onLost: (error: Error) => void
+}
+
+/** The service's side of a SQLite file: a worker thread answers the calls in their order. */
+export class SqliteWorker implements AsyncDisposable {
+  readonly #options: SqliteWorkerOptions
+  readonly #worker: Worker
+  readonly #pending = new Map<number, Pending>()
+  readonly #ended: Promise<void>
+  #lastId = OPENED
+  #warnings: readonly string[] = []
+  #lost: Error | undefined
+  #serving = false
+
+  private constructor(options: SqliteWorkerOptions) {
+    this.#options = options
+    const { file, keepHistoryMs } = options
+    this.#worker = new Worker(new URL('worker.js', import.meta.url), {
+      workerData: { file, keepHistoryMs } satisfies WorkerOptions,
+      // Loaders and other options of the process do not apply to the worker.
+      execArgv: []
+    })
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', (code) => {
+        this.#lose(new Error(`it exited with code ${code}`))
+        resolve()
+      })
+    })
+    this.#worker.on('message', (text: string) => {
+      for (const response of JSON.parse(text) as readonly WorkerResponse[]) this.#receive(response)
+    })
+    this.#worker.on('error', (error) => this.#lose(error))
+  }
+
+  /** @throws StartupError when the file cannot be used. */
+  static async open(options: SqliteWorkerOptions): Promise<SqliteWorker> {
+    const worker = new SqliteWorker(options)
+    try {
+      worker.#warnings = (await worker.#responseTo(OPENED)) as readonly string[]
+      worker.#serving = true
+      return worker
+    } catch (error) {
+      await worker.#worker.terminate()
+      // The worker may have ended before it sent anything.
+      throw error instanceof LockError ? error.cause : error
+    }
+  }
+
+  /** What an operator should know about the files, in sentences. */
+  get warnings(): readonly string[] {
+    return this.#warnings
+  }
+
+  /** Executes a batch; never rejects. */
+  async execute(commands: readonly Command[]): Promise<CommandResult[]> {
+    const now = this.#options.clock()
+    try {
+      const results = (await this.#send({ kind: 'execute', commands: commands.map(encodeCommand) }, now)) as readonly EncodedResult[]
+      return commands.map((command, index) => {
+        const result = results[index]
+        return result === undefined ? missing(command) : decodeResult(command, result, now)
+      })
+    } catch (error) {
+      const failed = toLockError(error)
+      return commands.map(() => ({ kind: 'failed', error: failed }))
+    }
+  }
+
+  read(method: keyof StoreReads, args: readonly unknown[]): Promise<unknown> {
+    return this.#send({ kind: 'read', method, args }, this.#options.clock())
+  }
+
+  keys<Method extends keyof KeyStore>(method: Method, args: Parameters<KeyStore[Method]>): ReturnType<KeyStore[Method]> {
+    return this.#send({ kind: 'keys', method, args }, this.#options.clock()) as ReturnType<KeyStore[Method]>
+  }
+
+  /** Rejects with a LockError when the file cannot be read or the disk is full. */
+  async ping(): Promise<void> {
+    await this.#send({ kind: 'ping' }, this.#options.clock())
+  }
+
+  #send(call: WorkerCall, now: EpochMs): Promise<unknown> {
+    if (this.#lost !== undefined) return Promise.reject(new LockError('STORAGE_UNAVAILABLE', { cause: this.#lost }))
+    const id = (this.#lastId += 1)
+    this.#worker.postMessage(JSON.stringify({ ...call, id, now } satisfies WorkerRequest))
+    return this.#responseTo(id)
+  }
+
+  #responseTo(id: number): Promise<unknown> {
+    // An open file alone does not keep the process alive; a pending request does.
+    if (this.#pending.size === 0) this.#worker.ref()
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+    })
+  }
+
+  #receive(response: WorkerResponse): void {
+    const pending = this.#pending.get(response.id)
+    this.#pending.delete(response.id)
+    if (this.#pending.size === 0) this.#worker.unref()
+    switch (response.kind) {
+      case 'value':
+        pending?.resolve(response.value)
+        break
+      case 'error':
+        pending?.reject(decodeError(response.error))
+        break
+      case 'results':
+        pending?.resolve(response.results)
+        for (const ticket of response.wakeups) this.#options.onWakeup(ticket)
+    }
+  }
+
+  /** How much of the pending requests the worker executed is unknown. */
+  #lose(cause: Error): void {
+    if (this.#lost !== undefined) return
+    this.#lost = cause
+    for (const { reject } of this.#pending.values()) reject(new LockError('OUTCOME_UNKNOWN', { cause }))
+    this.#pending.clear()
+    if (this.#serving) this.#options.onLost(new Error(`The thread of the SQLite file was lost (${cause.message}); the process has to be started again.`, { cause }))
+  }
+
+  /** The worker finishes earlier requests first. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#serving = false
+    if (this.#lost === undefined) await this.#send({ kind: 'close' }, this.#options.clock()).catch(() => undefined)
+    await this.#ended
   }
 }

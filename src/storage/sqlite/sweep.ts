@@ -2,115 +2,109 @@ import { sql } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { HistoryPruner } from '../history.js'
-import { KEEP_ENDED_MS, replayOf, KEEP_REQUEST_MS, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
-import { statement } from '../statement.js'
+import { KEEP_ENDED_MS, KEEP_REQUEST_MS, replayOf, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
 import type { SqliteContext } from './context.js'
-import type { TokenSource } from './token-source.js'
-import { prepare } from './prepared.js'
+import type { WaitQueue } from './wait-queue.js'
 
 type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'id' | 'process_id' | 'is_active' | 'expires_at' | 'ended_at'>
 
-/**
- * Sweeping on SQLite.
- *
- * @param keepHistoryMs older events are removed.
- */
-export function sweep({ database, db, readLatest, appendEvent, forgetEvents }: SqliteContext, tokens: TokenSource, keepHistoryMs: number) {
-  const due = prepare<{ now: number; limit: number }, DueRow>(
-    database,
-    statement((arg) =>
+function statements(context: SqliteContext) {
+  const { db } = context
+  return {
+    due: context.prepare<{ now: number; limit: number }, DueRow>((arg) =>
       db
         .selectFrom('resource_locks')
         .select(['resource_name', 'id', 'process_id', 'is_active', 'expires_at', 'ended_at'])
         .where('sweep_at', '<=', arg('now'))
         .orderBy('sweep_at')
         .limit(arg('limit'))
-    )
-  )
-  const expire = prepare<{ name: string; sweepAt: number }>(
-    database,
-    statement((arg) =>
+    ),
+    expire: context.prepare<{ name: string; sweepAt: number }>((arg) =>
       db
         .updateTable('resource_locks')
         .set((eb) => ({ is_active: sql.lit(0), ended_at: eb.ref('expires_at'), end_reason: 'expired', sweep_at: arg('sweepAt') }))
         .where('resource_name', '=', arg('name'))
-    )
-  )
-  const postpone = prepare<{ name: string; sweepAt: number | null }>(
-    database,
-    statement((arg) => db.updateTable('resource_locks').set({ sweep_at: arg('sweepAt') }).where('resource_name', '=', arg('name')))
-  )
-  const remove = prepare<{ name: string }>(
-    database,
-    statement((arg) => db.deleteFrom('resource_locks').where('resource_name', '=', arg('name')))
-  )
-  const dueRequests = prepare<{ now: number; limit: number }, LockRequestsTable>(
-    database,
-    statement((arg) =>
+    ),
+    postpone: context.prepare<{ name: string; sweepAt: number | null }>((arg) =>
+      db.updateTable('resource_locks').set({ sweep_at: arg('sweepAt') }).where('resource_name', '=', arg('name'))
+    ),
+    remove: context.prepare<{ name: string }>((arg) => db.deleteFrom('resource_locks').where('resource_name', '=', arg('name'))),
+    dueRequests: context.prepare<{ now: number; limit: number }, LockRequestsTable>((arg) =>
       db.selectFrom('lock_requests').selectAll().where('remembered_until', '<=', arg('now')).orderBy('remembered_until').limit(arg('limit'))
-    )
-  )
-  const forget = prepare<{ id: string }>(database, statement((arg) => db.deleteFrom('lock_requests').where('request_id', '=', arg('id'))))
-  const keepRequestLonger = prepare<{ id: string; until: number }>(
-    database,
-    statement((arg) => db.updateTable('lock_requests').set({ remembered_until: arg('until') }).where('request_id', '=', arg('id')))
-  )
-  const eventsAfter = prepare<{ after: number; limit: number }, { id: number; at: EpochMs }>(
-    database,
-    statement((arg) => db.selectFrom('lock_events').select(['id', 'at']).where('id', '>', arg('after')).orderBy('id').limit(arg('limit')))
-  )
-  const removeEvents = prepare<{ upTo: number; limit: number }>(
-    database,
-    statement((arg) =>
+    ),
+    forgetRequest: context.prepare<{ id: string }>((arg) => db.deleteFrom('lock_requests').where('request_id', '=', arg('id'))),
+    keepRequest: context.prepare<{ id: string; until: number }>((arg) =>
+      db.updateTable('lock_requests').set({ remembered_until: arg('until') }).where('request_id', '=', arg('id'))
+    ),
+    eventsAfter: context.prepare<{ after: number; limit: number }, { id: number; at: EpochMs }>((arg) =>
+      db.selectFrom('lock_events').select(['id', 'at']).where('id', '>', arg('after')).orderBy('id').limit(arg('limit'))
+    ),
+    removeEvents: context.prepare<{ upTo: number; limit: number }>((arg) =>
       db
         .deleteFrom('lock_events')
         .where('id', 'in', (eb) => eb.selectFrom('lock_events').select('id').where('id', '<=', arg('upTo')).orderBy('id').limit(arg('limit')))
-        // The newest stays: without it, ids would begin anew.
+        // The newest stays: without it, ids would start again.
         .where('id', '<', (eb) => eb.selectFrom('lock_events').select(({ fn }) => fn.max('id').as('newest')))
     )
-  )
-  const pruner = new HistoryPruner(keepHistoryMs)
+  }
+}
 
-  function sweepRow(row: DueRow, now: EpochMs): 'expired' | 'removed' | 'postponed' {
-    const { resource_name: name, id: lock_id, process_id, is_active, expires_at, ended_at } = row
-    if (is_active && expires_at !== null && expires_at <= now) {
-      expire.run({ name, sweepAt: now + KEEP_ENDED_MS })
-      appendEvent({ at: expires_at, kind: 'expired', resource_name: name, lock_id, process_id, reason: null })
-      return 'expired'
-    }
-    const keptUntil = is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS
-    if (!is_active && keptUntil !== null && keptUntil <= now) {
-      remove.run({ name })
-      // A restored row may bear a number that this database has not reached yet; it goes, and is counted from.
-      tokens.last = Math.max(tokens.last, lock_id)
-      return 'removed'
-    }
-    postpone.run({ name, sweepAt: keptUntil })
-    return 'postponed'
+/** Sweeps on SQLite. */
+export class Sweep {
+  readonly #context: SqliteContext
+  readonly #queue: WaitQueue
+  readonly #pruner: HistoryPruner
+  readonly #statements: ReturnType<typeof statements>
+
+  constructor(context: SqliteContext, queue: WaitQueue, keepHistoryMs: number) {
+    this.#context = context
+    this.#queue = queue
+    this.#pruner = new HistoryPruner(keepHistoryMs)
+    this.#statements = statements(context)
   }
 
-  /** A request whose grants are still held stays remembered. */
-  function sweepRequest({ request_id: id, fingerprint, grants: text, remembered_until: until }: LockRequestsTable, now: EpochMs): void {
-    const grants = JSON.parse(text) as [string, number][]
-    const snapshots = new Map(grants.map(([name]) => [name, readLatest(name, now)]))
-    if (replayOf({ fingerprint, grants, until }, fingerprint, snapshots) === undefined) forget.run({ id })
-    else keepRequestLonger.run({ id, until: now + KEEP_REQUEST_MS })
-  }
-
-  return function sweep({ limit }: SweepCommand, now: EpochMs): SweepOutcome {
-    const rows = due.all({ now, limit })
-    const done = rows.map((row) => sweepRow(row, now))
-    const requests = dueRequests.all({ now, limit })
-    for (const request of requests) sweepRequest(request, now)
-    const upTo = pruner.look(eventsAfter.all({ after: pruner.after, limit }), now)
-    const pruned = upTo === undefined ? 0 : removeEvents.run({ upTo, limit })
-    if (pruned > 0) forgetEvents()
-    const moreEvents = pruner.advance(pruned, limit)
+  sweep({ limit }: SweepCommand, now: EpochMs): SweepOutcome {
+    this.#queue.sweep(now)
+    const rows = this.#statements.due.all({ now, limit })
+    const done = rows.map((row) => this.#sweepRow(row, now))
+    const requests = this.#statements.dueRequests.all({ now, limit })
+    for (const request of requests) this.#sweepRequest(request, now)
+    const upTo = this.#pruner.look(this.#statements.eventsAfter.all({ after: this.#pruner.after, limit }), now)
+    const pruned = upTo === undefined ? 0 : this.#statements.removeEvents.run({ upTo, limit })
+    if (pruned > 0) this.#context.forgetEvents()
+    const moreEvents = this.#pruner.advance(pruned, limit)
     return {
       kind: 'swept',
       expired: done.filter((what) => what === 'expired').length,
       removed: done.filter((what) => what === 'removed').length,
       more: rows.length === limit || requests.length === limit || moreEvents
     }
+  }
+
+  #sweepRow(row: DueRow, now: EpochMs): 'expired' | 'removed' | 'postponed' {
+    const { resource_name: name, id: lock_id, process_id, is_active, expires_at, ended_at } = row
+    if (is_active && expires_at !== null && expires_at <= now) {
+      this.#statements.expire.run({ name, sweepAt: now + KEEP_ENDED_MS })
+      this.#context.appendEvent({ at: expires_at, kind: 'expired', resource_name: name, lock_id, process_id, reason: null })
+      return 'expired'
+    }
+    const keptUntil = is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS
+    if (!is_active && keptUntil !== null && keptUntil <= now) {
+      this.#statements.remove.run({ name })
+      // A restored row may bear a token that this database has not reached yet: the next token exceeds it all the same.
+      const { tokens } = this.#context
+      tokens.last = Math.max(tokens.last, lock_id)
+      return 'removed'
+    }
+    this.#statements.postpone.run({ name, sweepAt: keptUntil })
+    return 'postponed'
+  }
+
+  /** A request whose grants are still held stays remembered. */
+  #sweepRequest({ request_id: id, fingerprint, grants: text, remembered_until: until }: LockRequestsTable, now: EpochMs): void {
+    const grants = JSON.parse(text) as [string, number][]
+    const snapshots = new Map(grants.map(([name]) => [name, this.#context.readLatest(name, now)]))
+    if (replayOf({ fingerprint, grants, until }, fingerprint, snapshots) === undefined) this.#statements.forgetRequest.run({ id })
+    else this.#statements.keepRequest.run({ id, until: now + KEEP_REQUEST_MS })
   }
 }

@@ -1,120 +1,132 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import type Database from 'better-sqlite3'
 import { sql } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { SqlKeyStore } from '../api-keys.js'
+import { missing } from '../batcher.js'
 import { SqlReads } from '../reads.js'
-import { commandFromBrief, toBrief } from './encoding.js'
-import { toLockError } from './errors.js'
+import { asStartupError, openMigrated, shortenLog, toLockError, type OpenSqlite } from './connection.js'
+import { eventIndex } from './context.js'
 import { SqliteExecutor, type TimedCommand } from './executor.js'
-import { indexedEvents } from './event-indexer.js'
-import { OPENED, toSent, type Answer, type Question, type ThreadOptions } from './protocol.js'
-import { asStartupError, openMigrated, shortenLog, type OpenSqlite } from './connection.js'
+import { decodeCommand, encodeError, encodeResult, OPENED, type EncodedResult, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
 import { isLive } from './wait-queue.js'
 
-/**
- * The thread that has a SQLite file, so that neither a commit's flush nor a checkpoint, a long list or the sweeper ever holds
- * up the service's event loop.
- */
-
-type Batch = Extract<Question, { kind: 'execute' }>
-
-/** Rows that one statement may count: a millisecond or two, in which no batch is carried out. */
+/** Rows that one statement may count: a millisecond or two, in which no batch is executed. */
 const COUNT_AT_ONCE = 2000
 
-const { file, keepHistoryMs } = workerData as ThreadOptions
-let now: EpochMs = 0
-let wakeups: number[] = []
+type ExecuteRequest = Extract<WorkerRequest, { kind: 'execute' }>
 
-/** Arguments and results travel as JSON; their types are those of the method on the other side. */
-function call<Methods extends object>(methods: Methods, what: keyof Methods, args: readonly unknown[]): Promise<unknown> {
-  return (methods[what] as (...args: readonly unknown[]) => Promise<unknown>).call(methods, ...args)
-}
+/** Serves a SQLite file in a thread of its own, so that flushes, checkpoints, long lists and the sweeper never block the service's event loop. */
+class WorkerServer {
+  readonly #opened: OpenSqlite
+  readonly #executor: SqliteExecutor
+  readonly #reads: SqlReads
+  readonly #keys: SqlKeyStore
+  readonly #ping: Database.Statement
+  /** The clock of the latest request. */
+  #now: EpochMs = 0
+  #wakeups: number[] = []
 
-function say(...answers: readonly Answer[]): void {
-  parentPort?.postMessage(JSON.stringify(answers))
-}
-
-function serve(opened: OpenSqlite): void {
-  const { database, db, reserve } = opened
-  const executor = new SqliteExecutor(database, db, { keepHistoryMs, reserve, onWakeup: (ticket) => wakeups.push(ticket) })
-  const reads = new SqlReads({
-    db,
-    now: () => sql.val(now),
-    live: () => isLive(sql.val(now)),
-    countAtOnce: COUNT_AT_ONCE,
-    events: indexedEvents(db),
-    mayHaveGaps: false
-  })
-  const keys = new SqlKeyStore({ db, now: () => sql.val(now), toLockError })
-  const alive = database.prepare('select 1 from lock_numbers')
-
-  /** Carries out batches with one commit. */
-  function execute(batches: readonly Batch[]): void {
-    if (batches.length === 0) return
-    wakeups = []
-    const timed = batches.flatMap(({ now, commands }) => commands.map((brief): TimedCommand => ({ command: commandFromBrief(brief), now })))
-    const settled = executor.execute(timed).map((settlement, index) => {
-      const { command, now } = timed[index] as TimedCommand
-      if (settlement.kind === 'done') return toBrief(command, settlement.outcome, now)
-      return { kind: 'failed', error: toSent(settlement.kind === 'failed' ? settlement.error : new Error('a batch lost a command')) } as const
+  constructor(opened: OpenSqlite, keepHistoryMs: number) {
+    const { database, db, reserve } = opened
+    const now = () => sql.val(this.#now)
+    this.#opened = opened
+    this.#executor = new SqliteExecutor(database, db, { keepHistoryMs, reserve, onWakeup: (ticket) => this.#wakeups.push(ticket) })
+    this.#reads = new SqlReads({
+      db,
+      now,
+      live: () => isLive(now()),
+      countAtOnce: COUNT_AT_ONCE,
+      events: eventIndex(db),
+      mayHaveGaps: false
     })
-    let from = 0
-    say(...batches.map(({ id, commands }, index) => ({ id, settled: settled.slice(from, (from += commands.length)), wakeups: index === 0 ? wakeups : [] })))
-    if (timed.some(({ command }) => command.kind === 'sweep')) shortenLog(database)
+    this.#keys = new SqlKeyStore({ db, now, toLockError })
+    this.#ping = database.prepare('select 1 from lock_numbers')
   }
 
-  /** Throws a LockError when the database cannot be read or has no room. */
-  function ping(): void {
-    alive.get()
-    if (reserve !== undefined && !reserve.allocate()) throw new LockError('STORAGE_FULL')
-  }
-
-  async function answer(question: Exclude<Question, Batch>): Promise<void> {
-    const { id, kind } = question
-    try {
-      if (kind === 'read') return say({ id, value: await call(reads, question.what, question.args) })
-      if (kind === 'keys') return say({ id, value: await call(keys, question.what, question.args) })
-      if (kind === 'ping') ping()
-      if (kind === 'close') {
-        opened[Symbol.dispose]()
-        parentPort?.close()
-      }
-      say({ id, value: null })
-    } catch (error) {
-      say({ id, failed: toSent(toLockError(error)) })
-    }
-  }
-
-  parentPort?.on('message', (first: string) => {
-    let batches: Batch[] = []
-    for (let text: string | undefined = first; text !== undefined; text = next()) {
-      const question = JSON.parse(text) as Question
-      ;({ now } = question)
-      if (question.kind === 'execute') batches.push(question)
+  /** Handles a message and all that have arrived since, the batches among them together. */
+  receive(first: string): void {
+    let batches: ExecuteRequest[] = []
+    for (let text: string | undefined = first; text !== undefined; text = nextMessage()) {
+      const request = JSON.parse(text) as WorkerRequest
+      this.#now = request.now
+      if (request.kind === 'execute') batches.push(request)
       else {
-        execute(batches)
+        this.#execute(batches)
         batches = []
-        void answer(question)
+        void this.#answer(request)
       }
     }
-    execute(batches)
-  })
+    this.#execute(batches)
+  }
+
+  /** Executes batches with one commit. */
+  #execute(batches: readonly ExecuteRequest[]): void {
+    if (batches.length === 0) return
+    this.#wakeups = []
+    const timed = batches.flatMap(({ now, commands }) => commands.map((encoded): TimedCommand => ({ command: decodeCommand(encoded), now })))
+    const results = this.#executor.execute(timed)
+    const encoded = timed.map(({ command, now }, index): EncodedResult => encodeResult(command, results[index] ?? missing(command), now))
+    let from = 0
+    send(...batches.map(({ id, commands }, index) => {
+      const part = encoded.slice(from, (from += commands.length))
+      return { kind: 'results', id, results: part, wakeups: index === 0 ? this.#wakeups : [] } as const
+    }))
+    if (timed.some(({ command }) => command.kind === 'sweep')) shortenLog(this.#opened.database)
+  }
+
+  async #answer(request: Exclude<WorkerRequest, ExecuteRequest>): Promise<void> {
+    const { id } = request
+    try {
+      send({ kind: 'value', id, value: await this.#valueOf(request) })
+    } catch (error) {
+      send({ kind: 'error', id, error: encodeError(toLockError(error)) })
+    }
+  }
+
+  async #valueOf(request: Exclude<WorkerRequest, ExecuteRequest>): Promise<unknown> {
+    switch (request.kind) {
+      case 'read':
+        return await call(this.#reads, request.method, request.args)
+      case 'keys':
+        return await call(this.#keys, request.method, request.args)
+      case 'ping':
+        this.#ping.get()
+        if (this.#opened.reserve?.allocate() === false) throw new LockError('STORAGE_FULL')
+        return null
+      case 'close':
+        this.#opened[Symbol.dispose]()
+        parentPort?.close()
+        return null
+    }
+  }
 }
 
-/** What has come since, without waiting for it. */
-function next(): string | undefined {
+/** The sender has checked the arguments against the type of the method. */
+function call<Methods extends object>(methods: Methods, method: keyof Methods, args: readonly unknown[]): Promise<unknown> {
+  return (methods[method] as (...args: readonly unknown[]) => Promise<unknown>).call(methods, ...args)
+}
+
+function send(...responses: readonly WorkerResponse[]): void {
+  parentPort?.postMessage(JSON.stringify(responses))
+}
+
+/** The next message, if one has arrived. */
+function nextMessage(): string | undefined {
   return parentPort === null ? undefined : (receiveMessageOnPort(parentPort)?.message as string | undefined)
 }
 
+const { file, keepHistoryMs } = workerData as WorkerOptions
 try {
   const opened = await openMigrated(file)
   try {
-    serve(opened)
+    const server = new WorkerServer(opened, keepHistoryMs)
+    parentPort?.on('message', (text: string) => server.receive(text))
   } catch (error) {
     throw asStartupError(error, opened.database.name)
   }
-  say({ id: OPENED, value: opened.warnings })
+  send({ kind: 'value', id: OPENED, value: opened.warnings })
 } catch (error) {
-  say({ id: OPENED, failed: toSent(error) })
+  send({ kind: 'error', id: OPENED, error: encodeError(error) })
 }

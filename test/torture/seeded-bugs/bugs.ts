@@ -39,7 +39,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     title: 'a row is deleted with the counter in it',
     patches: [
-      { file: 'storage/sqlite/acquire.js', find: 'number: tokens.last + 1', replace: 'number: 1' },
+      { file: 'storage/sqlite/acquire.js', find: 'lockId: tokens.last + 1', replace: 'lockId: 1' },
       { file: 'storage/tables.js', find: 'KEEP_ENDED_MS = 10 * 60_000', replace: 'KEEP_ENDED_MS = 0' }
     ],
     caughtBy: { torture: 'sqlite' },
@@ -83,7 +83,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a repeated request is granted again',
-    patches: [{ file: 'storage/sqlite/acquire.js', find: 'mark === null ? undefined : findRequest(mark, now)', replace: 'undefined' }],
+    patches: [{ file: 'storage/sqlite/acquire.js', find: 'idempotencyKey === null ? undefined : this.findRequest(idempotencyKey, now)', replace: 'undefined' }],
     caughtBy: { torture: 'sqlite' },
     says: NO_ORDER
   },
@@ -113,7 +113,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a place is kept for a request that has another one',
-    patches: [{ file: 'storage/sqlite/wait-queue.js', find: ' && otherPlace.get({ ticket, ...mark, now }) === undefined', replace: '' }],
+    patches: [{ file: 'storage/sqlite/wait-queue.js', find: ' && this.#reads.otherPlace.get({ ticket, ...key, now }) === undefined', replace: '' }],
     caughtBy: { test: 'locks/waiting-races.test.js' },
     says: /not ok .*does not stand behind a place that is kept for the first/
   },

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
 import type { CommandResult } from '../../src/storage/batcher.js'
-import { SqliteWorker } from '../../src/storage/sqlite/worker-client.js'
+import { SqliteWorker } from '../../src/storage/sqlite/store.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
 import { fileOf, freshDatabase, START } from '../support/databases.js'
 
