@@ -87,10 +87,9 @@ export class LockCalls {
     const answer = await this.#transport.call({ ...options, method: 'POST', path: 'locks/renew-many', body })
     if (answer.status !== 200) throw refusalOf(answer.status, answer.body)
     const { renewed, not_held } = dataOf(answer.body) as { readonly renewed: Json[]; readonly not_held: Json[] }
-    const outcomes = new Map([
-      ...renewed.map((one): [unknown, RenewOutcome] => [one['resource_name'], renewedOf(one)]),
-      ...not_held.map((one): [unknown, RenewOutcome] => [one['resource_name'], { kind: 'not-held', reason: one['reason'] as NotHeld['reason'] }])
-    ])
+    const outcomes = new Map<unknown, RenewOutcome>()
+    for (const one of renewed) outcomes.set(one['resource_name'], renewedOf(one))
+    for (const one of not_held) outcomes.set(one['resource_name'], { kind: 'not-held', reason: one['reason'] as NotHeld['reason'] })
     return locks.map(({ resourceName }) => outcomes.get(resourceName) ?? { kind: 'not-held', reason: 'not_locked' })
   }
 

@@ -48,6 +48,8 @@ export interface Unavailability {
   readonly status?: number | undefined
   /** Whether the call may have taken effect all the same. */
   readonly outcomeUnknown: boolean
+  /** What the service said about it. */
+  readonly detail?: unknown
   /** How long the service asks to be left alone, in milliseconds. */
   readonly retryAfterMs?: number | undefined
   readonly requestId?: string | undefined
@@ -61,6 +63,7 @@ export class LockServiceUnavailableError extends Error {
   readonly code: string | undefined
   readonly status: number | undefined
   readonly outcomeUnknown: boolean
+  readonly detail: unknown
   readonly retryAfterMs: number | undefined
   /** Of a request for a lock that may have been granted: `acquire` with the same `requestId`, `processId` and options takes that up. */
   readonly requestId: string | undefined

@@ -31,15 +31,14 @@ export class EventStreamParser {
   *push(chunk: string): Generator<Message | typeof NOTHING> {
     // The second half of a line's end that was cut.
     const text = this.#afterReturn && chunk.startsWith('\n') ? chunk.slice(1) : chunk
-    if (chunk !== '') this.#afterReturn = text.endsWith('\r')
+    if (chunk) this.#afterReturn = text.endsWith('\r')
     const lines = (this.#rest + text).split(/\r\n|\n|\r/)
     this.#rest = lines.pop() ?? ''
     for (const line of lines) {
       if (line.startsWith(':')) yield NOTHING
-      else if (line !== '') this.#field(line)
+      else if (line) this.#field(line)
       else {
-        const message = { event: this.#event === '' ? 'message' : this.#event, data: this.#data.join('\n'), id: this.#id }
-        if (this.#data.length > 0) yield message
+        if (this.#data.length > 0) yield { event: this.#event || 'message', data: this.#data.join('\n'), id: this.#id }
         this.#event = ''
         this.#data = []
       }
@@ -47,9 +46,7 @@ export class EventStreamParser {
   }
 
   #field(line: string): void {
-    const colon = line.indexOf(':')
-    const name = colon < 0 ? line : line.slice(0, colon)
-    const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '')
+    const [, name, value = ''] = /^([^:]*):? ?(.*)/s.exec(line) ?? []
     if (name === 'event') this.#event = value
     else if (name === 'data') this.#data.push(value)
     else if (name === 'id' && !value.includes('\0')) this.#id = value
@@ -68,6 +65,10 @@ export interface WatchOptions {
   readonly after?: number | undefined
   /** Ends the watching, without an error. */
   readonly signal?: AbortSignal | undefined
+  /** Called when a connection is open: from now on, every event arrives as it happens. */
+  readonly onOpen?: (() => void) | undefined
+  /** Called when a connection breaks or cannot be opened, and the watching goes on with another one. */
+  readonly onBroken?: ((error: unknown) => void) | undefined
 }
 
 export interface ClientContext extends RetryOptions {
@@ -84,24 +85,31 @@ const TAKEN_UP = new Set(['draining', 'too_slow'])
  * @param background true for a stream that must not keep a process alive.
  */
 export async function* watchEvents(context: ClientContext, options: WatchOptions, background = false): AsyncGenerator<LockEvent, void, undefined> {
-  const { prefix, processId, after, signal } = options
+  const { prefix, processId, after, signal, onOpen, onBroken } = options
   let last = after
+  let wasOpen = false
   let backoff = new Backoff(context)
   try {
     // Without a place to go on from, what happens while the first connection breaks would be missed.
     last ??= (await context.calls.history({ limit: 1 }, { signal })).events[0]?.eventId ?? 0
     for (;;) {
       try {
-        const messages: AsyncGenerator<Message | null> = connection(context, { ...options, after: last }, backoff.begin(), background)
+        const messages: AsyncGenerator<Message | null | undefined> = connection(context, { ...options, after: last }, backoff.begin(), background)
+        let isOpen = false
         for await (const message of messages) {
           // It was there, so that it will be there again: from now on nothing but the caller ends the watching.
           backoff = new Backoff({ ...context, retryMs: Infinity })
-          if (message === null) continue
-          if (message.event === 'end') {
+          if (message === undefined) continue
+          if (message?.event === 'end') {
             const { reason } = JSON.parse(message.data) as { reason: string }
-            if (!TAKEN_UP.has(reason)) throw new LockWatchEndedError(reason)
+            // There was no event to go on from, as for a key with a prefix: the stream begins with what happens now.
+            if (reason === 'too_old' && last === 0 && after === undefined && !wasOpen) last = undefined
+            else if (!TAKEN_UP.has(reason)) throw new LockWatchEndedError(reason)
             break
           }
+          if (!isOpen) onOpen?.()
+          isOpen = wasOpen = true
+          if (message === null) continue
           const event: LockEvent = fromWire<LockEvent>(JSON.parse(message.data))
           last = event.eventId
           // A service that does not know the filter sends everything.
@@ -109,7 +117,8 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
         }
         throw new LockServiceUnavailableError('The stream of events ended', { outcomeUnknown: false })
       } catch (error) {
-        await backoff.pauseAfter(error, signal)
+        if (wasOpen) last ??= 0
+        await backoff.pauseAfter(error, signal, onBroken)
       }
     }
   } catch (error) {
@@ -117,13 +126,13 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
   }
 }
 
-/** The messages of one connection, as long as it lasts; the first is null, when it is open. */
+/** The messages of one connection, as long as it lasts; the first is undefined, when the service has accepted it. */
 async function* connection(
   { transport, clock }: ClientContext,
   { prefix, processId, after, signal }: WatchOptions,
   timeoutMs: number,
   background: boolean
-): AsyncGenerator<Message | null> {
+): AsyncGenerator<Message | null | undefined> {
   const ending = new AbortController()
   const forget = onAbort(signal, () => ending.abort(signal?.reason))
   let cancel: (() => void) | undefined
@@ -133,10 +142,10 @@ async function* connection(
   }
   try {
     const query = { prefix, processId }
-    const headers = { 'last-event-id': String(after) }
+    const headers: Record<string, string> = after === undefined ? {} : { 'last-event-id': String(after) }
     const response = await transport.stream({ method: 'GET', path: 'locks/watch', query, headers, signal: ending.signal, timeoutMs, background })
     if (response.status !== 200 || response.body === null) transport.judge(response, await read(response))
-    yield null
+    yield undefined
     listen()
     const reader = response.body?.getReader()
     const decoder = new TextDecoder()

@@ -42,10 +42,11 @@ export class Backoff {
   /**
    * Resolves when it is time to try again.
    *
+   * @param onRetry called before the pause, if there will be another try.
    * @throws the error itself when it says nothing about the service's health, or when the service has been away for too long.
    * @throws the signal's reason when it fires.
    */
-  async pauseAfter(error: unknown, signal: AbortSignal | undefined): Promise<void> {
+  async pauseAfter(error: unknown, signal: AbortSignal | undefined, onRetry?: (error: unknown) => void): Promise<void> {
     if (!(error instanceof LockServiceUnavailableError)) throw error
     const { clock, random, retryMs } = this.#options
     this.#awaySince ??= this.#triedAt
@@ -53,6 +54,7 @@ export class Backoff {
     const waitMs = Math.max(pauseMs, error.retryAfterMs ?? 0)
     if (clock.now() + waitMs - this.#awaySince >= retryMs) throw error
     this.#failures += 1
+    onRetry?.(error)
     await sleep(clock, waitMs, signal)
   }
 }

@@ -94,6 +94,7 @@ export class Transport {
         code,
         status,
         outcomeUnknown: code === undefined || !NOTHING_CHANGED.has(code),
+        detail: body['detail'],
         retryAfterMs: retryAfterOf(response)
       })
     }
@@ -134,17 +135,17 @@ export class Transport {
       method,
       headers: {
         ...headers,
-        ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
-        ...(body === undefined ? {} : { 'content-type': 'application/json' })
+        ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' })
       },
-      ...(body === undefined ? {} : { body }),
+      ...(body !== undefined && { body }),
       signal,
       keepalive,
       // A redirected POST would arrive as a GET.
       redirect: 'manual' as const
     }
-    const { fetch } = this.#options
-    return fetch === undefined ? (background ? fetchInBackground : globalThis.fetch)(url, init) : fetch(url, init)
+    const fetch = this.#options.fetch ?? (background ? fetchInBackground : globalThis.fetch)
+    return fetch(url, init)
   }
 }
 

@@ -81,9 +81,20 @@ export interface ListQuery {
   readonly cursor?: string
 }
 
+/** A lock in a list. */
+export interface ListedLock extends Grant {
+  /** The lease with which it was granted; null never ends. */
+  readonly ttlSeconds: number | null
+  readonly renewals: number
+  /** How many wait for it. */
+  readonly waiters: number
+}
+
 export interface LockPage {
+  /** The instant that the page shows. */
+  readonly asOf: Date
   /** Sorted by name. */
-  readonly locks: readonly Grant[]
+  readonly locks: readonly ListedLock[]
   /** How many match altogether. */
   readonly totalLocks: number
   readonly nextCursor: string | null
@@ -127,6 +138,10 @@ export interface Stats {
   readonly renewals: number
   readonly forcedReleases: number
   readonly expiries: number
+  /** Of requests that waited recently, 19 of 20 waited no longer; null when none did. */
+  readonly waitSecondsP95: number | null
+  /** Which instance answered: a random name, new at each start. */
+  readonly instance: string
   readonly topContended: readonly { readonly resourceName: string; readonly conflicts: number }[]
 }
 

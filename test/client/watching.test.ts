@@ -3,6 +3,7 @@ import type { LockEvent } from '../../src/client/index.js'
 import { EventStreamParser } from '../../src/client/events.js'
 import { onEachClient } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
+import { makeKey, sendWith } from '../support/keys.js'
 
 /** Collects events until the watching ends. */
 function collect(events: AsyncIterable<LockEvent>): { readonly seen: string[]; readonly ended: Promise<void> } {
@@ -77,6 +78,43 @@ onEachClient(t, 'events that are gone for good are said to be gone', async (t, {
   await t.rejects(collect(locks.watch({ after: 1 })).ended, { name: 'LockWatchEndedError', reason: 'too_old' })
 })
 
+onEachClient(t, 'a watcher hears when its connection is open and when it breaks', async (t, { locks, proxy, clock }) => {
+  const leaving = new AbortController()
+  const heard: string[] = []
+  const onBroken = (error: unknown): void => void heard.push(error instanceof Error ? error.name : String(error))
+  const { ended } = collect(locks.watch({ signal: leaving.signal, onOpen: () => heard.push('open'), onBroken }))
+  await eventually('the connection', async () => heard[0])
+  proxy.cut()
+  await eventually('the next one', async () => {
+    clock.advance(50)
+    return heard.length > 1 && heard.at(-1) === 'open' ? true : undefined
+  })
+  t.match(heard.join(' '), /^open(?: LockServiceUnavailableError)+ open$/)
+  leaving.abort()
+  await ended
+})
+
+onEachClient(t, 'a key whose resources have no history misses nothing, though the oldest events of others are gone', async (t, { clock, connect, api }) => {
+  for (const name of ['a', 'b']) await api.post('/locks/request', { resource_name: name, process_id: 'p' })
+  await api.advance(8 * 86_400_000)
+  await api.sweep()
+  const { secret } = await makeKey(api, 'team', ['read'], { prefix: 'team/' })
+  const leaving = new AbortController()
+  let open = false
+  const { seen, ended } = collect(connect({ apiKey: secret }).watch({ signal: leaving.signal, onOpen: () => (open = true) }))
+  const opened = eventually('the connection', async () => {
+    clock.advance(50)
+    return open ? true : undefined
+  })
+  await Promise.race([opened, ended])
+  const writer = await makeKey(api, 'writer', ['write'])
+  await sendWith(api, writer.secret, { method: 'POST', url: '/locks/request', payload: { resource_name: 'team/1', process_id: 'p' } })
+  await eventually('the event', async () => seen[0])
+  t.match(seen[0], /granted team\/1$/)
+  leaving.abort()
+  await ended
+})
+
 onEachClient(t, 'a service that is not there at first is an error', async (t, { clock, connect }) => {
   const away = connect({ url: 'http://127.0.0.1:1' })
   await t.rejects(clock.drive(collect(away.watch()).ended), { name: 'LockServiceUnavailableError' })
@@ -96,5 +134,7 @@ void t.test('messages are read from chunks that are cut anywhere', (t) => {
     const chunks = Array.from({ length: Math.ceil(text.length / size) }, (_, index) => text.slice(index * size, (index + 1) * size))
     t.strictSame(chunks.flatMap((chunk) => Array.from(parser.push(chunk))), expected, `chunks of ${size}`)
   }
+  const cut = new EventStreamParser()
+  t.strictSame(Array.from(cut.push('data: 1\n\ndata: 2\n')).length, 1, 'half a message is none')
   t.end()
 })
