@@ -1,13 +1,13 @@
 import t from 'tap'
-import { LockTable } from '../../src/dashboard/page/model/lock-table.js'
-import { eventOf, wireLock } from '../support/wire.js'
+import { LockTable } from '../../src/dashboard/page/lock-table.js'
+import { eventOf, listedLock } from './listed-locks.js'
 
 const names = (table: LockTable): string => table.locks.map(({ name, lockId }) => `${name}#${lockId}`).join(' ')
 
 void t.test('a list and the events after it give the present state', (t) => {
   const table = new LockTable()
   table.beginRound()
-  table.merge([wireLock('a', 1), wireLock('b', 2)])
+  table.merge([listedLock('a', 1), listedLock('b', 2)])
   table.endRound()
   t.equal(table.apply(eventOf('granted', 'c', 3)), true)
   t.equal(table.apply(eventOf('released', 'a', 1)), true)
@@ -20,21 +20,21 @@ void t.test('a list and the events after it give the present state', (t) => {
 void t.test('what ended while the list was read does not come back with a page that was read before', (t) => {
   const table = new LockTable()
   table.beginRound()
-  table.merge([wireLock('a', 1)])
+  table.merge([listedLock('a', 1)])
   table.apply(eventOf('expired', 'b', 2))
-  table.merge([wireLock('b', 2)])
+  table.merge([listedLock('b', 2)])
   t.equal(names(table), 'a#1')
-  table.merge([wireLock('b', 5)])
+  table.merge([listedLock('b', 5)])
   t.equal(names(table), 'a#1 b#5', 'a later grant does')
   t.end()
 })
 
 void t.test('what was granted while the list was read stays, what neither list nor event shows goes', (t) => {
   const table = new LockTable()
-  table.merge([wireLock('old', 1), wireLock('kept', 2)])
+  table.merge([listedLock('old', 1), listedLock('kept', 2)])
   table.beginRound()
   table.apply(eventOf('granted', 'new', 9))
-  table.merge([wireLock('kept', 2)])
+  table.merge([listedLock('kept', 2)])
   table.endRound()
   t.equal(names(table), 'kept#2 new#9')
   t.end()
@@ -42,10 +42,10 @@ void t.test('what was granted while the list was read stays, what neither list n
 
 void t.test('late news of an earlier grant changes nothing', (t) => {
   const table = new LockTable()
-  table.merge([wireLock('a', 7)])
+  table.merge([listedLock('a', 7)])
   t.equal(table.apply(eventOf('granted', 'a', 3)), false)
   t.equal(table.apply(eventOf('force_released', 'a', 3)), false)
-  table.merge([wireLock('a', 3)])
+  table.merge([listedLock('a', 3)])
   t.equal(names(table), 'a#7')
   t.equal(table.apply(eventOf('renewed', 'a', 3)), false)
   t.equal(table.apply(eventOf('renewed', 'a', 7)), true, 'a renewal is a reason to look')
@@ -61,14 +61,14 @@ void t.test('an end that is told before its beginning is remembered for a round'
     table.beginRound()
     table.endRound()
   }
-  table.merge([wireLock('a', 4)])
+  table.merge([listedLock('a', 4)])
   t.equal(names(table), 'a#4', 'then the list is believed again')
   t.end()
 })
 
 void t.test('locks are in the order of the service’s lists', (t) => {
   const table = new LockTable()
-  table.merge(['😀', 'ﬀ', 'b', 'a/2', 'a', 'B', '😀x', 'é'].map((name, index) => wireLock(name, index + 1)))
+  table.merge(['😀', 'ﬀ', 'b', 'a/2', 'a', 'B', '😀x', 'é'].map((name, index) => listedLock(name, index + 1)))
   t.equal(table.locks.map(({ name }) => name).join(' '), 'B a a/2 b é ﬀ 😀 😀x')
   t.equal(table.locks, table.locks, 'and not sorted anew as long as nothing changes')
   t.end()

@@ -1,17 +1,16 @@
 import t from 'tap'
-import { attention } from '../../src/dashboard/page/model/attention.js'
-import { Figures } from '../../src/dashboard/page/model/figures.js'
-import { duration, rate, remaining, shortDuration } from '../../src/dashboard/page/model/format.js'
-import { LockTable, type Lock } from '../../src/dashboard/page/model/lock-table.js'
-import { rowsOf } from '../../src/dashboard/page/model/rows.js'
-import { shellWord, snippetsFor } from '../../src/dashboard/page/model/snippets.js'
-import { searchFromView, viewFromSearch } from '../../src/dashboard/page/model/view.js'
-import type { WireLock } from '../../src/dashboard/page/model/wire.js'
-import { wireLock } from '../support/wire.js'
+import type { ListedLock } from '../../src/client/index.js'
+import { Figures, type KnownStats } from '../../src/dashboard/page/figures.js'
+import { duration, rate, remaining, shortDuration } from '../../src/dashboard/page/format.js'
+import { searchFromView, viewFromSearch } from '../../src/dashboard/page/hooks.js'
+import { LockTable, rowsOf, type Lock } from '../../src/dashboard/page/lock-table.js'
+import { attention } from '../../src/dashboard/page/overview.js'
+import { shellWord, snippetsFor } from '../../src/dashboard/page/snippets.js'
+import { listedLock } from './listed-locks.js'
 
 const GRANTED = Date.UTC(2024, 0, 15, 10, 30)
 
-function locksOf(...wires: readonly WireLock[]): readonly Lock[] {
+function locksOf(...wires: readonly ListedLock[]): readonly Lock[] {
   const table = new LockTable()
   table.merge(wires)
   return table.locks
@@ -22,11 +21,11 @@ const texts = (name: string, withKey = false): string =>
 
 /** A lock that was granted so many seconds before `now`, which is ten hours after GRANTED. */
 const NOW = GRANTED + 36_000_000
-const aged = (name: string, seconds: number, more: Partial<WireLock> = {}): WireLock =>
-  wireLock(name, 1, { locked_at: new Date(NOW - seconds * 1000).toISOString(), expires_at: null, ttl_seconds: null, ...more })
+const aged = (name: string, seconds: number, more: Partial<ListedLock> = {}): ListedLock =>
+  listedLock(name, 1, { lockedAt: new Date(NOW - seconds * 1000), expiresAt: null, ttlSeconds: null, ...more })
 
 void t.test('rows are grouped by prefix, other names last, and folded and filtered', (t) => {
-  const locks = locksOf(wireLock('solo', 1), wireLock('b/2', 2), wireLock('b/1', 3, { waiters: 2 }), wireLock('a:x', 4, { process_id: 'Worker B' }))
+  const locks = locksOf(listedLock('solo', 1), listedLock('b/2', 2), listedLock('b/1', 3, { waiters: 2 }), listedLock('a:x', 4, { processId: 'Worker B' }))
   const shown = (filter: string, folded: readonly string[] = []) =>
     rowsOf(locks, { filter, sort: 'name', folded: new Set(folded) }).map((row) => (row.kind === 'group' ? `[${row.prefix} ${row.count} ${row.waiters}]` : row.lock.name))
   t.strictSame(shown(''), ['[a: 1 0]', 'a:x', '[b/ 2 2]', 'b/1', 'b/2', '[ 1 0]', 'solo'])
@@ -38,9 +37,9 @@ void t.test('rows are grouped by prefix, other names last, and folded and filter
 
 void t.test('every sort puts what catches the eye first, inside its group', (t) => {
   const locks = locksOf(
-    wireLock('g/1', 1, { process_id: 'z', locked_at: '2024-01-15T10:00:00+00:00', expires_at: null, renewals: 3 }),
-    wireLock('g/2', 9, { process_id: 'a', waiters: 4 }),
-    wireLock('g/3', 5, { process_id: 'm', expires_at: '2024-01-15T10:30:05+00:00', renewals: 1 })
+    listedLock('g/1', 1, { processId: 'z', lockedAt: new Date('2024-01-15T10:00:00Z'), expiresAt: null, renewals: 3 }),
+    listedLock('g/2', 9, { processId: 'a', waiters: 4 }),
+    listedLock('g/3', 5, { processId: 'm', expiresAt: new Date('2024-01-15T10:30:05Z'), renewals: 1 })
   )
   const order = (sort: Parameters<typeof rowsOf>[1]['sort']) =>
     rowsOf(locks, { filter: '', sort, folded: new Set() }).flatMap((row) => (row.kind === 'lock' ? [row.lock.name.slice(2)] : [])).join('')
@@ -49,7 +48,7 @@ void t.test('every sort puts what catches the eye first, inside its group', (t) 
 })
 
 void t.test('look here first: waited for, held unusually long, expiring without renewal', (t) => {
-  const soon = (seconds: number): Partial<WireLock> => ({ expires_at: new Date(NOW + seconds * 1000).toISOString(), ttl_seconds: 60 })
+  const soon = (seconds: number): Partial<ListedLock> => ({ expiresAt: new Date(NOW + seconds * 1000), ttlSeconds: 60 })
   const found = attention(
     locksOf(
       ...[1, 2, 3, 4].map((index) => aged(`g/${index}`, 30, { waiters: index === 3 ? 2 : 0 })),
@@ -77,13 +76,22 @@ void t.test('figures that cannot be read are unknown, not 0', (t) => {
   t.match(figures.latest, { held: undefined, grantsPerSecond: undefined, waitP95Seconds: undefined })
   figures.add({ held: 3, waiters: 0, grants: 10, conflicts: 5, expiries: 1, instance: 'i' }, 0)
   t.match(figures.latest, { held: 3, waiting: 0, grantsPerSecond: undefined, expired: 1 }, 'a rate takes two readings')
-  figures.add({ held: 3, waiters: 0, grants: 30, conflicts: 5, expiries: 1, instance: 'i', wait_seconds_p95: null }, 2000)
+  figures.add({ held: 3, waiters: 0, grants: 30, conflicts: 5, expiries: 1, instance: 'i', waitSecondsP95: null }, 2000)
   t.match(figures.latest, { grantsPerSecond: 10, conflictsPerSecond: 0, waitP95Seconds: null })
   figures.add(undefined, 4000)
   t.match(figures.latest, { held: undefined, grantsPerSecond: undefined, expired: undefined })
   figures.add({ held: 3, grants: 4, conflicts: 5, instance: 'i' }, 6000)
   t.match(figures.latest, { waiting: undefined, grantsPerSecond: undefined }, 'nor does a counter that went back say anything')
   t.equal(figures.samples.length, 4)
+  t.end()
+})
+
+void t.test('counters that a key with a prefix may not see are unknown, not 0', (t) => {
+  const figures = new Figures()
+  const hidden: KnownStats = { held: 3, waiters: 0, grants: null, conflicts: null, expiries: null, instance: 'i' }
+  figures.add(hidden, 0)
+  figures.add(hidden, 2000)
+  t.match(figures.latest, { held: 3, waiting: 0, grantsPerSecond: undefined, conflictsPerSecond: undefined, expired: undefined })
   t.end()
 })
 

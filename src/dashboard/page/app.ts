@@ -1,15 +1,11 @@
 import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { html } from '../html.js'
-import type { Api } from '../net/api.js'
-import { keyring } from '../net/key.js'
-import type { Live } from '../net/live.js'
-import { ConnectionMark, LostBanner } from './connection.js'
-import { HelpDialog } from './help-dialog.js'
-import { KeyDialog } from './key-dialog.js'
+import type { HttpLocks } from '../../client/index.js'
+import { duration } from './format.js'
+import { Dialog, html, isForPage, isPlainClick, useKeys, useLive, useView } from './hooks.js'
+import { keyring, type Access, type Connection, type Live } from './live.js'
 import { Overview } from './overview.js'
 import { ResourcePage } from './resource.js'
-import { isForPage, isPlainClick, useKeys, useLive, useView } from './use.js'
 
 const MARK = html`<svg viewBox="0 0 20 20" aria-hidden="true">
   <path d="M6.5 9V6.5a3.5 3.5 0 0 1 7 0V9" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" />
@@ -18,13 +14,13 @@ const MARK = html`<svg viewBox="0 0 20 20" aria-hidden="true">
 
 interface AppProps {
   readonly live: Live
-  readonly api: Api
+  readonly locks: HttpLocks
   /** Where the service is, without a slash at the end. */
   readonly base: string
 }
 
 /** The whole page. */
-export function App({ live, api, base }: AppProps): VNode {
+export function App({ live, locks, base }: AppProps): VNode {
   useLive(live)
   const navigation = useView()
   const { view, go, hrefOf } = navigation
@@ -66,7 +62,7 @@ export function App({ live, api, base }: AppProps): VNode {
           key=${view.resource}
           name=${view.resource}
           live=${live}
-          api=${api}
+          locks=${locks}
           base=${base}
           withKey=${keyring.get() !== null}
           navigation=${navigation}
@@ -76,15 +72,105 @@ export function App({ live, api, base }: AppProps): VNode {
   </div>`
 }
 
-/** Going back to the table leads to where one was in it. */
+/** Going back to the table restores its scroll position. */
 function useScrollMemory(resource: string | null): void {
   const table = useRef(0)
   const shown = useRef(resource)
-  // Read while the table is still on the page: a shorter one moves by itself, and the event of a scroll comes only with the next frame.
+  // Read while the table is still on the page: a shorter page scrolls by itself, and the scroll event comes only with the next frame.
   if (shown.current === null && resource !== null) table.current = scrollY
   shown.current = resource
   useLayoutEffect(() => {
     history.scrollRestoration = 'manual'
     if (resource === null) scrollTo(0, table.current)
   }, [resource])
+}
+
+const CONNECTION_WORDS = {
+  connecting: ['connecting', 'Nothing was heard from the service yet.'],
+  live: ['live', 'Told of everything as it happens.'],
+  polling: ['every 2 s', 'The stream of events is not open; the list is read every two seconds instead.']
+} as const
+
+/** How up to date the page is. */
+export function ConnectionMark({ connection }: { readonly connection: Connection }): VNode {
+  const [words, hint] = connection.kind === 'lost' ? ['connection lost', connection.why] : CONNECTION_WORDS[connection.kind]
+  return html`<span class=${`connection ${connection.kind}`} role="status" title=${hint}><span class="dot"></span>${words}</span>`
+}
+
+/** Announces that the page is not up to date. */
+export function LostBanner({ connection, access }: { readonly connection: Connection; readonly access: Access }): VNode | null {
+  if (access !== 'open') return html`<p class="banner" role="alert"><b>No access.</b> The service wants an API key that it knows. What you see is not kept up to date.</p>`
+  if (connection.kind !== 'lost') return null
+  const { since, why } = connection
+  const age = since === null ? 'Nothing is known yet.' : `What you see is ${duration(Date.now() - since)} old.`
+  return html`<p class="banner" role="alert"><b>Connection lost.</b> ${why}. ${age} Trying again …</p>`
+}
+
+interface KeyDialogProps {
+  readonly access: Access
+  /** Called when another key was entered, or the key was removed. */
+  readonly onChange: () => void
+  readonly onClose: () => void
+}
+
+const ACCESS_WORDS: Readonly<Record<Access, string>> = {
+  open: 'The key is kept in this tab until you close it, and sent to this service only.',
+  'key-needed': 'This service wants an API key. It is kept in this tab until you close it, and sent to this service only.',
+  'key-refused': 'The service does not know this key, or no longer. Try another one.'
+}
+
+/** Asks for an API key. */
+export function KeyDialog({ access, onChange, onClose }: KeyDialogProps): VNode {
+  const [typed, setTyped] = useState('')
+  const submit = (event: Event): void => {
+    event.preventDefault()
+    if (typed.trim() === '') return
+    keyring.set(typed.trim())
+    onChange()
+  }
+  const forget = (): void => {
+    keyring.forget()
+    onChange()
+  }
+  return html`<${Dialog} title="API key" onClose=${onClose}>
+    <form onSubmit=${submit}>
+      <p>${ACCESS_WORDS[access]}</p>
+      <label>
+        <span>Key</span>
+        <input
+          type="password"
+          name="key"
+          autocomplete="off"
+          autofocus
+          value=${typed}
+          onInput=${(event: Event) => setTyped((event.currentTarget as HTMLInputElement).value)}
+        />
+      </label>
+      <p class="actions">
+        ${keyring.get() !== null && html`<button type="button" class="quiet" onClick=${forget}>Forget the key</button>`}
+        <button type="button" class="quiet" onClick=${onClose}>Cancel</button>
+        <button type="submit" class="primary" disabled=${typed.trim() === ''}>Use this key</button>
+      </p>
+    </form>
+  <//>`
+}
+
+const KEYS = [
+  ['/', 'filter'],
+  ['↓ ↑ or j k', 'next and previous line'],
+  ['Home End', 'first and last line'],
+  ['Enter', 'open the resource, or fold the group'],
+  ['Esc', 'back to the table; in the filter, clear it'],
+  ['f', 'on a resource’s page: force release'],
+  ['?', 'this help']
+] as const
+
+/** The keys that work on the page. */
+export function HelpDialog({ onClose }: { readonly onClose: () => void }): VNode {
+  return html`<${Dialog} title="Keyboard" onClose=${onClose}>
+    <dl class="keys">
+      ${KEYS.map(([key, what]) => html`<dt key=${key}><kbd>${key}</kbd></dt><dd>${what}</dd>`)}
+    </dl>
+    <p class="actions"><button type="button" class="quiet" onClick=${onClose} autofocus>Close</button></p>
+  <//>`
 }

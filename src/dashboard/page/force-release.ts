@@ -1,11 +1,15 @@
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
-import { html } from '../html.js'
-import { ApiError } from '../net/api.js'
-import type { Live } from '../net/live.js'
-import { Dialog } from './dialog.js'
+import { LockRequestError, LockServiceUnavailableError } from '../../client/index.js'
+import { Dialog, html } from './hooks.js'
+import { reasonOf, type Live } from './live.js'
 
-/** The grant that was on the screen when somebody decided to take it away. */
+const OUTCOMES = {
+  changed: 'Another lock is valid by now; nothing was changed.',
+  'not-held': 'The lock had ended already; nothing was changed.'
+} as const
+
+/** The grant that was on the screen when the user decided to release it. */
 export interface Target {
   readonly name: string
   readonly lockId: number
@@ -18,7 +22,7 @@ interface ForceReleaseProps {
   readonly onClose: () => void
 }
 
-/** Takes exactly the grant away that was seen, once its name was typed and a reason given. */
+/** Releases exactly the grant that was on the screen, after the user has typed its name and a reason. */
 export function ForceRelease({ target, live, onClose }: ForceReleaseProps): VNode {
   const [typed, setTyped] = useState('')
   const [reason, setReason] = useState('')
@@ -30,10 +34,14 @@ export function ForceRelease({ target, live, onClose }: ForceReleaseProps): VNod
     event.preventDefault()
     if (!ready) return
     setSending(true)
-    live.forceRelease(target.name, target.lockId, reason.trim()).then(onClose, (error: unknown) => {
+    const refuse = (words: string): void => {
       setSending(false)
-      setRefusal(wordsFor(error))
-    })
+      setRefusal(words)
+    }
+    live.forceRelease(target.name, target.lockId, reason.trim()).then(
+      ({ kind }) => (kind === 'released' ? onClose() : refuse(OUTCOMES[kind])),
+      (error: unknown) => refuse(wordsFor(error))
+    )
   }
   return html`<${Dialog} title="Force release" onClose=${onClose}>
     <form onSubmit=${submit}>
@@ -64,11 +72,11 @@ function valueOf(event: Event): string {
 }
 
 function wordsFor(error: unknown): string {
-  if (!(error instanceof ApiError)) return 'The answer cannot be read; look whether the lock is still held.'
-  if (error.code === 'LOCK_CHANGED') return 'Another lock is valid by now; nothing was changed.'
-  if (error.status === 404) return 'The lock had ended already; nothing was changed.'
-  if (error.status === 403) return 'Your key does not allow this; nothing was changed.'
-  if (error.status === 401) return 'The service wants a key first; nothing was changed.'
-  if (error.status === 422) return 'The reason has characters that the history does not take; nothing was changed.'
-  return `${error.message}. Look whether the lock is still held.`
+  const status = error instanceof LockRequestError ? error.status : undefined
+  if (status === 403) return 'Your key does not allow this; nothing was changed.'
+  if (status === 401) return 'The service wants a key first; nothing was changed.'
+  if (status === 404) return OUTCOMES['not-held']
+  if (status === 422) return 'The reason has characters that the history does not take; nothing was changed.'
+  if (status === undefined && !(error instanceof LockServiceUnavailableError)) return 'The answer cannot be read; look whether the lock is still held.'
+  return `${reasonOf(error)}. Look whether the lock is still held.`
 }

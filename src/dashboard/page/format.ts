@@ -5,7 +5,7 @@ const UNITS = [
   ['s', 1000]
 ] as const
 
-/** `4 s`, `12 min 30 s`, `3 h 05 min`, `2 d 4 h`: the two largest units that say something. */
+/** `4 s`, `12 min 30 s`, `3 h 05 min`, `2 d 4 h`: the two largest units that are not zero. */
 export function duration(ms: number): string {
   const whole = Math.max(0, Math.floor(ms / 1000) * 1000)
   const first = UNITS.findIndex(([, size]) => whole >= size)
@@ -17,12 +17,12 @@ export function duration(ms: number): string {
   return rest === 0 ? `${count} ${unit}` : `${count} ${unit} ${rest} ${next[0]}`
 }
 
-/** As {@link duration}, for what is left: nothing only when nothing is. */
+/** As {@link duration}, for a remaining time: rounded up, so that 0 s means none. */
 export function remaining(ms: number): string {
   return duration(Math.ceil(ms / 1000) * 1000)
 }
 
-/** As {@link duration}, with tenths below ten seconds: for how long something took. */
+/** As {@link duration}, with tenths below ten seconds. */
 export function shortDuration(seconds: number): string {
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`
   return seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds * 1000)

@@ -1,8 +1,49 @@
+import htm from 'htm'
+import { h, type ComponentChildren, type VNode } from 'preact'
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
-import { searchFromView, viewFromSearch, type View } from '../model/view.js'
-import type { Live } from '../net/live.js'
+import type { Live } from './live.js'
+import { groupOf, SORTS, type Sort } from './lock-table.js'
 
-/** Draws the component again after each change of what is shown, and each second, since ages grow. */
+type Markup<Element> = (strings: TemplateStringsArray, ...values: unknown[]) => Element
+
+/** Its types describe the CommonJS build; the module has the function itself as its default. */
+const markup = htm as unknown as { readonly bind: (create: typeof h) => Markup<VNode> }
+
+/**
+ * Markup as a tagged template that becomes elements without being parsed as HTML: a value in it is always a text or the value
+ * of an attribute, whatever it looks like.
+ */
+export const html = markup.bind(h)
+
+/** What the page shows. It is kept in the address, so that it can be sent to a colleague and going back works. */
+export interface View {
+  readonly filter: string
+  readonly sort: Sort
+  /** The resource whose page is open; null shows the table. */
+  readonly resource: string | null
+}
+
+export function viewFromSearch(search: string): View {
+  const parameters = new URLSearchParams(search)
+  const sort = parameters.get('sort')
+  return {
+    filter: parameters.get('q') ?? '',
+    sort: SORTS.find((known) => known === sort) ?? 'name',
+    resource: parameters.get('resource')
+  }
+}
+
+/** Empty for the default view. */
+export function searchFromView({ filter, sort, resource }: View): string {
+  const parameters = new URLSearchParams()
+  if (resource !== null) parameters.set('resource', resource)
+  if (filter !== '') parameters.set('q', filter)
+  if (sort !== 'name') parameters.set('sort', sort)
+  const text = parameters.toString()
+  return text === '' ? '' : `?${text}`
+}
+
+/** Draws the component again after each change, and each second, since ages grow. */
 export function useLive(live: Live): void {
   const [, redraw] = useReducer((times: number) => times + 1, 0)
   useEffect(() => {
@@ -17,7 +58,7 @@ export function useLive(live: Live): void {
 
 export interface Navigation {
   readonly view: View
-  /** Changes the address, and with it what is shown. `replace`: going back does not lead to where one was. */
+  /** Changes the address, and with it what is shown. `replace`: without an entry in the browser's history. */
   readonly go: (change: Partial<View>, replace?: 'replace') => void
   /** The address of a view, for links. */
   readonly hrefOf: (change: Partial<View>) => string
@@ -39,19 +80,19 @@ export function useView(): Navigation {
   return { view, go, hrefOf }
 }
 
-/** Whether the key was meant for the page and not for a field, a dialog or the browser. */
+/** Whether a key press is for the page and not for a field, a dialog or the browser. */
 export function isForPage(event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector('dialog[open]') !== null) return false
   const field = event.target instanceof Element ? event.target.closest('input, textarea, select') : null
-  // A dialog that was closed in this very frame still has the focus.
+  // A dialog that was closed in this frame still has the focus.
   return field === null || field.closest('dialog') !== null
 }
 
-/** Listens to the keyboard as long as the component is there. */
+/** Listens to the keyboard while the component is mounted. */
 export function useKeys(listener: (event: KeyboardEvent) => void): void {
   const latest = useRef(listener)
   latest.current = listener
-  // At once, not after the next frame: what is on the page can be used.
+  // Not after the next frame: what is on the page responds to keys at once.
   useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent): void => latest.current(event)
     addEventListener('keydown', pressed)
@@ -59,7 +100,45 @@ export function useKeys(listener: (event: KeyboardEvent) => void): void {
   }, [])
 }
 
-/** A plain click on a link stays in the page; one that asks for another tab is the browser's. */
+/** A plain click on a link stays in the page; one that opens another tab is left to the browser. */
 export function isPlainClick(event: MouseEvent): boolean {
   return event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey
+}
+
+interface ResourceLinkProps {
+  readonly name: string
+  readonly navigation: Navigation
+  /** Whether the prefix already stands above, so that the name shows it faintly. */
+  readonly grouped?: boolean
+}
+
+/** The name of a resource as a link to its page. */
+export function ResourceLink({ name, navigation, grouped = false }: ResourceLinkProps): VNode {
+  const { go, hrefOf } = navigation
+  const prefix = grouped ? groupOf(name) : ''
+  const open = (event: MouseEvent): void => {
+    if (!isPlainClick(event)) return
+    event.preventDefault()
+    go({ resource: name })
+  }
+  return html`<a class="name" href=${hrefOf({ resource: name })} onClick=${open} title=${name}
+    ><bdi><span class="prefix">${prefix}</span>${name.slice(prefix.length)}</bdi></a
+  >`
+}
+
+interface DialogProps {
+  readonly title: string
+  /** Called when the browser closes the dialog, by Escape for instance. */
+  readonly onClose: () => void
+  readonly children?: ComponentChildren
+}
+
+/** A modal dialog: the browser keeps the focus in it until it is closed. */
+export function Dialog({ title, onClose, children }: DialogProps): VNode {
+  const element = useRef<HTMLDialogElement>(null)
+  useEffect(() => element.current?.showModal(), [])
+  return html`<dialog ref=${element} onClose=${onClose} aria-label=${title}>
+    <h2>${title}</h2>
+    ${children}
+  </dialog>`
 }

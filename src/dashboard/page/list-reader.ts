@@ -1,42 +1,34 @@
-import type { LockTable } from '../model/lock-table.js'
-import type { WireList } from '../model/wire.js'
-import type { Api } from './api.js'
-import { pause, visible } from './pause.js'
+import type { HttpLocks, ListQuery, LockPage } from '../../client/index.js'
+import type { LockTable } from './lock-table.js'
 
 export interface ListListener {
-  /** A page was put into the table. `offsetMs`: how far the database's clock is ahead of this machine's. */
+  /** A page of the list is in the table. `offsetMs`: how far the database's clock is ahead of this machine's. */
   readonly onPage: (offsetMs: number) => void
-  /** The whole list was read. */
+  /** The whole list is in the table. */
   readonly onWhole: () => void
   readonly onFailed: (error: unknown) => void
 }
 
-interface PageQuery {
-  readonly limit: number
-  readonly cursor?: string | undefined
-  readonly prefix?: string
-}
-
 const EVERY_MS = 2000
-const PAGE = 1000
-/** A list of many pages is read less often, whatever happens meanwhile: so many times as long as it took to read. */
-const REST_TIMES = 4
-const LEAST_REST_MS = 250
-/** Locks of which more is to be known are read one by one up to so many at once, and else with the whole list. */
-const MOST_AT_ONCE = 8
-/** How long names are gathered for that. */
-const GATHER_MS = 100
+const PAGE_SIZE = 1000
+/** A list of many pages is read less often: the pause is this many times as long as the reading took. */
+const PAUSE_FACTOR = 4
+const MIN_PAUSE_MS = 250
+/** Up to this many locks at once are read one by one; more of them with the whole list. */
+const MAX_SINGLE_READS = 8
+/** How long names are collected for that. */
+const COLLECT_MS = 100
 
-/** Reads the list of locks into a table, again and again: renewals, waiters and ends of leases are told nowhere else. */
+/** Reads the list of locks into a table, again and again: no event reports waiters or the ends of leases. */
 export class ListReader {
-  readonly #api: Api
+  readonly #locks: HttpLocks
   readonly #table: LockTable
   readonly #listener: ListListener
   readonly #wanted = new Set<string>()
   #hurry = new AbortController()
 
-  constructor(api: Api, table: LockTable, listener: ListListener) {
-    this.#api = api
+  constructor(locks: HttpLocks, table: LockTable, listener: ListListener) {
+    this.#locks = locks
     this.#table = table
     this.#listener = listener
   }
@@ -52,47 +44,77 @@ export class ListReader {
       } catch (error) {
         if (!signal.aborted) this.#listener.onFailed(error)
       }
-      await pause(Math.max(LEAST_REST_MS, (performance.now() - began) * REST_TIMES), signal)
-      await pause(EVERY_MS - LEAST_REST_MS, AbortSignal.any([signal, this.#hurry.signal]))
+      await pause(Math.max(MIN_PAUSE_MS, (performance.now() - began) * PAUSE_FACTOR), signal)
+      await pause(EVERY_MS - MIN_PAUSE_MS, AbortSignal.any([signal, this.#hurry.signal]))
       await visible(signal)
     }
   }
 
-  /** Reads the list again as soon as is decent. */
+  /** Reads the list again without the rest of the pause. */
   refresh(): void {
     this.#hurry.abort()
   }
 
-  /** Reads one lock in a moment. */
+  /** Reads one lock soon. */
   want(name: string, signal: AbortSignal): void {
     this.#wanted.add(name)
-    if (this.#wanted.size === 1) setTimeout(() => this.#readWanted(signal), GATHER_MS)
+    if (this.#wanted.size === 1) setTimeout(() => this.#readWanted(signal), COLLECT_MS)
   }
 
   #readWanted(signal: AbortSignal): void {
     const names = [...this.#wanted]
     this.#wanted.clear()
-    if (names.length > MOST_AT_ONCE) return this.refresh()
-    // Of the names that begin with this one, it is the first itself. What fails comes with the whole list.
+    if (names.length > MAX_SINGLE_READS) return this.refresh()
+    // Of the names that begin with this one, it is the first itself. After a failure the whole list has it.
     for (const prefix of names) void this.#readPage({ limit: 1, prefix }, signal).catch(() => undefined)
   }
 
   async #readAll(signal: AbortSignal): Promise<void> {
     this.#table.beginRound()
-    for (let cursor: string | undefined; ; ) {
-      const { next_cursor: next } = await this.#readPage({ limit: PAGE, cursor }, signal)
-      if (next === null) break
-      cursor = next
+    let query: ListQuery = { limit: PAGE_SIZE }
+    for (;;) {
+      const { nextCursor } = await this.#readPage(query, signal)
+      if (nextCursor === null) break
+      query = { limit: PAGE_SIZE, cursor: nextCursor }
     }
     this.#table.endRound()
   }
 
-  async #readPage(query: PageQuery, signal: AbortSignal): Promise<WireList> {
+  async #readPage(query: ListQuery, signal: AbortSignal): Promise<LockPage> {
     const sent = Date.now()
-    const page = await this.#api.get<WireList>('locks/all-locked', { ...query }, signal)
+    const page = await this.#locks.list(query, { signal })
     this.#table.merge(page.locks)
-    // The clock was read at some moment between asking and hearing.
-    this.#listener.onPage(Date.parse(page.as_of) - (sent + Date.now()) / 2)
+    // The service read the clock at some moment between the request and the reply.
+    this.#listener.onPage(page.asOf.getTime() - (sent + Date.now()) / 2)
     return page
   }
+}
+
+/** Resolves after this many milliseconds, or as soon as `signal` fires. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
+  })
+}
+
+/** Resolves at once while the page is visible, else when it is visible again: a hidden page sends no requests. */
+export function visible(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const check = (): void => {
+      if (document.visibilityState === 'hidden' && !signal.aborted) return
+      document.removeEventListener('visibilitychange', check)
+      signal.removeEventListener('abort', check)
+      resolve()
+    }
+    document.addEventListener('visibilitychange', check)
+    signal.addEventListener('abort', check)
+    check()
+  })
 }

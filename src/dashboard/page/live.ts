@@ -1,27 +1,53 @@
-import { Figures } from '../model/figures.js'
-import { LockTable } from '../model/lock-table.js'
-import type { WireEvent, WireStats } from '../model/wire.js'
-import { ApiError, type Api } from './api.js'
-import { ListReader } from './list-reader.js'
-import { pause, visible } from './pause.js'
-import { watchLocks } from './watch.js'
+import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type ForceReleaseOutcome, type HttpLocks, type LockEvent } from '../../client/index.js'
+import { Figures } from './figures.js'
+import { ListReader, pause, visible } from './list-reader.js'
+import { LockTable } from './lock-table.js'
 
 /**
- * - `connecting`: nothing was heard yet.
- * - `live`: told of everything as it happens.
- * - `polling`: the list is read again and again, but nothing is told in between.
- * - `lost`: nothing was heard since `since`; what is shown is as old.
+ * - `connecting`: the service has not replied yet.
+ * - `live`: every event arrives as it happens.
+ * - `polling`: the list is read again and again, but no events arrive in between.
+ * - `lost`: the service has not replied since `since`; what is shown is as old.
  */
 export type Connection =
   | { readonly kind: 'connecting' | 'live' | 'polling' }
   | { readonly kind: 'lost'; readonly since: number | null; readonly why: string }
 
-/** `key-refused`: a key was sent, and it is none that the service knows. */
+/** `key-refused`: the service does not know the key that was sent. */
 export type Access = 'open' | 'key-needed' | 'key-refused'
 
 const STATS_EVERY_MS = 2000
 /** How soon after an event the page changes: many events then cost one change. */
 const CHANGE_MS = 100
+/** How soon to watch again after the watching has ended … */
+const WATCH_AGAIN_MS = 2000
+/** … and where the service keeps no history, without which there is nothing to watch. */
+const NO_HISTORY_MS = 60_000
+
+const KEY_NAME = 'resource-lock-manager-key'
+
+/** The API key that the user entered: kept for this tab until it is closed, and nowhere else. */
+export const keyring = {
+  get: (): string | null => sessionStorage.getItem(KEY_NAME),
+  set: (key: string): void => sessionStorage.setItem(KEY_NAME, key),
+  forget: (): void => sessionStorage.removeItem(KEY_NAME)
+}
+
+/** `fetch` with the key of this moment, in a header and never in an address. */
+export async function fetchWithKey(input: string | URL | Request, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers)
+  const key = keyring.get()
+  if (key !== null) headers.set('authorization', `Bearer ${key}`)
+  return await fetch(input, { ...init, headers, cache: 'no-store', credentials: 'omit' })
+}
+
+/** Why a call failed, as a sentence without its full stop. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof LockRequestError || error instanceof LockServiceUnavailableError)) return 'The answer cannot be read'
+  const { status = 0, detail } = error
+  if (status < 300) return 'The service cannot be reached'
+  return typeof detail === 'string' ? detail : `The service answered ${status}`
+}
 
 /** Everything that the page shows, kept up to date. */
 export class Live {
@@ -29,27 +55,27 @@ export class Live {
   readonly figures = new Figures()
   connection: Connection = { kind: 'connecting' }
   access: Access = 'open'
-  /** How often a key was refused, or missed. */
+  /** How often the service refused a key, or required one. */
   refusals = 0
-  /** False once the service has refused to take a lock away: the key has not the scope for it. */
+  /** False once the service has refused a force-release: the key lacks the scope. */
   mayForce = true
-  /** Whether the whole list was read yet. */
+  /** Whether the whole list has been read. */
   ready = false
-  readonly #api: Api
+  readonly #locks: HttpLocks
   readonly #hasKey: () => boolean
   readonly #list: ListReader
   readonly #listeners = new Set<() => void>()
-  readonly #eventListeners = new Set<(event: WireEvent) => void>()
+  readonly #eventListeners = new Set<(event: LockEvent) => void>()
   #offsetMs = 0
   #watching = false
   #heardAt: number | null = null
   #changing = false
   #running = new AbortController()
 
-  constructor(api: Api, hasKey: () => boolean) {
-    this.#api = api
+  constructor(locks: HttpLocks, hasKey: () => boolean) {
+    this.#locks = locks
     this.#hasKey = hasKey
-    this.#list = new ListReader(api, this.table, {
+    this.#list = new ListReader(locks, this.table, {
       onPage: (offsetMs) => {
         this.#offsetMs = offsetMs
         this.#changed()
@@ -67,24 +93,25 @@ export class Live {
     return Date.now() + this.#offsetMs
   }
 
-  /** Calls after changes, until what it returns is called. */
+  /** Calls `listener` after changes. @returns what ends that. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  /** Calls with everything that is told, until what it returns is called. */
-  onEvent(listener: (event: WireEvent) => void): () => void {
+  /** Calls `listener` with every event. @returns what ends that. */
+  onEvent(listener: (event: LockEvent) => void): () => void {
     this.#eventListeners.add(listener)
     return () => this.#eventListeners.delete(listener)
   }
 
-  /** Begins, or begins anew with another key. */
+  /** Starts, or starts again with another key. */
   start(): void {
     this.#running.abort()
     this.#running = new AbortController()
     this.access = 'open'
     this.mayForce = true
+    this.#watching = false
     const { signal } = this.#running
     void this.#watch(signal)
     void this.#list.run(signal)
@@ -92,13 +119,13 @@ export class Live {
     this.#changed()
   }
 
-  /** Takes a lock away. @throws ApiError when it was refused. */
-  async forceRelease(name: string, lockId: number, reason: string): Promise<void> {
+  /** Releases exactly that grant of another process. Rejects as the client's calls do. */
+  async forceRelease(name: string, lockId: number, reason: string): Promise<ForceReleaseOutcome> {
     try {
-      await this.#api.post('locks/force-release', { resource_name: name, lock_id: lockId, reason })
+      return await this.#locks.forceRelease(name, reason, { lockId })
     } catch (error) {
-      if (error instanceof ApiError && error.status === 403) this.mayForce = false
-      if (error instanceof ApiError && error.status === 401) this.#failed(error)
+      if (error instanceof LockRequestError && error.status === 403) this.mayForce = false
+      if (error instanceof LockRequestError && error.status === 401) this.#failed(error)
       throw error
     } finally {
       this.#list.refresh()
@@ -107,30 +134,46 @@ export class Live {
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    const onOpen = (resumed: boolean): void => {
-      this.#watching = true
-      this.#heard()
-      if (!resumed) this.#list.refresh()
+    while (!signal.aborted) {
+      let resumed = false
+      const onOpen = (): void => {
+        this.#watching = true
+        this.#heard()
+        if (!resumed) this.#list.refresh()
+        resumed = true
+      }
+      let why: unknown
+      try {
+        for await (const event of this.#locks.watch({ signal, onOpen, onBroken: (error) => this.#broken(error) })) this.#happened(event, signal)
+      } catch (error) {
+        why = error
+      }
+      if (signal.aborted) return
+      this.#broken(why)
+      await pause(why instanceof LockWatchEndedError && why.reason === 'no_history' ? NO_HISTORY_MS : WATCH_AGAIN_MS, signal)
     }
-    const onEvent = (event: WireEvent): void => {
-      this.#heard()
-      const isNews = this.table.apply(event)
-      // Events do not say for how long a lock lasts.
-      if (isNews && (event.event === 'granted' || event.event === 'renewed')) this.#list.want(event.resource_name, signal)
-      for (const listener of this.#eventListeners) listener(event)
-      this.#changed()
-    }
-    const onClosed = (why: unknown): void => {
-      this.#watching = false
-      if (why instanceof ApiError) this.#failed(why)
-      else if (this.connection.kind === 'live') this.#become({ kind: 'polling' })
-    }
-    await watchLocks(this.#api, { onOpen, onEvent, onClosed }, signal)
+  }
+
+  #happened(event: LockEvent, signal: AbortSignal): void {
+    this.#heard()
+    const isNews = this.table.apply(event)
+    // Events do not say how long a lock lasts.
+    if (isNews && (event.event === 'granted' || event.event === 'renewed')) this.#list.want(event.resourceName, signal)
+    for (const listener of this.#eventListeners) listener(event)
+    this.#changed()
+  }
+
+  /** A stream that breaks says nothing about the service; one that cannot be opened does. */
+  #broken(error: unknown): void {
+    const wasOpen = this.#watching
+    this.#watching = false
+    if (!wasOpen && !(error instanceof LockWatchEndedError)) this.#failed(error)
+    else if (this.connection.kind === 'live') this.#become({ kind: 'polling' })
   }
 
   async #readStats(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const stats = await this.#api.get<WireStats>('locks/stats', {}, signal).catch(() => undefined)
+      const stats = await this.#locks.stats({ signal }).catch(() => undefined)
       if (!signal.aborted) this.figures.add(stats, Date.now())
       this.#changed()
       await pause(STATS_EVERY_MS, signal)
@@ -144,16 +187,16 @@ export class Live {
   }
 
   #failed(error: unknown): void {
-    if (error instanceof ApiError && error.status === 401) {
+    if (error instanceof LockRequestError && error.status === 401) {
       this.refusals += 1
       this.access = this.#hasKey() ? 'key-refused' : 'key-needed'
       this.#running.abort()
     }
-    this.#become({ kind: 'lost', since: this.#heardAt, why: error instanceof ApiError ? error.message : 'The answer cannot be read' })
+    this.#become({ kind: 'lost', since: this.#heardAt, why: reasonOf(error) })
   }
 
   #become(connection: Connection): void {
-    // While it stays lost, the last sign of life is what matters.
+    // While it stays lost, only the time of the last reply matters.
     if (connection.kind === 'lost' && this.connection.kind === 'lost' && connection.since === this.connection.since) return
     this.connection = connection
     this.#changed()

@@ -1,20 +1,18 @@
 import type { VNode } from 'preact'
 import { useMemo, useRef } from 'preact/hooks'
-import { html } from '../html.js'
-import { count, counted } from '../model/format.js'
-import { filterLocks } from '../model/rows.js'
-import type { Live } from '../net/live.js'
-import { AttentionList } from './attention-list.js'
-import { Cards } from './cards.js'
+import { Cards } from './figures.js'
+import { count, counted, duration, remaining } from './format.js'
+import { html, isForPage, ResourceLink, useKeys, type Navigation } from './hooks.js'
+import type { Live } from './live.js'
+import { filterLocks, groupOf, NEAR_END, shareLeft, type Lock } from './lock-table.js'
 import { Table } from './table.js'
-import { isForPage, useKeys, type Navigation } from './use.js'
 
 interface OverviewProps {
   readonly live: Live
   readonly navigation: Navigation
 }
 
-/** The figures, what to look at first, and every lock. */
+/** The figures, the notable locks, and the table of all locks. */
 export function Overview({ live, navigation }: OverviewProps): VNode {
   const { view, go } = navigation
   const { locks } = live.table
@@ -57,4 +55,106 @@ export function Overview({ live, navigation }: OverviewProps): VNode {
     </div>
     <${Table} locks=${locks} now=${now} navigation=${navigation} ready=${ready} />
   </main>`
+}
+
+interface AttentionProps {
+  readonly locks: readonly Lock[]
+  readonly now: number
+  readonly navigation: Navigation
+}
+
+const SHOWN = 4
+
+/** The locks that an operator should see first. */
+export function AttentionList({ locks, now, navigation }: AttentionProps): VNode {
+  // Once a second is enough, however many events there are, since it reads every lock.
+  const { waitedFor, long, expiring } = useMemo(() => attention(locks, now), [Math.floor(now / 1000), locks.length > 0])
+  const say = (notable: Notable): VNode => sentence(notable, now)
+  const panel = (title: string, none: string, all: readonly Notable[]): VNode => html`<div class="panel">
+    <h3>${title}${all.length > SHOWN && html` <span class="more">${SHOWN} of ${all.length}</span>`}</h3>
+    ${all.length === 0
+      ? html`<p class="none">${none}</p>`
+      : html`<ol>
+          ${all.slice(0, SHOWN).map(
+            (notable) => html`<li key=${notable.lock.name}>
+              <${ResourceLink} name=${notable.lock.name} navigation=${navigation} />
+              <span class="note">${say(notable)}</span>
+            </li>`
+          )}
+        </ol>`}
+  </div>`
+  return html`<section class="attention" aria-label="Look here first">
+    ${panel('Most waited for', 'Nobody waits.', waitedFor)} ${panel('Held unusually long', 'Nothing stands out.', long)}
+    ${panel('Expiring without renewal', 'Nothing is about to run out.', expiring)}
+  </section>`
+}
+
+function sentence({ lock, note, measure }: Notable, now: number): VNode {
+  if (note === 'waited-for') return html`<b>${counted(measure ?? 0, 'waiter')}</b>`
+  if (note === 'long') return html`<b>${duration(now - lock.lockedAt)}</b>${measure !== undefined && `, ${count(Math.floor(measure))} × the usual`}`
+  const renewed = (lock.renewals ?? 0) > 0 ? `renewed ${lock.renewals} ×, no more` : 'never renewed'
+  return html`<b class="warn">${remaining((lock.expiresAt ?? now) - now)} left</b>, ${renewed}`
+}
+
+/** A lock is held unusually long from this many times the median age of its group, and never before the least age. */
+const UNUSUAL_TIMES = 8
+const UNUSUAL_LEAST_MS = 60_000
+/** A smaller group has no meaningful median; its locks are held unusually long from this age. */
+const FEWEST_FOR_MEDIAN = 5
+const LONG_MS = 15 * 60_000
+
+export interface Notable {
+  readonly lock: Lock
+  readonly note: 'waited-for' | 'long' | 'expiring'
+  /** Waiters; times the median age of its group, undefined where there is no median; the share of the lease that is left. */
+  readonly measure: number | undefined
+}
+
+export interface Attention {
+  readonly waitedFor: readonly Notable[]
+  readonly long: readonly Notable[]
+  readonly expiring: readonly Notable[]
+}
+
+/** What an operator should look at first, each list with the worst on top. @param now by the database's clock. */
+export function attention(locks: readonly Lock[], now: number): Attention {
+  const medianOf = medians(locks, now)
+  const waitedFor: Notable[] = []
+  const long: Notable[] = []
+  const expiring: Notable[] = []
+  for (const lock of locks) {
+    if ((lock.waiters ?? 0) > 0) waitedFor.push({ lock, note: 'waited-for', measure: lock.waiters })
+    const age = now - lock.lockedAt
+    const median = medianOf(lock.name)
+    const times = median === undefined ? undefined : age / Math.max(1, median)
+    if (times === undefined ? age >= LONG_MS : age >= UNUSUAL_LEAST_MS && times >= UNUSUAL_TIMES) long.push({ lock, note: 'long', measure: times })
+    const left = shareLeft(lock, now)
+    if (left !== undefined && left > 0 && left <= NEAR_END) expiring.push({ lock, note: 'expiring', measure: left })
+  }
+  return {
+    waitedFor: waitedFor.toSorted((a, b) => (b.measure ?? 0) - (a.measure ?? 0)),
+    long: long.toSorted((a, b) => a.lock.lockedAt - b.lock.lockedAt),
+    // Locks that were renewed before come first: their holders may have died.
+    expiring: expiring.toSorted(
+      (a, b) => Number((b.lock.renewals ?? 0) > 0) - Number((a.lock.renewals ?? 0) > 0) || (a.lock.expiresAt ?? 0) - (b.lock.expiresAt ?? 0)
+    )
+  }
+}
+
+/** The median age of the group of a name; undefined where there is none. */
+function medians(locks: readonly Lock[], now: number): (name: string) => number | undefined {
+  const ages = new Map<string, number[]>()
+  for (const { name, lockedAt } of locks) {
+    const group = groupOf(name)
+    const known = ages.get(group)
+    if (known === undefined) ages.set(group, [now - lockedAt])
+    else known.push(now - lockedAt)
+  }
+  const ofGroup = new Map([...ages].map(([group, some]) => [group, some.length < FEWEST_FOR_MEDIAN ? undefined : median(some)]))
+  // Names without a prefix have nothing in common.
+  return (name) => (groupOf(name) === '' ? undefined : ofGroup.get(groupOf(name)))
+}
+
+function median(ages: readonly number[]): number {
+  return ages.toSorted((a, b) => a - b)[Math.floor(ages.length / 2)] ?? 0
 }

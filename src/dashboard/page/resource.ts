@@ -1,33 +1,31 @@
 import type { VNode } from 'preact'
-import { useLayoutEffect, useState } from 'preact/hooks'
-import { html } from '../html.js'
-import { snippetsFor } from '../model/snippets.js'
-import type { Api } from '../net/api.js'
-import type { Live } from '../net/live.js'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import type { EventKind, HttpLocks, LockEvent, Queue, Waiter } from '../../client/index.js'
 import { ForceRelease, type Target } from './force-release.js'
-import { HistoryList } from './history-list.js'
-import { HolderPanel } from './holder-panel.js'
-import { QueueList } from './queue-list.js'
-import { Snippets } from './snippets.js'
-import { isForPage, isPlainClick, useKeys, type Navigation } from './use.js'
-import { useResource } from './use-resource.js'
+import { clockTime, count, counted, duration, remaining } from './format.js'
+import { html, isForPage, isPlainClick, useKeys, type Navigation } from './hooks.js'
+import { pause } from './list-reader.js'
+import type { Live } from './live.js'
+import type { Lock } from './lock-table.js'
+import { Snippets, snippetsFor } from './snippets.js'
+import { LeaseBar } from './table.js'
 
 interface ResourcePageProps {
   readonly name: string
   readonly live: Live
-  readonly api: Api
+  readonly locks: HttpLocks
   readonly base: string
   readonly withKey: boolean
   readonly navigation: Navigation
 }
 
-/** All about one resource: who has it, who waits for it, what happened to it, and how to take it. */
-export function ResourcePage({ name, live, api, base, withKey, navigation }: ResourcePageProps): VNode {
-  const { queue, history, more } = useResource(name, live, api)
+/** One resource: its holder, its queue, its history, and commands to use it. */
+export function ResourcePage({ name, live, locks, base, withKey, navigation }: ResourcePageProps): VNode {
+  const { queue, history, more } = useResource(name, live, locks)
   const [target, setTarget] = useState<Target | null>(null)
   const lock = live.table.get(name)
   const now = live.now()
-  const takeAway = (): void => {
+  const forceRelease = (): void => {
     if (lock !== undefined && live.mayForce) setTarget({ name, lockId: lock.lockId, process: lock.process })
   }
   const back = (event: Event): void => {
@@ -39,7 +37,7 @@ export function ResourcePage({ name, live, api, base, withKey, navigation }: Res
     if (event.key === 'Escape') back(event)
     if (event.key === 'f') {
       event.preventDefault()
-      takeAway()
+      forceRelease()
     }
   })
   useLayoutEffect(() => scrollTo(0, 0), [name])
@@ -60,7 +58,7 @@ export function ResourcePage({ name, live, api, base, withKey, navigation }: Res
     </header>
     <div class="columns">
       <div>
-        <${HolderPanel} lock=${lock} known=${live.ready} now=${now} onTakeAway=${live.mayForce ? takeAway : null} />
+        <${HolderPanel} lock=${lock} known=${live.ready} now=${now} onForceRelease=${live.mayForce ? forceRelease : null} />
         <${Snippets} snippets=${snippetsFor(name, base, withKey)} />
       </div>
       <div>
@@ -75,4 +73,178 @@ export function ResourcePage({ name, live, api, base, withKey, navigation }: Res
 function state(live: Live, name: string): string {
   if (live.table.get(name) !== undefined) return 'held'
   return live.ready ? 'free' : 'not known yet'
+}
+
+const QUEUE_EVERY_MS = 1500
+const HISTORY_PAGE_SIZE = 50
+
+interface History {
+  readonly events: readonly LockEvent[]
+  /** Where older events begin; null at the end. */
+  readonly cursor: string | null
+}
+
+interface ResourceState {
+  /** Undefined while it is unknown, as the history. */
+  readonly queue: Queue | undefined
+  readonly history: History | undefined
+  /** Reads older events. */
+  readonly more: () => void
+}
+
+/** What only the page of one resource shows: the queue, read again and again, and the history, continued by events. */
+function useResource(name: string, live: Live, locks: HttpLocks): ResourceState {
+  const [queue, setQueue] = useState<Queue>()
+  const [history, setHistory] = useState<History>()
+  const running = useRef<AbortSignal>(undefined)
+  const readHistory = (signal: AbortSignal, cursor?: string): void => {
+    locks.history({ resourceName: name, limit: HISTORY_PAGE_SIZE, ...(cursor === undefined ? {} : { cursor }) }, { signal }).then(
+      ({ events, nextCursor }) => setHistory((known) => ({ events: newestFirst([...(known?.events ?? []), ...events]), cursor: nextCursor })),
+      () => undefined
+    )
+  }
+
+  useEffect(() => {
+    const stopping = new AbortController()
+    const { signal } = stopping
+    running.current = signal
+    setQueue(undefined)
+    setHistory(undefined)
+    const readQueue = async (): Promise<void> => {
+      while (!signal.aborted) {
+        const read = await locks.queue(name, { signal }).catch(() => undefined)
+        if (!signal.aborted) setQueue(read)
+        await pause(QUEUE_EVERY_MS, signal)
+      }
+    }
+    const stopEvents = live.onEvent((event) => {
+      if (event.resourceName !== name) return
+      setHistory((known) => (known === undefined ? known : { ...known, events: newestFirst([event, ...known.events]) }))
+    })
+    void readQueue()
+    readHistory(signal)
+    return () => {
+      stopEvents()
+      stopping.abort()
+    }
+  }, [name, locks, live])
+
+  const more = (): void => {
+    const cursor = history?.cursor ?? null
+    if (cursor !== null && running.current !== undefined) readHistory(running.current, cursor)
+  }
+  return { queue, history, more }
+}
+
+/** Each event once, whether it came by the history or by the stream. */
+function newestFirst(events: readonly LockEvent[]): readonly LockEvent[] {
+  return [...new Map(events.map((event) => [event.eventId, event])).values()].toSorted((a, b) => b.eventId - a.eventId)
+}
+
+interface HolderPanelProps {
+  readonly lock: Lock | undefined
+  /** Whether the list has been read, so that no lock means that nobody holds it. */
+  readonly known: boolean
+  readonly now: number
+  /** Null where the key does not allow a force-release. */
+  readonly onForceRelease: (() => void) | null
+}
+
+/** The holder of the resource. */
+export function HolderPanel({ lock, known, now, onForceRelease }: HolderPanelProps): VNode {
+  if (lock === undefined) {
+    return html`<section class="panel holder"><h3>Holder</h3><p class="none">${known ? 'Nobody holds it.' : 'unknown'}</p></section>`
+  }
+  const { process, lockId, lockedAt, renewals, ttlMs, metadata } = lock
+  const hasMetadata = metadata !== null && metadata !== undefined && Object.keys(metadata).length > 0
+  return html`<section class="panel holder">
+    <h3>Holder</h3>
+    <p class="who"><bdi>${process}</bdi></p>
+    <dl>
+      <dt>Held for</dt>
+      <dd>${duration(now - lockedAt)} <span class="aside">since ${clockTime(lockedAt, now)}</span></dd>
+      <dt>Lease</dt>
+      <dd class="wide"><${LeaseBar} lock=${lock} now=${now} key=${lockId} /></dd>
+      <dt>Renewals</dt>
+      <dd>${renewals === undefined ? '…' : renewals === 0 ? 'none' : counted(renewals, 'time')}${lease(ttlMs)}</dd>
+      <dt>Fencing token</dt>
+      <dd class="mono">${lockId}</dd>
+      ${hasMetadata &&
+      html`<dt>Metadata</dt>
+        <dd class="wide"><pre>${JSON.stringify(metadata, null, 2)}</pre></dd>`}
+    </dl>
+    ${onForceRelease !== null && html`<button type="button" class="danger" onClick=${onForceRelease}>Force release …</button>`}
+  </section>`
+}
+
+function lease(ttlMs: number | null | undefined): VNode | null {
+  return ttlMs === null || ttlMs === undefined ? null : html` <span class="aside">lease of ${duration(ttlMs)}</span>`
+}
+
+/** The waiters, the next to be granted first. */
+export function QueueList({ queue, now }: { readonly queue: Queue | undefined; readonly now: number }): VNode {
+  return html`<section class="panel queue">
+    <h3>Queue${queue !== undefined && queue.totalWaiters > 0 && html` <span class="more">${count(queue.totalWaiters)}</span>`}</h3>
+    ${queueContent(queue, now)}
+  </section>`
+}
+
+function queueContent(queue: Queue | undefined, now: number): VNode {
+  if (queue === undefined) return html`<p class="none">unknown</p>`
+  if (queue.waiters.length === 0) return html`<p class="none">Nobody waits.</p>`
+  const unseen = queue.totalWaiters - queue.waiters.length
+  return html`<ol>
+      ${queue.waiters.map(
+        (waiter) => html`<li key=${`${waiter.position} ${waiter.processId}`}>
+          <span class="place">${waiter.position}</span>
+          <bdi class="who" title=${waiter.processId}>${waiter.processId}</bdi>
+          <span class="aside">${since(waiter, now)}</span>
+        </li>`
+      )}
+    </ol>
+    ${unseen > 0 && html`<p class="none">and ${count(unseen)} more</p>`}`
+}
+
+function since({ waitingSince: from, keptUntil: until }: Waiter, now: number): string {
+  if (until !== null) return `place kept for ${remaining(until.getTime() - now)}`
+  return from === null ? 'since when is unknown' : duration(now - from.getTime())
+}
+
+interface HistoryListProps {
+  readonly history: History | undefined
+  readonly now: number
+  readonly onMore: () => void
+}
+
+const EVENT_WORDS: Readonly<Record<EventKind, string>> = {
+  granted: 'granted',
+  renewed: 'renewed',
+  released: 'released',
+  expired: 'ran out',
+  force_released: 'taken away'
+}
+
+/** The events of the resource, newest first. */
+export function HistoryList({ history, now, onMore }: HistoryListProps): VNode {
+  return html`<section class="panel history">
+    <h3>History</h3>
+    ${historyContent(history, now)}
+    ${history?.cursor !== null && history !== undefined && html`<button type="button" class="quiet" onClick=${onMore}>Older</button>`}
+  </section>`
+}
+
+function historyContent(history: History | undefined, now: number): VNode {
+  if (history === undefined) return html`<p class="none">unknown</p>`
+  if (history.events.length === 0) return html`<p class="none">Nothing is remembered.</p>`
+  return html`<ol>
+    ${history.events.map(
+      ({ eventId, event, at, processId, lockId, reason }) => html`<li key=${eventId} class=${event}>
+        <time datetime=${at.toISOString()}>${clockTime(at.getTime(), now)}</time>
+        <span class="what">${EVENT_WORDS[event]}</span>
+        <span class="mono token">${lockId}</span>
+        <bdi class="who" title=${processId}>${processId}</bdi>
+        ${reason !== null && html`<q><bdi>${reason}</bdi></q>`}
+      </li>`
+    )}
+  </ol>`
 }
