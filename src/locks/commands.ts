@@ -1,6 +1,6 @@
 import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, TtlMs } from './lock.js'
 
-/** Marks a request so that its repetition is recognised: the caller's own id, and a digest of all that was asked for. */
+/** Identifies a request, so that its repetition is answered with the same grants: the caller's id and a digest of the content. */
 export interface IdempotencyKey {
   readonly id: string
   readonly fingerprint: string
@@ -9,22 +9,22 @@ export interface IdempotencyKey {
 /** Take all of the named resources if all are free at the database's clock, or none. A holder's own second request is refused too. */
 export interface AcquireCommand {
   readonly kind: 'acquire'
-  /** At least one, all different. They share one transaction: who takes them from a caller bounds their number. */
+  /** At least one, all different. They share one transaction; the caller of the engine bounds their number. */
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   readonly ttlMs: TtlMs
   readonly metadata: Metadata | null
   readonly idempotencyKey: IdempotencyKey | null
-  /** The place in line from which it asks; null asks from behind everybody who waits. */
+  /** The request's place in the queues; null is behind every waiter. */
   readonly ticket: number | null
-  /** The name of the key to which the grants will belong; null for nobody's. */
+  /** The name of the API key to which the grants will belong; null for none. */
   readonly key: string | null
 }
 
-/** What stands in the way of a request: a valid grant, or a free resource that is kept for the first in line (`lockId` 0). */
+/** What prevents a grant: a valid grant, or a free resource that is kept for its first waiter (`lockId` 0). */
 export interface Conflict {
   readonly resourceName: ResourceName
-  /** Who holds it, or whose turn it is. */
+  /** The holder or the first waiter. */
   readonly processId: ProcessId
   readonly lockId: number
   readonly lockedAt: EpochMs | null
@@ -32,16 +32,16 @@ export interface Conflict {
 }
 
 export type AcquireOutcome =
-  /** In the order of the names. `replayed`: an earlier request with this mark was granted them, and they are still held. */
+  /** In the order of the names. `replayed`: an earlier request with this idempotency key was granted them, and they are still held. */
   | { readonly kind: 'granted'; readonly grants: readonly Grant[]; readonly replayed: boolean }
-  /** What stood in the way, at least one; nothing was granted. `waiters`: how many wait for the first of them. */
+  /** Nothing was granted. At least one conflict; `waiters` is the length of the first one's queue. */
   | { readonly kind: 'held'; readonly conflicts: readonly Conflict[]; readonly at: EpochMs; readonly waiters: number }
-  /** The request's id is remembered for other content, or for grants that have ended since. */
+  /** The request's id is saved for other content, or for grants that have ended since. */
   | { readonly kind: 'request-id-reused' }
-  /** The place of the ticket was given up on behalf of its process, see {@link DequeueAllCommand}; nothing was granted. */
+  /** The ticket's process has left all queues, see {@link DequeueAllCommand}; nothing was granted. */
   | { readonly kind: 'dequeued' }
 
-/** Look for an earlier request with that mark, and claim its grants as a repetition does. */
+/** Look for an earlier request with that idempotency key, and claim its grants as a repetition does. */
 export interface FindRequestCommand {
   readonly kind: 'find-request'
   readonly idempotencyKey: IdempotencyKey
@@ -49,7 +49,7 @@ export interface FindRequestCommand {
 
 export interface FindRequestOutcome {
   readonly kind: 'request-found'
-  /** What a repetition is answered; null where the mark is not remembered. */
+  /** The answer to a repetition; null where no such request is saved. */
   readonly before: Extract<AcquireOutcome, { kind: 'granted' | 'request-id-reused' }> | null
 }
 
@@ -57,14 +57,14 @@ export interface FindRequestOutcome {
 export interface ReleaseCommand {
   readonly kind: 'release'
   readonly resourceName: ResourceName
-  /** Only a grant of this process; null takes it away from whoever holds it. */
+  /** Only a grant of this process; null takes it away from any holder. */
   readonly processId: ProcessId | null
   readonly lockId: number | null
   /** Why a grant is taken away, for the history. */
   readonly reason: string | null
-  /** The request that it was granted for: it stays when a repetition of that was answered with it meanwhile. */
+  /** The request that it was granted for: the grant stays if a repetition of that request has been answered with it. */
   readonly unlessClaimed?: IdempotencyKey | undefined
-  /** Only a grant that belongs to the key of this name, or to nobody; null: whoever's it is. */
+  /** Only a grant that belongs to the API key of this name, or to none; null: any grant. */
   readonly key: string | null
 }
 
@@ -72,19 +72,18 @@ export type ReleaseOutcome =
   | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: EpochMs }
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
-/** End several grants in one transaction, each as its own command says; what is not held does not keep the others from ending. */
+/** End several grants in one transaction, with the outcomes in their order; one that is not held does not prevent the others. */
 export interface ReleaseManyCommand {
   readonly kind: 'release-many'
   readonly releases: readonly ReleaseCommand[]
 }
 
-/** In the order of the releases. */
 export interface ReleaseManyOutcome {
   readonly kind: 'released-many'
   readonly outcomes: readonly ReleaseOutcome[]
 }
 
-/** Move the end of a valid grant; never brings an ended one back. The number stays. */
+/** Move the end of a valid grant; an ended grant stays ended. The number stays. */
 export interface RenewCommand {
   readonly kind: 'renew'
   readonly resourceName: ResourceName
@@ -99,7 +98,7 @@ export interface RenewCommand {
 }
 
 export interface LeaseRestart {
-  /** Takes the place of what the grant has; null keeps that. */
+  /** Replaces the grant's metadata; null keeps it. */
   readonly metadata: Metadata | null
 }
 
@@ -107,14 +106,12 @@ export type RenewOutcome =
   | { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: EpochMs }
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
-/** Renew several grants together, each as its own command says; what is not held does not keep the others from being renewed. */
+/** Renew several grants of different resources, with the outcomes in their order; one that is not held does not prevent the others. */
 export interface RenewManyCommand {
   readonly kind: 'renew-many'
-  /** For different names. */
   readonly renewals: readonly RenewCommand[]
 }
 
-/** In the order of the renewals. */
 export interface RenewManyOutcome {
   readonly kind: 'renewed-many'
   readonly outcomes: readonly RenewOutcome[]
@@ -151,21 +148,21 @@ export interface InspectOutcome {
   readonly kind: 'inspected'
   readonly at: EpochMs
   readonly grant: Grant | null
-  /** How many wait in line for it. */
+  /** The length of its queue. */
   readonly waiters: number
 }
 
 /**
- * Take a place in line for all of the named resources. A request whose mark left a place a short while ago gets that place
- * back. Whoever waits asks again with its ticket: at once, since the resource may have become free meanwhile, and whenever
- * it is woken.
+ * Enter the queues of all of the named resources. A request whose idempotency key left a place a short while ago gets that
+ * place back. The waiter then retries with its ticket: at once, since the resource may have become free meanwhile, and
+ * whenever it is woken.
  */
 export interface EnqueueCommand {
   readonly kind: 'enqueue'
   readonly resourceNames: readonly ResourceName[]
   readonly processId: ProcessId
   readonly idempotencyKey: IdempotencyKey | null
-  /** The name of the key of whoever asks; null for nobody's. */
+  /** The name of the caller's API key; null for none. */
   readonly key: string | null
   /** Takes a kept place again, and no new one. */
   readonly onlyKept: boolean
@@ -180,7 +177,7 @@ export interface EnqueueOutcome {
 /** How long a place is kept for a request that may come back, in milliseconds. */
 export const KEEP_PLACE_MS = 10_000
 
-/** Leave the line, or keep the places for {@link KEEP_PLACE_MS}. */
+/** Leave the queues, or keep the places for {@link KEEP_PLACE_MS}. */
 export interface DequeueCommand {
   readonly kind: 'dequeue'
   readonly tickets: readonly number[]
@@ -190,11 +187,11 @@ export interface DequeueCommand {
 
 export interface DequeueOutcome {
   readonly kind: 'dequeued'
-  /** The place in line that was left, 1 being the next to be served: of the first ticket and its longest line. 0 where there was none. */
+  /** The first ticket's position in its longest queue, 1 being the next to be served; 0 where it had none. */
   readonly position: number
 }
 
-/** Give up every place of this instance that is neither one of these nor kept for a request that is to come back. */
+/** Give up every place of this instance that is neither one of these nor kept for a request that may come back. */
 export interface PurgeTicketsCommand {
   readonly kind: 'purge-tickets'
   readonly tickets: readonly number[]
@@ -205,8 +202,8 @@ export interface PurgeTicketsOutcome {
 }
 
 /**
- * Remove a process from the queues, on all instances: kept places go at once, and a request that waits is called, is told
- * `dequeued` when it asks, and is never granted anything from that place again. What such a request was granted before is
+ * Remove a process from the queues, on all instances. Kept places go at once. A waiting request is woken; its next attempt
+ * is answered with `dequeued`, and nothing is granted to its ticket any more. What such a request was granted before is
  * committed when this is answered.
  */
 export interface DequeueAllCommand {
@@ -214,7 +211,7 @@ export interface DequeueAllCommand {
   readonly processId: ProcessId
   /** Only requests of which every name begins with this text; empty takes all. */
   readonly prefix: string
-  /** Only requests that were made with the key of this name, or with none; null: whoever's. */
+  /** Only requests that were made with the API key of this name, or with none; null: any request. */
   readonly key: string | null
 }
 
@@ -234,9 +231,8 @@ export interface HeartbeatOutcome {
 }
 
 /**
- * Mark some expired grants as ended; remove some rows that ended a while ago, requests remembered long enough and history
- * past its age; all in one short transaction. Expiry is checked again under the row's lock, so that a grant renewed
- * meanwhile survives.
+ * Mark some expired grants as ended; remove some rows that ended a while ago, old saved requests and old history; all in one
+ * short transaction. Expiry is checked again under the row's lock, so that a grant renewed meanwhile survives.
  */
 export interface SweepCommand {
   readonly kind: 'sweep'
@@ -244,7 +240,7 @@ export interface SweepCommand {
   readonly limit: number
 }
 
-/** `more`: a bite was full and another one is due at once. */
+/** `more`: the limit was reached and another sweep is due at once. */
 export interface SweepOutcome {
   readonly kind: 'swept'
   readonly expired: number
@@ -252,38 +248,53 @@ export interface SweepOutcome {
   readonly more: boolean
 }
 
-/** Which outcome belongs to which command; a new command does not compile before it has a row here. */
-interface Outcomes {
-  acquire: AcquireOutcome
-  'find-request': FindRequestOutcome
-  release: ReleaseOutcome
-  'release-many': ReleaseManyOutcome
-  renew: RenewOutcome
-  'renew-many': RenewManyOutcome
-  'renew-all': RenewAllOutcome
-  inspect: InspectOutcome
-  sweep: SweepOutcome
-  enqueue: EnqueueOutcome
-  dequeue: DequeueOutcome
-  'dequeue-all': DequeueAllOutcome
-  'purge-tickets': PurgeTicketsOutcome
-  heartbeat: HeartbeatOutcome
+/** Each kind of command with its outcome. A new one also needs a row in {@link COMMAND_TRAITS}. */
+interface Commands {
+  acquire: [AcquireCommand, AcquireOutcome]
+  'find-request': [FindRequestCommand, FindRequestOutcome]
+  release: [ReleaseCommand, ReleaseOutcome]
+  'release-many': [ReleaseManyCommand, ReleaseManyOutcome]
+  renew: [RenewCommand, RenewOutcome]
+  'renew-many': [RenewManyCommand, RenewManyOutcome]
+  'renew-all': [RenewAllCommand, RenewAllOutcome]
+  inspect: [InspectCommand, InspectOutcome]
+  sweep: [SweepCommand, SweepOutcome]
+  enqueue: [EnqueueCommand, EnqueueOutcome]
+  dequeue: [DequeueCommand, DequeueOutcome]
+  'dequeue-all': [DequeueAllCommand, DequeueAllOutcome]
+  'purge-tickets': [PurgeTicketsCommand, PurgeTicketsOutcome]
+  heartbeat: [HeartbeatCommand, HeartbeatOutcome]
 }
 
-export type Command =
-  | AcquireCommand
-  | FindRequestCommand
-  | ReleaseCommand
-  | ReleaseManyCommand
-  | RenewCommand
-  | RenewManyCommand
-  | RenewAllCommand
-  | InspectCommand
-  | SweepCommand
-  | EnqueueCommand
-  | DequeueCommand
-  | DequeueAllCommand
-  | PurgeTicketsCommand
-  | HeartbeatCommand
+export type Command = Commands[keyof Commands][0]
+export type OutcomeOf<C extends Command> = Commands[C['kind']][1]
 
-export type OutcomeOf<C extends Command> = Outcomes[C['kind']]
+interface CommandTraits<C extends Command> {
+  /** The resources whose commands keep their order; none for a command that only reads or relies on its own row locks. */
+  resources(command: C): readonly ResourceName[]
+  /** Whether commands of this kind for one resource may share a batch: they are concurrent, and one decides for all. */
+  sharesBatch?(command: C): boolean
+  /** Under overload, releases and renewals are rejected last: a release frees a lock, and a rejected renewal could let a second holder start. */
+  readonly shedLast: boolean
+}
+
+const COMMAND_TRAITS: { readonly [Kind in keyof Commands]: CommandTraits<Commands[Kind][0]> } = {
+  acquire: { resources: (command) => command.resourceNames, sharesBatch: (command) => command.resourceNames.length === 1, shedLast: false },
+  'find-request': { resources: () => [], shedLast: false },
+  release: { resources: (command) => [command.resourceName], sharesBatch: () => true, shedLast: true },
+  'release-many': { resources: (command) => command.releases.map(({ resourceName }) => resourceName), shedLast: true },
+  renew: { resources: (command) => [command.resourceName], shedLast: true },
+  'renew-many': { resources: (command) => command.renewals.map(({ resourceName }) => resourceName), shedLast: true },
+  'renew-all': { resources: () => [], shedLast: true },
+  inspect: { resources: () => [], shedLast: false },
+  sweep: { resources: () => [], shedLast: false },
+  enqueue: { resources: () => [], shedLast: false },
+  dequeue: { resources: () => [], shedLast: true },
+  'dequeue-all': { resources: () => [], shedLast: true },
+  'purge-tickets': { resources: () => [], shedLast: true },
+  heartbeat: { resources: () => [], shedLast: true }
+}
+
+export function traitsOf(command: Command): CommandTraits<Command> {
+  return COMMAND_TRAITS[command.kind]
+}

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { StartupError } from '../locks/errors.js'
 import type { OpenKeys } from './api-keys.js'
+import { BATCHER_LIMITS } from './batcher.js'
 import { SqlLockStore, type StoreOptions } from './sql-store.js'
 import { describePostgres } from './postgres/connection.js'
 import { migratePostgres, postgresBackend, postgresKeys } from './postgres/store.js'
@@ -11,10 +12,6 @@ import { sqliteBackend } from './sqlite/store.js'
 import type { AdvancedTokens } from './migrator.js'
 
 export type { StoreOptions } from './sql-store.js'
-
-const MAX_BATCH = 256
-const MAX_WAITING = 10_000
-const MAX_BATCH_DELAY_MS = 5
 
 /**
  * Opens the database, brings it to the newest version and hands out its locks. Together with the next functions the only
@@ -26,7 +23,7 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
   const location = parseDatabaseUrl(options.databaseUrl)
   refuseListenUrl(location.kind, options.listenUrl)
   const backend = await (location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options))
-  return new SqlLockStore(backend, { maxBatch: MAX_BATCH, maxWaiting: options.maxWaiting ?? MAX_WAITING, maxBatchDelayMs: MAX_BATCH_DELAY_MS })
+  return new SqlLockStore(backend, { ...BATCHER_LIMITS, maxWaiting: options.maxWaiting ?? BATCHER_LIMITS.maxWaiting })
 }
 
 /**

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
-import { RETRY, Batcher, type BatchExecutor, type CommandResult } from '../../src/storage/batcher.js'
+import { RETRY, Batcher, type BatchExecutor, type BatcherLimits, type CommandResult } from '../../src/storage/batcher.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
 import { eventually } from '../support/eventually.js'
 
@@ -40,7 +40,7 @@ function nameOf(command: Command): string {
   return `${{ release: '-', inspect: '?', renew: '~' }[command.kind as string] ?? '!'}${'resourceName' in command ? command.resourceName : ''}`
 }
 
-const start = (database: BatchExecutor, limits = {}) => new Batcher(database, { maxBatch: 100, maxWaiting: 1000, maxBatchDelayMs: 60_000, ...limits })
+const start = (database: BatchExecutor, limits: Partial<BatcherLimits> = {}) => new Batcher(database, { maxBatch: 100, maxWaiting: 1000, maxBatchDelayMs: 60_000, ...limits })
 
 void t.test('what comes in one turn is committed together, and what comes meanwhile together after it', async (t) => {
   const database = new Database()
@@ -138,7 +138,7 @@ void t.test('fewer than are under way wait for those', async (t) => {
 
 void t.test('a batch that is stuck does not hold up the others', async (t) => {
   const database = new Database({ lanes: 2 })
-  const batcher = start(database, { patienceMs: 1 })
+  const batcher = start(database, { maxBatchDelayMs: 1 })
   for (const name of ['a', 'b']) void batcher.submit(acquire(name, 'p'))
   await turn()
   void batcher.submit(acquire('c', 'p'))
@@ -148,7 +148,7 @@ void t.test('a batch that is stuck does not hold up the others', async (t) => {
 
 void t.test('the more is in hand, the larger the part', async (t) => {
   const database = new Database({ lanes: 100, sequential: true, enough: 2 })
-  const batcher = start(database, { patienceMs: 1 })
+  const batcher = start(database, { maxBatchDelayMs: 1 })
   for (let index = 0; index < 40; index += 1) void batcher.submit(acquire(String(index), 'p'))
   const sizes = database.batches.map((batch) => batch.split(' ').length)
   t.strictSame(sizes, [2, 2, 2, 2, 3, 4, 5, 7, 9], 'a quarter; the last four are too few')
