@@ -58,12 +58,12 @@ export class Availability implements Disposable {
   }
 
   /** Takes the error of a connection that broke while nobody used it: the database may be away, or has closed just that one. */
-  suspect(error: Error): void {
+  suspect(broken: Error): void {
     if (this.#awaySince !== undefined || this.#suspected) return
     this.#suspected = true
     void this.#ping()
       .then(
-        () => this.#log.warn(briefOf(error), 'a connection to the database broke'),
+        () => this.#log.warn(briefOf(broken), 'a connection to the database broke'),
         (fault: unknown) => this.report(fault)
       )
       .finally(() => (this.#suspected = false))

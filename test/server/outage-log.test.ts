@@ -22,6 +22,7 @@ void t.test('an outage of PostgreSQL is two short lines in the log, whatever goe
   const before = service.log.length
 
   let attempts = 0
+  const enough = (): boolean => attempts >= ATTEMPTS
   const away = createServer((socket) => {
     attempts += 1
     socket.destroy()
@@ -32,7 +33,7 @@ void t.test('an outage of PostgreSQL is two short lines in the log, whatever goe
   const failed = await Promise.all(
     Array.from({ length: 4 }, async (_, caller) => {
       let refused = 0
-      while (attempts < ATTEMPTS) {
+      while (!enough()) {
         const answer = caller === 3 ? await service.health() : await service.request(`r${caller}`, 'p')
         if (answer.status === 503) refused += 1
       }
