@@ -1,10 +1,9 @@
 import t from 'tap'
 import { openPostgres } from '../../src/storage/postgres/connection.js'
-import { ending } from '../../src/storage/postgres/release.js'
-import { latestReader, type ReadLatest } from '../../src/storage/postgres/read-latest.js'
-import { renewing } from '../../src/storage/postgres/renew.js'
-import { Session } from '../../src/storage/postgres/session.js'
-import { waitQueue } from '../../src/storage/postgres/wait-queue.js'
+import { Release } from '../../src/storage/postgres/release.js'
+import { Renew } from '../../src/storage/postgres/renew.js'
+import { Session, SnapshotReader } from '../../src/storage/postgres/sql.js'
+import { WaitQueue } from '../../src/storage/postgres/wait-queue.js'
 import { acquire, release, renew } from '../support/commands.js'
 import { freshDatabase } from '../support/databases.js'
 import { openOn } from '../support/store.js'
@@ -15,17 +14,19 @@ async function grantedInBetween() {
   const store = await openOn(database)
   const opened = await openPostgres(database.url, 1, () => undefined)
   const client = await opened.batches.connect()
-  const { readLatest: look } = latestReader(opened.db)
   let granted = false
-  const late: ReadLatest = async (session, names) => {
-    if (!granted) await store.submit(acquire('a', 'p', 60_000))
-    granted = true
-    return look(session, names)
+  class LateReader extends SnapshotReader {
+    override async readLatest(session: Session, names: readonly string[]) {
+      if (!granted) await store.submit(acquire('a', 'p', 60_000))
+      granted = true
+      return super.readLatest(session, names)
+    }
   }
+  const reader = new LateReader(opened.db)
   return {
     session: new Session(client),
-    releasing: ending(opened.db, true, late, waitQueue(opened.db, 'x', () => undefined)),
-    renewing: renewing(opened.db, true, late),
+    releases: new Release(opened.db, true, reader, new WaitQueue(opened.db, 'x', () => undefined)),
+    renewals: new Renew(opened.db, true, reader),
     async [Symbol.asyncDispose]() {
       client.release()
       await opened[Symbol.asyncDispose]()
@@ -37,7 +38,7 @@ async function grantedInBetween() {
 
 void t.test('a release that the grant came in between ends it, and does not say that somebody else has it', async (t) => {
   await using race = await grantedInBetween()
-  t.match(await race.releasing.release(race.session, [release('a', 'p'), release('b', 'p')]), [
+  t.match(await race.releases.release(race.session, [release('a', 'p'), release('b', 'p')]), [
     { kind: 'done', outcome: { kind: 'released', grant: { lockId: 1 } } },
     { kind: 'done', outcome: { kind: 'not-held', reason: 'not_locked' } }
   ])
@@ -45,14 +46,14 @@ void t.test('a release that the grant came in between ends it, and does not say 
 
 void t.test('a release by another process, or of another grant, is refused all the same', async (t) => {
   await using race = await grantedInBetween()
-  t.match(await race.releasing.release(race.session, [release('a', 'q'), release('a', 'p', 7)]), [{ outcome: { reason: 'held_by_other' } }, { outcome: { reason: 'held_by_other' } }])
+  t.match(await race.releases.release(race.session, [release('a', 'q'), release('a', 'p', 7)]), [{ outcome: { reason: 'held_by_other' } }, { outcome: { reason: 'held_by_other' } }])
 })
 
 void t.test('a renewal that the grant came in between goes again', async (t) => {
   await using race = await grantedInBetween()
-  t.match(await race.renewing.renew(race.session, [renew('a', 'p'), renew('b', 'p')]), [
+  t.match(await race.renewals.renew(race.session, [renew('a', 'p'), renew('b', 'p')]), [
     { kind: 'retry' },
     { kind: 'done', outcome: { kind: 'not-held', reason: 'not_locked' } }
   ])
-  t.match(await race.renewing.renew(race.session, [renew('a', 'p')]), [{ kind: 'done', outcome: { kind: 'renewed' } }])
+  t.match(await race.renewals.renew(race.session, [renew('a', 'p')]), [{ kind: 'done', outcome: { kind: 'renewed' } }])
 })

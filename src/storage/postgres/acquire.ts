@@ -1,187 +1,227 @@
 import type { Kysely } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
-import { isValid, type Grant, type ResourceName } from '../../locks/lock.js'
-import { RETRY, attempt, type CommandResult } from '../batcher.js'
-import { conflictOf, grantFromRow, leaseEnd, metadataToText, replayOf, type SavedRequest, type LockRequestsTable, type Tables } from '../tables.js'
-import { acquireArgs, acquireStatements, isKeyed, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
+import { type Grant, isValid, type ResourceName } from '../../locks/lock.js'
+import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { conflictOf, grantFromRow, leaseEnd, type LockRequestsTable, metadataToText, replayOf, type SavedRequest, type Tables } from '../tables.js'
+import { acquireStatements, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
 import { INCOMPLETE, sqlStateOf, toLockError } from './errors.js'
-import { firstPerResource, nameOf } from './first-per-resource.js'
-import type { ReadLatest } from './read-latest.js'
-import type { Session } from './session.js'
-import type { WaitQueue } from './wait-queue.js'
+import { sparse, type Session, type SnapshotReader } from './sql.js'
+import type { QueueHead, WaitQueue } from './wait-queue.js'
 
-/** Granting on PostgreSQL. */
-export function acquiring(db: Kysely<Tables>, keepsHistory: boolean, readLatest: ReadLatest, queue: WaitQueue) {
-  const statements = acquireStatements(db, keepsHistory)
+/** What the statement was sent for, by resource, and the rows that it returned. */
+interface Attempts {
+  readonly firsts: ReadonlyMap<string, AcquireCommand>
+  readonly rows: ReadonlyMap<string, FoundRow>
+}
+
+/** Grants locks, and answers repeated requests. */
+export class Acquire {
+  readonly #statements: ReturnType<typeof acquireStatements>
+  readonly #reader: SnapshotReader
+  readonly #queue: WaitQueue
+
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, queue: WaitQueue) {
+    this.#statements = acquireStatements(db, keepsHistory)
+    this.#reader = reader
+    this.#queue = queue
+  }
 
   /**
-   * Requests for one resource each. For several with the same name, the foremost speaks for all.
+   * Takes requests for one resource each. Of several for one resource, only the first is tried; its result decides the others.
    *
-   * @param sent the answer of the statement, where it has been sent already.
+   * @param sent the rows of the statement, where it has been sent already.
    */
-  async function acquire(session: Session, commands: readonly AcquireCommand[], sent?: Promise<readonly FoundRow[]>): Promise<CommandResult[]> {
+  async acquire(session: Session, commands: readonly AcquireCommand[], sent?: Promise<readonly FoundRow[]>): Promise<CommandResult[]> {
     const firsts = firstPerResource(commands)
-    const ids = firsts.flatMap(({ idempotencyKey: mark }) => mark?.id ?? [])
-    const rows = await (sent ?? send(session, ids, acquireArgs(firsts)))
-    const found = new Map(rows.map((row) => [row.resource_name, row]))
-    const granted = new Map(
-      firsts.flatMap((command): [AcquireCommand, Grant][] => {
-        const row = found.get(nameOf(command))
-        return row?.at === null ? [[command, grantOf(command, row)]] : []
-      })
-    )
-    // The next in line should know how long the new grant lasts.
-    await queue.wakeHeads(
-      session,
-      [...granted.keys()].flatMap((command) => (command.ticket === null ? [] : [nameOf(command)]))
-    )
-    const refused = commands.filter((command) => !granted.has(command))
-    const answers = new Map(
-      // What was granted is committed: a fault from here on concerns only those who were not.
-      await refuse(session, refused, found, granted).catch((error: unknown) =>
-        refused.map((command): [AcquireCommand, CommandResult] => [command, { kind: 'failed', error: toLockError(error, false) }])
-      )
-    )
-    return commands.map((command) => {
-      const grant = granted.get(command)
-      return grant === undefined ? (answers.get(command) ?? RETRY) : done({ kind: 'granted', grants: [grant], replayed: false })
+    const rows = new Map((await (sent ?? this.#send(session, firsts))).map((row) => [row.resource_name, row]))
+    const grants = commands.map((command) => {
+      const name = nameOf(command)
+      const row = rows.get(name)
+      return row?.at === null && firsts.get(name) === command ? grantOf(command, row) : undefined
     })
+    // The next waiter has to know how long the new grant lasts.
+    const served = commands.flatMap((command, index) => (command.ticket !== null && grants[index] !== undefined ? [nameOf(command)] : []))
+    if (served.length > 0) await this.#queue.wakeHeads(session, served)
+    const refused = commands.filter((_, index) => grants[index] === undefined)
+    // The grants are committed: an error from here on fails only the refused commands.
+    const reasons =
+      refused.length === 0
+        ? []
+        : await this.#refuse(session, refused, { firsts, rows }).catch((error: unknown) =>
+            refused.map((): CommandResult => ({ kind: 'failed', error: toLockError(error, false) }))
+          )
+    let next = 0
+    return grants.map((grant) => (grant === undefined ? (reasons[next++] ?? RETRY) : done({ kind: 'granted', grants: [grant], replayed: false })))
   }
 
-  /** Answers those who were granted nothing, from the rows that were found in their way. */
-  async function refuse(
-    session: Session,
-    commands: readonly AcquireCommand[],
-    found: ReadonlyMap<string, FoundRow>,
-    granted: ReadonlyMap<AcquireCommand, Grant>
-  ): Promise<[AcquireCommand, CommandResult][]> {
-    const [before, dequeued] = await session.together([
-      findRequests(session, commands),
-      queue.dequeuedAmong(
-        session,
-        commands.flatMap(({ ticket }) => ticket ?? [])
-      )
-    ])
-    const unanswered = commands.filter((command) => !found.has(nameOf(command)) && !before.has(command)).map(nameOf)
-    const queues = unanswered.length === 0 ? undefined : await queue.heads(session, unanswered)
-    // Whoever comes out of turn was called before the first had been seen in line: its own call may never come.
-    await queue.wakeHeads(
-      session,
-      commands.flatMap((command) => (command.ticket !== null && queues?.has(nameOf(command)) === true ? [nameOf(command)] : []))
-    )
-    const justGranted = new Map([...granted].map(([command, grant]) => [nameOf(command), grant]))
-    return commands.map((command) => [
-      command,
-      attempt(() => {
-        const known = before.get(command)
-        if (known !== undefined) return known
-        if (command.ticket !== null && dequeued.has(command.ticket)) return done({ kind: 'dequeued' })
-        const row = found.get(nameOf(command))
-        // Whoever asked for the same name in the same batch came just after the one that was granted.
-        const grant = row === undefined || row.at === null ? justGranted.get(nameOf(command)) : grantFromRow(row)
-        if (row === undefined || grant === undefined) return keptFor(queues?.get(nameOf(command)), command)
-        const { at, waiters } = row.at === null ? { at: grant.lockedAt, waiters: 0 } : row
-        return done({ kind: 'held', conflicts: [conflictOf(grant)], at, waiters })
-      })
-    ])
-  }
-
-  /** A request for several resources: one statement, which undoes itself unless all were granted. */
-  async function acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
-    const { resourceNames: names, processId, ttlMs, metadata, idempotencyKey: mark, ticket, key } = command
-    const args = { names: [...names], process: processId, ttlMs, metadata: metadataToText(metadata), key, ticket }
+  /** A request for several resources: one statement, which fails unless all were granted. */
+  async acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
+    const { resourceNames: names, processId, ttlMs, metadata, idempotencyKey, ticket, key } = command
+    const { id: requestId = null, fingerprint = null } = idempotencyKey ?? {}
+    const args = { names: [...names], process: processId, ttlMs, metadata: metadataToText(metadata), key, ticket, requestId, fingerprint }
     const [, rows] = await session.together([
-      mark === null ? Promise.resolve([]) : session.run(statements.forget, { requestIds: [mark.id] }),
-      session
-        .run(statements.acquireAll, { ...args, requestId: mark?.id ?? null, fingerprint: mark?.fingerprint ?? null })
-        .catch((error: unknown): FoundRow[] => {
-          if (sqlStateOf(error) === INCOMPLETE) return []
-          throw error
-        })
+      requestId === null ? Promise.resolve([]) : session.run(this.#statements.forget, { requestIds: [requestId] }),
+      session.run(this.#statements.acquireAll, args).catch((error: unknown): FoundRow[] => {
+        if (sqlStateOf(error) === INCOMPLETE) return []
+        throw error
+      })
     ])
     const granted = new Map(rows.flatMap((row) => (row.at === null ? [[row.resource_name, grantOf(command, row)]] : [])))
-    if (granted.size < names.length) return await refuseMany(session, command)
-    if (ticket !== null) await queue.wakeHeads(session, names)
-    return done({ kind: 'granted', grants: names.map((name) => granted.get(name) as Grant), replayed: false })
+    const grants = names.flatMap((name) => granted.get(name) ?? [])
+    if (grants.length < names.length) return await this.#refuseMany(session, command)
+    if (ticket !== null) await this.#queue.wakeHeads(session, names)
+    return done({ kind: 'granted', grants, replayed: false })
   }
 
-  /** Says what is in the way, or answers with the grants of an earlier one of its repetitions. */
-  async function refuseMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
-    const { resourceNames: names, ticket } = command
-    const known = (await findRequests(session, [command])).get(command)
-    if (known !== undefined) return known
-    if (ticket !== null && (await queue.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
-    const snapshots = await readLatest(session, names)
-    const queues = await queue.heads(session, names)
-    const conflicts = names.flatMap((name): Conflict[] => {
-      const snapshot = snapshots.get(name)
-      if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at)) return [conflictOf(snapshot.latest)]
-      const first = queues.get(name)
-      return first !== undefined && first.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [first.conflict] : []
-    })
-    const at = Math.max(...[...snapshots.values()].map((snapshot) => snapshot.at))
-    const waiters = queues.get(conflicts[0]?.resourceName ?? '')?.waiters ?? 0
-    return conflicts.length === 0 ? RETRY : done({ kind: 'held', conflicts, at, waiters })
+  async findRequest(session: Session, command: FindRequestCommand): Promise<FindRequestOutcome> {
+    const [result] = await this.#findRequests(session, [command])
+    if (result?.kind === 'failed') throw result.error
+    return { kind: 'request-found', before: result?.kind === 'done' ? (result.outcome as NonNullable<FindRequestOutcome['before']>) : null }
   }
 
-  /** Grants what is free; the rows in the way come with the time of that finding. */
-  async function send(session: Session, requestIds: string[], args: AcquireArgs) {
+  /** The valid grants in the rows come with the time at which they were read. */
+  async #send(session: Session, firsts: ReadonlyMap<string, AcquireCommand>): Promise<FoundRow[]> {
+    const args = acquireArgs(firsts)
+    const requestIds = args.requestIds.filter((id) => id !== null)
     const [, rows] = await session.together([
-      requestIds.length === 0 ? Promise.resolve([]) : session.run(statements.forget, { requestIds }),
-      session.run(isKeyed(args) ? statements.acquireKeyed : statements.acquire, args)
+      requestIds.length === 0 ? Promise.resolve([]) : session.run(this.#statements.forget, { requestIds }),
+      session.run(isKeyed(args) ? this.#statements.acquireKeyed : this.#statements.acquire, args)
     ])
     return rows
   }
 
-  /** What is remembered of those requests that bear an id. */
-  async function findRequests<C extends AcquireCommand | FindRequestCommand>(session: Session, commands: readonly C[]): Promise<Map<C, CommandResult>> {
-    const marked = commands.flatMap((command) => (command.idempotencyKey === null ? [] : [{ command, mark: command.idempotencyKey }]))
-    if (marked.length === 0) return new Map()
-    const requestIds = marked.map(({ mark }) => mark.id)
-    const [, rows] = await session.together([
-      session.run(statements.claim, { requestIds, fingerprints: marked.map(({ mark }) => mark.fingerprint) }),
-      session.run(statements.findRequest, { requestIds })
+  /** Says why commands were granted nothing. */
+  async #refuse(session: Session, commands: readonly AcquireCommand[], { firsts, rows }: Attempts): Promise<CommandResult[]> {
+    const [previous, dequeued] = await session.together([
+      this.#findRequests(session, commands),
+      this.#queue.dequeuedAmong(
+        session,
+        commands.flatMap(({ ticket }) => ticket ?? [])
+      )
     ])
-    if (rows.length === 0) return new Map()
+    const unanswered = commands.flatMap((command, index) => (rows.has(nameOf(command)) || previous[index] !== undefined ? [] : [nameOf(command)]))
+    const heads = unanswered.length === 0 ? undefined : await this.#queue.heads(session, unanswered)
+    // A waiter behind the head was woken up before the head had joined the queue; the head's own wake-up may never come.
+    const passedOver = commands.flatMap((command) => (command.ticket !== null && heads?.has(nameOf(command)) === true ? [nameOf(command)] : []))
+    await this.#queue.wakeHeads(session, passedOver)
+    return commands.map((command, index) =>
+      attempt(() => {
+        const name = nameOf(command)
+        const replayed = previous[index]
+        if (replayed !== undefined) return replayed
+        if (command.ticket !== null && dequeued.has(command.ticket)) return done({ kind: 'dequeued' })
+        const row = rows.get(name)
+        const first = firsts.get(name)
+        if (row === undefined || first === undefined) return keptFor(heads?.get(name), command)
+        // The first request of the batch for the same name was granted just now.
+        if (row.at === null) return done({ kind: 'held', conflicts: [conflictOf(grantOf(first, row))], at: row.locked_at, waiters: 0 })
+        return done({ kind: 'held', conflicts: [conflictOf(grantFromRow(row))], at: row.at, waiters: row.waiters })
+      })
+    )
+  }
+
+  /** Says which resources are held, or returns the grants of an earlier request with the same id. */
+  async #refuseMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
+    const { resourceNames: names, ticket } = command
+    const [replayed] = await this.#findRequests(session, [command])
+    if (replayed !== undefined) return replayed
+    if (ticket !== null && (await this.#queue.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
+    const snapshots = await this.#reader.readLatest(session, names)
+    const heads = await this.#queue.heads(session, names)
+    const conflicts = names.flatMap((name): Conflict[] => {
+      const snapshot = snapshots.get(name)
+      if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at)) return [conflictOf(snapshot.latest)]
+      const head = heads.get(name)
+      return head !== undefined && head.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [head.conflict] : []
+    })
+    const at = Math.max(...[...snapshots.values()].map((snapshot) => snapshot.at))
+    const waiters = heads.get(conflicts[0]?.resourceName ?? '')?.waiters ?? 0
+    return conflicts.length === 0 ? RETRY : done({ kind: 'held', conflicts, at, waiters })
+  }
+
+  /** For each command the outcome of an earlier request with the same id, or undefined where there is none. */
+  async #findRequests(session: Session, commands: readonly (AcquireCommand | FindRequestCommand)[]): Promise<(CommandResult | undefined)[]> {
+    const keys = commands.flatMap(({ idempotencyKey }) => idempotencyKey ?? [])
+    if (keys.length === 0) return []
+    const requestIds = keys.map(({ id }) => id)
+    const [, rows] = await session.together([
+      session.run(this.#statements.claim, { requestIds, fingerprints: keys.map(({ fingerprint }) => fingerprint) }),
+      session.run(this.#statements.findRequest, { requestIds })
+    ])
+    if (rows.length === 0) return []
     const saved = new Map(rows.map((row) => [row.request_id, savedRequest(row)]))
-    const snapshots = await readLatest(
+    const snapshots = await this.#reader.readLatest(
       session,
       [...saved.values()].flatMap((request) => (request instanceof Error ? [] : request.grants.map(([name]) => name)))
     )
-    const results = new Map<C, CommandResult>()
-    for (const { command, mark } of marked) {
-      const request = saved.get(mark.id)
-      if (request === undefined) continue
+    return commands.map(({ idempotencyKey }) => {
+      const request = idempotencyKey === null ? undefined : saved.get(idempotencyKey.id)
+      if (request === undefined || idempotencyKey === null) return undefined
       const result = attempt(() => {
         if (request instanceof Error) throw request
-        const before = replayOf(request, mark.fingerprint, snapshots)
-        if (before === undefined) return RETRY
-        return done(before === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants: before, replayed: true })
+        const grants = replayOf(request, idempotencyKey.fingerprint, snapshots)
+        if (grants === undefined) return RETRY
+        return done(grants === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants, replayed: true })
       })
-      // A request that has been forgotten meanwhile counts as new.
-      if (result.kind !== 'retry') results.set(command, result)
-    }
-    return results
+      // An expired request counts as new.
+      return result === RETRY ? undefined : result
+    })
   }
-
-  async function findRequest(session: Session, command: FindRequestCommand): Promise<FindRequestOutcome> {
-    const result = (await findRequests(session, [command])).get(command)
-    if (result?.kind === 'failed') throw result.error
-    return { kind: 'request-found', before: result?.kind === 'done' ? (result.outcome as Before) : null }
-  }
-
-  return { acquire, acquireMany, findRequest }
 }
 
-type Before = NonNullable<FindRequestOutcome['before']>
-
-/** Nobody holds the resource, but it is kept for the first in line; or it was only just taken, and the command goes again. */
-function keptFor(first: { conflict: Conflict; ticket: number; waiters: number } | undefined, { ticket }: AcquireCommand): CommandResult {
-  if (first === undefined || (ticket !== null && first.ticket >= ticket)) return RETRY
-  return done({ kind: 'held', conflicts: [first.conflict], at: 0, waiters: first.waiters })
+/**
+ * For each resource the request with the smallest ticket; requests without a ticket come last, in their order. Of several
+ * requests with one id only the first is kept: the others find it saved, or are retried.
+ */
+export function firstPerResource(commands: readonly AcquireCommand[]): Map<string, AcquireCommand> {
+  const firsts = new Map<string, AcquireCommand>()
+  for (const command of commands) {
+    const other = firsts.get(nameOf(command))
+    if (other === undefined || positionOf(command) < positionOf(other)) firsts.set(nameOf(command), command)
+  }
+  const ids = new Set<string>()
+  for (const [name, { idempotencyKey }] of firsts) {
+    if (idempotencyKey === null) continue
+    if (ids.has(idempotencyKey.id)) firsts.delete(name)
+    ids.add(idempotencyKey.id)
+  }
+  return firsts
 }
 
-/** The error of one that cannot be read, so that it fails only the commands that repeat it. */
+export function acquireArgs(firsts: ReadonlyMap<string, AcquireCommand>): AcquireArgs {
+  const commands = [...firsts.values()]
+  return {
+    names: [...firsts.keys()],
+    processes: commands.map(({ processId }) => processId),
+    ttls: commands.map(({ ttlMs }) => ttlMs),
+    metadata: sparse(commands.map(({ metadata }) => metadataToText(metadata))),
+    requestIds: sparse(commands.map(({ idempotencyKey }) => idempotencyKey?.id ?? null)),
+    fingerprints: sparse(commands.map(({ idempotencyKey }) => idempotencyKey?.fingerprint ?? null)),
+    tickets: sparse(commands.map(({ ticket }) => ticket)),
+    keys: sparse(commands.map(({ key }) => key))
+  }
+}
+
+/** Some request has an id or a ticket. */
+export function isKeyed({ requestIds, tickets }: AcquireArgs): boolean {
+  return requestIds.length > 0 || tickets.length > 0
+}
+
+function nameOf({ resourceNames }: AcquireCommand): string {
+  return resourceNames[0] ?? ''
+}
+
+function positionOf({ ticket }: AcquireCommand): number {
+  return ticket ?? Number.POSITIVE_INFINITY
+}
+
+/** No process holds the resource, but it is kept for the head of its queue; or it was taken just now, and the command has to be retried. */
+function keptFor(head: QueueHead | undefined, { ticket }: AcquireCommand): CommandResult {
+  if (head === undefined || (ticket !== null && head.ticket >= ticket)) return RETRY
+  return done({ kind: 'held', conflicts: [head.conflict], at: 0, waiters: head.waiters })
+}
+
+/** An error for a row that cannot be read, so that it fails only the repetitions of that request. */
 function savedRequest({ fingerprint, grants, remembered_until: until }: LockRequestsTable): SavedRequest | Error {
   try {
     return { fingerprint, grants: JSON.parse(grants) as [string, number][], until }

@@ -76,7 +76,7 @@ export async function openPostgres(url: string, concurrency: number, onError: (e
 }
 
 /** The pool hands a connection out only after this, although its types do not say that it waits. */
-function setting(settings: string): (client: pg.ClientBase) => Promise<unknown> {
+function setting(settings: string): (client: pg.ClientBase) => unknown {
   return (client) => client.query(settings)
 }
 

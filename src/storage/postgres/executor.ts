@@ -1,69 +1,78 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Kysely } from 'kysely'
+import { sql, type Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
-import type { Command, OutcomeOf } from '../../locks/commands.js'
+import type { AcquireCommand, Command, OutcomeOf, ReleaseCommand } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import { RETRY, type BatchExecutor, type CommandResult } from '../batcher.js'
 import type { Tables } from '../tables.js'
-import { acquiring } from './acquire.js'
-import { ending } from './release.js'
+import { acquireParts, plainRequests, type AcquireArgs, type FoundRow } from './acquire-sql.js'
+import { Acquire, acquireArgs, firstPerResource, isKeyed } from './acquire.js'
 import { isBug, isOfDatabase, isTransient, toLockError } from './errors.js'
-import { releaseAndAcquire } from './release-and-acquire.js'
-import { latestReader } from './read-latest.js'
-import { renewing } from './renew.js'
-import { Session } from './session.js'
+import { isConditional, plainReleases, Release, releaseArgs, releaseParts, type EndedRow, type ReleaseArgs } from './release.js'
+import { Renew } from './renew.js'
+import { compiled, Session, SnapshotReader, type PostgresStatement } from './sql.js'
 import { sweeping } from './sweep.js'
-import { waitQueue, type WaitQueue, type Wakeup } from './wait-queue.js'
+import { WaitQueue, type Wakeup } from './wait-queue.js'
 
 export interface PostgresExecutorOptions {
-  /** Batches under way at once. */
+  /** Batches in flight at once. */
   readonly concurrency: number
   /** 0 keeps no history. */
   readonly keepHistoryMs: number
-  /** 0 to 1, for the jitter before a statement that lost a deadlock runs again. */
+  /** 0 to 1, for the jitter before a statement that lost a race runs again. */
   readonly random: () => number
   /** The name of this instance among those on the database. */
   readonly instance: string
-  /** Tells a waiter, on whichever instance, that its turn may have come. */
-  readonly wake: (turn: Wakeup) => void
+  /** Wakes up a waiter on any instance. */
+  readonly wake: (wakeup: Wakeup) => void
 }
 
 type OfKind<Kind extends Command['kind']> = Extract<Command, { kind: Kind }>
 
-/** The statements of a batch cost as much as ten commands do in it. */
-const ENOUGH = 32
-const MOST_TRANSIENT_TRIES = 3
-const MOST_UNAVAILABLE = 2
+/** The statements of a batch cost as much as executing ten commands in it. */
+const MIN_EARLY_BATCH = 32
+const MAX_TRIES = 3
+const MAX_UNAVAILABLE = 2
+
+type OneStatementRow = EndedRow | (FoundRow & { readonly ordinal: null })
 
 /**
- * Carries out a batch on PostgreSQL: one set-based statement for each kind of command in it, releases and requests in one
+ * Executes a batch on PostgreSQL: one set-based statement for each kind of command, and one for its releases and requests
  * together, all sent at once over one connection. Each statement is a transaction of its own, so that no row stays locked
- * for the length of a round trip.
+ * during a round trip.
  */
 export class PostgresExecutor implements BatchExecutor {
   readonly sequential = false
-  readonly minEarlyBatch = ENOUGH
+  readonly minEarlyBatch = MIN_EARLY_BATCH
   readonly #options: PostgresExecutorOptions
   readonly #pool: Pool
-  readonly #reads: ReturnType<typeof latestReader>
+  readonly #reader: SnapshotReader
   readonly #queue: WaitQueue
-  readonly #acquire: ReturnType<typeof acquiring>
-  readonly #release: ReturnType<typeof ending>
-  readonly #renew: ReturnType<typeof renewing>
-  readonly #releaseAndAcquire: ReturnType<typeof releaseAndAcquire>
+  readonly #acquire: Acquire
+  readonly #release: Release
+  readonly #renew: Renew
   readonly #sweep: ReturnType<typeof sweeping>
+  readonly #releaseAndAcquire: PostgresStatement<AcquireArgs & ReleaseArgs, OneStatementRow>
 
   constructor(pool: Pool, db: Kysely<Tables>, options: PostgresExecutorOptions) {
     const keepsHistory = options.keepHistoryMs > 0
     this.#options = options
     this.#pool = pool
-    this.#reads = latestReader(db)
-    this.#queue = waitQueue(db, options.instance, options.wake)
-    this.#acquire = acquiring(db, keepsHistory, this.#reads.readLatest, this.#queue)
-    this.#release = ending(db, keepsHistory, this.#reads.readLatest, this.#queue)
-    this.#renew = renewing(db, keepsHistory, this.#reads.readLatest)
-    this.#releaseAndAcquire = releaseAndAcquire(db, keepsHistory)
+    this.#reader = new SnapshotReader(db)
+    this.#queue = new WaitQueue(db, options.instance, options.wake)
+    this.#acquire = new Acquire(db, keepsHistory, this.#reader, this.#queue)
+    this.#release = new Release(db, keepsHistory, this.#reader, this.#queue)
+    this.#renew = new Renew(db, keepsHistory, this.#reader)
     this.#sweep = sweeping(db, options.keepHistoryMs)
+    this.#releaseAndAcquire = compiled(db, (arg) => {
+      const ended = releaseParts(plainReleases(arg), keepsHistory)
+      const found = acquireParts(plainRequests(arg), keepsHistory)
+      return sql`
+      with ${ended.parts}, ${found.parts}
+      ${ended.rows}
+      union all
+      select found.*, null::bigint from (${found.rows}) as found`
+    })
   }
 
   get concurrency(): number {
@@ -78,72 +87,107 @@ export class PostgresExecutor implements BatchExecutor {
       const failed = toLockError(error, false)
       return commands.map(() => ({ kind: 'failed', error: failed }))
     }
-    const settlements = new Map<Command, CommandResult>()
+    const results = new Map<Command, CommandResult>()
     const session = new Session(client)
-    const settle = <C extends Command>(some: readonly C[], run: (some: readonly C[]) => Promise<readonly CommandResult[]>): Promise<void> =>
-      this.#settle(settlements, some, run)
-    const one = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
-      Promise.all(ofKind(commands, kind).map((command) => settle([command], async () => done([await run(command)]))))
-
-    const ends = ofKind(commands, 'release')
-    const requests = ofKind(commands, 'acquire').filter(isForOne)
-    const sent = session.inOneGo(() => {
-      const together = this.#releaseAndAcquire(session, ends, requests)
-      return [
-        settle(ends, (some) => this.#release.release(session, some, together.ended())),
-        settle(requests, (some) => this.#acquire.acquire(session, some, together.found())),
-        settle(ofKind(commands, 'renew'), (some) => this.#renew.renew(session, some)),
-        settle(ofKind(commands, 'inspect'), (some) => this.#reads.inspect(session, some)),
-        settle(ofKind(commands, 'dequeue'), async (some) => done(await this.#queue.dequeue(session, some))),
-        one('release-many', async ({ releases }) => ({ kind: 'released-many', outcomes: await this.#release.releaseMany(session, releases) })),
-        one('renew-many', ({ renewals }) => this.#renew.renewMany(session, renewals)),
-        one('renew-all', (command) => this.#renew.renewAll(session, command)),
-        one('sweep', (command) => this.#sweep(session, command)),
-        one('find-request', (command) => this.#acquire.findRequest(session, command)),
-        one('dequeue-all', (command) => this.#queue.dequeueAll(session, command)),
-        one('enqueue', (command) => this.#queue.enqueue(session, command)),
-        one('purge-tickets', (command) => this.#queue.purgeTickets(session, command)),
-        one('heartbeat', () => this.#queue.heartbeat(session)),
-        ...ofKind(commands, 'acquire').flatMap((command) =>
-          isForOne(command) ? [] : [settle([command], async () => [await this.#acquire.acquireMany(session, command)])]
-        )
-      ]
-    })
-    await Promise.all(sent)
+    await Promise.all(session.inOneGo(() => this.#send(session, commands, results)))
     client.release(session.lost)
-    return commands.map((command) => settlements.get(command) ?? RETRY)
+    return commands.map((command) => results.get(command) ?? RETRY)
   }
 
-  /** Runs commands of one kind together; when that fails, each by itself, so that a fault fails only whom it concerns. */
-  async #settle<C extends Command>(
-    settlements: Map<Command, CommandResult>,
+  #send(session: Session, commands: readonly Command[], results: Map<Command, CommandResult>): Promise<unknown>[] {
+    const together = <C extends Command>(some: readonly C[], run: (some: readonly C[]) => Promise<readonly CommandResult[]>): Promise<void> =>
+      this.#run(results, some, run)
+    const each = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
+      Promise.all(ofKind(commands, kind).map((command) => together([command], async () => done([await run(command)]))))
+
+    const releases = ofKind(commands, 'release')
+    const requests = ofKind(commands, 'acquire')
+    const single = requests.filter(isForOne)
+    const sent = this.#sendReleasesAndRequests(session, releases, single)
+    return [
+      together(releases, (some) => this.#release.release(session, some, sent.ended())),
+      together(single, (some) => this.#acquire.acquire(session, some, sent.found())),
+      together(ofKind(commands, 'renew'), (some) => this.#renew.renew(session, some)),
+      together(ofKind(commands, 'inspect'), (some) => this.#reader.inspect(session, some)),
+      together(ofKind(commands, 'dequeue'), async (some) => done(await this.#queue.dequeue(session, some))),
+      each('release-many', async (command) => ({ kind: 'released-many', outcomes: await this.#release.releaseMany(session, command.releases) })),
+      each('renew-many', ({ renewals }) => this.#renew.renewMany(session, renewals)),
+      each('renew-all', (command) => this.#renew.renewAll(session, command)),
+      each('sweep', (command) => this.#sweep(session, command)),
+      each('find-request', (command) => this.#acquire.findRequest(session, command)),
+      each('dequeue-all', (command) => this.#queue.dequeueAll(session, command)),
+      each('enqueue', (command) => this.#queue.enqueue(session, command)),
+      each('purge-tickets', (command) => this.#queue.purgeTickets(session, command)),
+      each('heartbeat', () => this.#queue.heartbeat(session)),
+      ...requests.flatMap((command) => (isForOne(command) ? [] : [together([command], async () => [await this.#acquire.acquireMany(session, command)])]))
+    ]
+  }
+
+  /**
+   * Sends releases and requests in one statement where that is possible: a statement and its flush are half of what a small
+   * batch costs. The rows are for the first try; what fails is tried again each kind by itself.
+   *
+   * The statement locks rows in two passes, those of the releases first. Two such statements cannot wait for each other: what
+   * one releases, the other still finds held and leaves alone, and within each pass both lock the rows in name order.
+   */
+  #sendReleasesAndRequests(session: Session, releases: readonly ReleaseCommand[], requests: readonly AcquireCommand[]): SentTogether {
+    if (releases.length === 0 || requests.length === 0 || releases.some(isConditional)) return NOT_SENT
+    const args = acquireArgs(firstPerResource(requests))
+    if (isKeyed(args)) return NOT_SENT
+    const rows = session.run(this.#releaseAndAcquire, { ...args, ...releaseArgs(releases) })
+    return {
+      ended: once(rows.then((all) => all.filter((row): row is EndedRow => row.ordinal !== null))),
+      found: once(rows.then((all) => all.filter((row): row is FoundRow & { ordinal: null } => row.ordinal === null)))
+    }
+  }
+
+  /** Runs commands of one kind together; if that fails, each by itself, so that an error fails only the command that caused it. */
+  async #run<C extends Command>(
+    results: Map<Command, CommandResult>,
     commands: readonly C[],
     run: (commands: readonly C[]) => Promise<readonly CommandResult[]>,
     tries = 1
   ): Promise<void> {
     if (commands.length === 0) return
     try {
-      const settled = await run(commands)
-      for (const [index, command] of commands.entries()) settlements.set(command, settled[index] ?? RETRY)
+      const outcomes = await run(commands)
+      for (const [index, command] of commands.entries()) results.set(command, outcomes[index] ?? RETRY)
     } catch (error) {
-      if (isTransient(error) && tries < MOST_TRANSIENT_TRIES) {
+      if (isTransient(error) && tries < MAX_TRIES) {
         await sleep(this.#options.random() * 20 * tries)
-        return this.#settle(settlements, commands, run, tries + 1)
+        return this.#run(results, commands, run, tries + 1)
       }
-      // After a bug nobody knows what has been committed: no command runs again.
-      const together = commands.length === 1 || isOfDatabase(error) || isBug(error)
+      // After a bug it is unknown what was committed: no command runs again.
+      const failsAll = commands.length === 1 || isOfDatabase(error) || isBug(error)
       let unavailable = 0
       for (const command of commands) {
-        // Each may have waited its full time for a row's lock. When several do, somebody sits on more than a few rows.
-        if (together || unavailable >= MOST_UNAVAILABLE) {
-          settlements.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
+        // Each may have waited the whole lock timeout. If several did, another session holds more than a few rows.
+        if (failsAll || unavailable >= MAX_UNAVAILABLE) {
+          results.set(command, { kind: 'failed', error: toLockError(error, command.kind !== 'inspect') })
         } else {
-          await this.#settle(settlements, [command], run)
+          await this.#run(results, [command], run)
         }
-        const settled = settlements.get(command)
-        if (settled?.kind === 'failed' && settled.error instanceof LockError) unavailable += 1
+        const result = results.get(command)
+        if (result?.kind === 'failed' && result.error instanceof LockError) unavailable += 1
       }
     }
+  }
+}
+
+/** The rows of the statement for releases and requests, where it was sent; each part is given out once. */
+interface SentTogether {
+  readonly ended: () => Promise<EndedRow[]> | undefined
+  readonly found: () => Promise<FoundRow[]> | undefined
+}
+
+const NOT_SENT: SentTogether = { ended: () => undefined, found: () => undefined }
+
+function once<T>(value: T): () => T | undefined {
+  let left: T | undefined = value
+  return () => {
+    const taken = left
+    left = undefined
+    return taken
   }
 }
 

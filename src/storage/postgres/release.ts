@@ -1,81 +1,203 @@
-import type { Kysely } from 'kysely'
+import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
-import { isMeant, whyNotHeld } from '../../locks/lock.js'
+import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
 import { LockError } from '../../locks/errors.js'
-import { RETRY, attempt, type CommandResult } from '../batcher.js'
-import { grantFromRow, type Tables } from '../tables.js'
+import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { GRANT_COLUMNS, grantFromRow, type GrantRow, type Tables } from '../tables.js'
 import { isBug } from './errors.js'
-import type { ReadLatest } from './read-latest.js'
-import { isConditional, releaseArgs, releaseStatements, type EndedRow } from './release-sql.js'
-import type { Session } from './session.js'
+import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
 import type { WaitQueue } from './wait-queue.js'
 
-/** How often a grant that came in between is looked for anew. */
-const MOST_TRIES = 3
+/** How often a release is tried while grants come in between. */
+const MAX_TRIES = 3
 
-/** Releasing, and taking away, on PostgreSQL. */
-export function ending(db: Kysely<Tables>, keepsHistory: boolean, readLatest: ReadLatest, queue: WaitQueue) {
-  const statements = releaseStatements(db, keepsHistory)
+/** Releases and force releases. */
+export class Release {
+  readonly #statements: ReturnType<typeof releaseStatements>
+  readonly #reader: SnapshotReader
+  readonly #queue: WaitQueue
 
-  /** @param sent the answer of the statement, where it has been sent already. */
-  async function release(session: Session, commands: readonly ReleaseCommand[], sent?: Promise<readonly EndedRow[]>, tries = 1): Promise<CommandResult[]> {
-    const rows = await (sent ?? session.run(commands.some(isConditional) ? statements.endUnclaimed : statements.end, releaseArgs(commands)))
-    // After the commit: whoever is called would otherwise still find the resource held.
-    await queue.wakeHeads(
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, queue: WaitQueue) {
+    this.#statements = releaseStatements(db, keepsHistory)
+    this.#reader = reader
+    this.#queue = queue
+  }
+
+  /** @param sent the rows of the statement, where it has been sent already. */
+  async release(session: Session, commands: readonly ReleaseCommand[], sent?: Promise<readonly EndedRow[]>, tries = 1): Promise<CommandResult[]> {
+    const { end, endUnclaimed } = this.#statements
+    const rows = await (sent ?? session.run(commands.some(isConditional) ? endUnclaimed : end, releaseArgs(commands)))
+    // After the commit: a waiter that is woken up earlier still finds the resource held.
+    await this.#queue.wakeHeads(
       session,
       rows.flatMap(({ waiters, resource_name }) => (waiters > 0 ? [resource_name] : []))
     )
-    const ended = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
-    const endedAs = new Map(rows.map((row) => [row.resource_name, row.ordinal]))
-    // What came before the command that ended the grant must not be told of an end that was still to come.
-    const tooEarly = new Set(commands.filter(({ resourceName }, index) => index + 1 < (endedAs.get(resourceName) ?? 0)))
-    const refused = commands.filter((command) => !ended.has(command) && !tooEarly.has(command))
-    const answers = await refuse(session, refused, tries).catch((cause: unknown) => {
-      // What was ended is committed: carrying out the commands once more would answer that nothing was held.
+    const results: (CommandResult | undefined)[] = commands.map(() => undefined)
+    const endedBy = new Map<string, number>()
+    for (const row of rows) {
+      endedBy.set(row.resource_name, row.ordinal)
+      results[row.ordinal - 1] = attempt(() => done({ kind: 'released', grant: grantFromRow(row), releasedAt: row.at }))
+    }
+    // A command before the one that ended the grant must not be answered that the grant has ended.
+    for (const [index, { resourceName }] of commands.entries()) {
+      if (index + 1 < (endedBy.get(resourceName) ?? 0)) results[index] = done({ kind: 'not-held', reason: 'held_by_other' })
+    }
+    const refused = commands.filter((_, index) => results[index] === undefined)
+    if (refused.length === 0) return results as CommandResult[]
+    const reasons = await this.#refuse(session, refused, tries).catch((cause: unknown) => {
+      // The rows' grants have ended: running the commands again would answer that nothing was held.
       throw rows.length === 0 || isBug(cause) ? cause : new LockError('OUTCOME_UNKNOWN', { cause })
     })
-    return commands.map((command) => {
-      const row = ended.get(command)
-      if (row === undefined) return answers.get(command) ?? done({ kind: 'not-held', reason: 'held_by_other' })
-      return attempt(() => done({ kind: 'released', grant: grantFromRow(row), releasedAt: row.at }))
-    })
-  }
-
-  /** Says why; but what was granted only after the statement had looked is the very grant that was meant, and is ended now. */
-  async function refuse(session: Session, commands: readonly ReleaseCommand[], tries: number): Promise<Map<ReleaseCommand, CommandResult>> {
-    if (commands.length === 0) return new Map()
-    const snapshots = await readLatest(
-      session,
-      commands.map(({ resourceName }) => resourceName)
-    )
-    const answers = new Map(
-      commands.map((command) => [
-        command,
-        attempt(() => {
-          const { latest, at = 0 } = snapshots.get(command.resourceName) ?? {}
-          if (tries < MOST_TRIES && !isConditional(command) && isMeant(latest, command, at)) return RETRY
-          return done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
-        })
-      ])
-    )
-    const late = commands.filter((command) => answers.get(command)?.kind === 'retry')
-    const results = late.length === 0 ? [] : await release(session, late, undefined, tries + 1)
-    for (const [index, command] of late.entries()) answers.set(command, results[index] ?? RETRY)
-    return answers
+    let next = 0
+    return results.map((result) => result ?? reasons[next++] ?? RETRY)
   }
 
   /** All of them, as the outcomes of one command. */
-  async function releaseMany(session: Session, releases: readonly ReleaseCommand[]): Promise<ReleaseOutcome[]> {
-    const results = await release(session, releases)
+  async releaseMany(session: Session, releases: readonly ReleaseCommand[]): Promise<ReleaseOutcome[]> {
+    const results = await this.release(session, releases)
     return results.flatMap((result) => {
       if (result.kind === 'failed') throw result.error
       return result.kind === 'done' ? [result.outcome as ReleaseOutcome] : []
     })
   }
 
-  return { release, releaseMany }
+  /** Says why nothing was released. A grant that was made after the statement ran is the one that the command means, and is released now. */
+  async #refuse(session: Session, commands: readonly ReleaseCommand[], tries: number): Promise<CommandResult[]> {
+    const snapshots = await this.#reader.readLatest(
+      session,
+      commands.map(({ resourceName }) => resourceName)
+    )
+    const results = commands.map((command) =>
+      attempt(() => {
+        const { latest, at = 0 } = snapshots.get(command.resourceName) ?? {}
+        if (tries < MAX_TRIES && !isConditional(command) && isMeant(latest, command, at)) return RETRY
+        return done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
+      })
+    )
+    const late = commands.filter((_, index) => results[index] === RETRY)
+    if (late.length === 0) return results
+    const lateResults = await this.release(session, late, undefined, tries + 1)
+    let next = 0
+    return results.map((result) => (result === RETRY ? (lateResults[next++] ?? RETRY) : result))
+  }
 }
 
 function done(outcome: ReleaseOutcome): CommandResult {
   return { kind: 'done', outcome }
+}
+
+export interface ReleaseArgs {
+  readonly endNames: string[]
+  /** Null ends the grant of any process. */
+  readonly endProcesses: (string | null)[]
+  readonly endLockIds: (number | null)[]
+  readonly endReasons: (string | null)[]
+  readonly endKeys: (string | null)[]
+  /** The request of the grant, where the grant is ended only if no repetition has been answered with it. */
+  readonly endRequestIds: (string | null)[]
+}
+
+type PlainArgs = Omit<ReleaseArgs, 'endRequestIds'>
+
+/** A grant that was ended, when, how many wait for its resource, and which command (counted from 1) ended it. */
+export type EndedRow = GrantRow & { readonly at: EpochMs; readonly waiters: number; readonly ordinal: number }
+
+export function releaseArgs(commands: readonly ReleaseCommand[]): ReleaseArgs {
+  return {
+    endNames: commands.map(({ resourceName }) => resourceName),
+    endProcesses: commands.map(({ processId }) => processId),
+    endLockIds: sparse(commands.map(({ lockId }) => lockId)),
+    endReasons: sparse(commands.map(({ reason }) => reason)),
+    endKeys: sparse(commands.map(({ key }) => key)),
+    endRequestIds: sparse(commands.map(({ unlessClaimed }) => unlessClaimed?.id ?? null))
+  }
+}
+
+export function isConditional({ unlessClaimed }: ReleaseCommand): boolean {
+  return unlessClaimed !== undefined
+}
+
+export function plainReleases(arg: Arg<PlainArgs>): RawBuilder<unknown> {
+  return sql`
+    to_end as materialized (
+      select ${columnsOf(arg)}
+    )`
+}
+
+/**
+ * Locks the row of a request before the rows of its grants, so that a repetition that is answered meanwhile either finds the
+ * grants ended or has claimed them.
+ */
+function unclaimedReleases(arg: Arg<ReleaseArgs>): RawBuilder<unknown> {
+  return sql`
+    granted_for as materialized (
+      select r.request_id, r.claimed from lock_requests r
+      where r.request_id = any(${arg('endRequestIds')}::text[])
+      order by r.request_id
+      for update
+    ),
+    to_end as materialized (
+      select * from (select ${columnsOf(arg)}, unnest(${arg('endRequestIds')}::text[]) as request_id) as meant
+      where not exists (select from granted_for g where g.request_id = meant.request_id and g.claimed)
+    )`
+}
+
+/** @param arg every array but `endNames` may be shorter than the others: the missing values are null. */
+function columnsOf(arg: Arg<PlainArgs>): RawBuilder<unknown> {
+  return sql`
+    unnest(${arg('endNames')}::text[]) as resource_name, unnest(${arg('endProcesses')}::text[]) as process_id,
+    unnest(${arg('endLockIds')}::bigint[]) as lock_id, unnest(${arg('endReasons')}::text[]) as reason, unnest(${arg('endKeys')}::text[]) as key,
+    generate_series(1, cardinality(${arg('endNames')}::text[])) as ordinal`
+}
+
+/**
+ * Returns the grants that were ended, each with the ordinal of the command that ended it: the first of several that fit,
+ * since an update uses the first row that joins. The rows are locked in name order beforehand, which an update alone would
+ * not do.
+ *
+ * @param releases defines `to_end`.
+ */
+export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolean): Parts {
+  const appendedEvents = keepsHistory
+    ? sql`,
+      told_ended as (
+        insert into lock_events (at, kind, resource_name, lock_id, process_id, reason)
+        select ended_at, case when end_reason = 'forced' then 'force_released' else 'released' end, resource_name, id, process_id, reason
+        from ended
+      )`
+    : sql``
+  return {
+    parts: sql`
+      ${releases},
+      locked as materialized (
+        select l.resource_name, to_end.process_id, to_end.reason, to_end.ordinal
+        from to_end join resource_locks l on l.resource_name = to_end.resource_name
+        where l.process_id = coalesce(to_end.process_id, l.process_id) and l.id = coalesce(to_end.lock_id, l.id) and ${VALID}
+          and ${openTo(sql`to_end.key`)}
+        order by l.resource_name, to_end.ordinal
+        for update of l
+      ),
+      ended as (
+        update resource_locks l set
+          is_active = false,
+          ended_at = ${CLOCK},
+          end_reason = case when locked.process_id is null then 'forced' else 'released' end,
+          sweep_at = least(l.sweep_at, ${CLOCK} + ${KEEP})
+        from locked
+        where l.resource_name = locked.resource_name and ${VALID}
+        returning ${columns(GRANT_COLUMNS)}, l.ended_at, l.end_reason, locked.reason, locked.ordinal,
+          case when ${SOMEBODY_WAITS}
+            then (select count(*) from lock_waiters w where w.resource_name = l.resource_name) else 0
+          end as waiters
+      )${appendedEvents}`,
+    rows: sql`select ${columns(GRANT_COLUMNS)}, ended_at as at, waiters, ordinal from ended l`
+  }
+}
+
+function releaseStatements(db: Kysely<Tables>, keepsHistory: boolean) {
+  return {
+    end: compiled<PlainArgs, EndedRow>(db, (arg) => whole(releaseParts(plainReleases(arg), keepsHistory))),
+    /** The same, where some command ends its grant only unless the request was claimed. */
+    endUnclaimed: compiled<ReleaseArgs, EndedRow>(db, (arg) => whole(releaseParts(unclaimedReleases(arg), keepsHistory)))
+  }
 }

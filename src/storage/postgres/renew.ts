@@ -1,13 +1,10 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
-import { isMeant, whyNotHeld, type EpochMs } from '../../locks/lock.js'
-import { RETRY, attempt, type CommandResult } from '../batcher.js'
-import { GRANT_COLUMNS, grantFromRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type GrantRow, type Tables } from '../tables.js'
-import type { ReadLatest } from './read-latest.js'
-import type { Session } from './session.js'
-import { CLOCK, columns, compiled, openTo, VALID } from './sql.js'
+import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
+import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { GRANT_COLUMNS, grantFromRow, type GrantRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type Tables } from '../tables.js'
+import { CLOCK, columns, compiled, openTo, VALID, type Session, type SnapshotReader } from './sql.js'
 
-/** `told_at` doubles as the note of when it happened: it is written anew where the history is due. */
 type RenewedRow = GrantRow & { at: EpochMs; ordinal: number }
 
 interface RenewArgs {
@@ -18,7 +15,7 @@ interface RenewArgs {
   readonly own: boolean[]
   readonly ttls: (number | null)[]
   readonly keys: (string | null)[]
-  /** True where the grant is counted from now on. */
+  /** True where the lease starts again now. */
   readonly restartLease: boolean[]
   readonly metadata: (string | null)[]
 }
@@ -33,13 +30,118 @@ interface RenewAllArgs {
   readonly key: string | null
 }
 
-/** How often a grant that came in between is looked for again. */
-const MOST_TRIES = 3
+/** How often `renew-many` is tried while grants come in between. */
+const MAX_TRIES = 3
 
 const EVERY = sql.lit(RENEWAL_EVENT_INTERVAL_MS)
 
-/** Renewing on PostgreSQL. */
-export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: ReadLatest) {
+/** Renewals: one, many, and all of a process. */
+export class Renew {
+  readonly #statements: ReturnType<typeof renewStatements>
+  readonly #reader: SnapshotReader
+
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader) {
+    this.#statements = renewStatements(db, keepsHistory)
+    this.#reader = reader
+  }
+
+  /** Takes commands for different resources. A command whose grant was made only after the statement ran has to be retried. */
+  async renew(session: Session, commands: readonly RenewCommand[]): Promise<CommandResult[]> {
+    const rows = await session.run(this.#statements.renewOnes, renewArgs(commands))
+    const renewed = new Map(rows.map((row) => [row.ordinal, row]))
+    const refused = commands.flatMap(({ resourceName }, index) => (renewed.has(index + 1) ? [] : [resourceName]))
+    const snapshots = refused.length === 0 ? undefined : await this.#reader.readLatest(session, refused)
+    return commands.map((command, index) =>
+      attempt(() => {
+        const row = renewed.get(index + 1)
+        if (row !== undefined) return done({ kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at })
+        const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
+        return isMeant(latest, command, at) ? RETRY : done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
+      })
+    )
+  }
+
+  /** Renews all in one statement; a further one renews those whose grants were made only after it ran. */
+  async renewMany(session: Session, commands: readonly RenewCommand[]): Promise<RenewManyOutcome> {
+    const outcomes = new Map<RenewCommand, RenewOutcome>()
+    let left = commands
+    for (let tries = 0; left.length > 0 && tries < MAX_TRIES; tries += 1) {
+      const results = await this.renew(session, left)
+      left = left.filter((command, index) => {
+        const result = results[index] ?? RETRY
+        if (result.kind === 'failed') throw result.error
+        if (result.kind === 'done') outcomes.set(command, result.outcome as RenewOutcome)
+        return result.kind === 'retry'
+      })
+    }
+    return { kind: 'renewed-many', outcomes: commands.map((command) => outcomes.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }) }
+  }
+
+  async renewAll(session: Session, { processId, ttlMs, ...limit }: RenewAllCommand): Promise<RenewAllOutcome> {
+    const rows = await session.run(this.#statements.renewChunk, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, ...limit })
+    return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
+  }
+}
+
+function done(outcome: RenewOutcome): CommandResult {
+  return { kind: 'done', outcome }
+}
+
+function renewArgs(commands: readonly RenewCommand[]): RenewArgs {
+  return {
+    names: commands.map(({ resourceName }) => resourceName),
+    processes: commands.map(({ processId }) => processId),
+    lockIds: commands.map(({ lockId }) => lockId),
+    own: commands.map(({ ttlMs }) => ttlMs === undefined),
+    ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
+    keys: commands.map(({ key }) => key),
+    restartLease: commands.map(({ restartLease }) => restartLease !== undefined),
+    metadata: commands.map(({ restartLease }) => metadataToText(restartLease?.metadata ?? null))
+  }
+}
+
+function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
+  const renewOnes = compiled<RenewArgs, RenewedRow>(db, (arg) =>
+    renewal(sql`
+      asked as materialized (
+        select * from unnest(
+          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[],
+          ${arg('keys')}::text[], ${arg('restartLease')}::boolean[], ${arg('metadata')}::text[]
+        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, afresh, metadata, ordinal)
+      ),
+      chosen as materialized (
+        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.afresh, asked.metadata, asked.ordinal
+        from asked join resource_locks l on l.resource_name = asked.resource_name
+        where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
+          and ${openTo(sql`asked.key`)}
+        order by l.resource_name
+        for update of l
+      )`, keepsHistory)
+  )
+
+  const renewChunk = compiled<RenewAllArgs, RenewedRow>(db, (arg) =>
+    renewal(sql`
+      chosen as materialized (
+        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
+          false as afresh, null::text as metadata, 1 as ordinal
+        from resource_locks l
+        where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
+          and starts_with(l.resource_name, ${arg('prefix')}) and ${openTo(sql`${arg('key')}::text`)}
+        order by l.resource_name
+        limit ${arg('limit')}
+        for update of l
+      )`, keepsHistory)
+  )
+
+  return { renewOnes, renewChunk }
+}
+
+/**
+ * A row's `told_at` is when the history last recorded a renewal; it changes only where another entry is due.
+ *
+ * @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, afresh, metadata, ordinal`, each name once.
+ */
+function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder<unknown> {
   const appendedEvents = keepsHistory
     ? sql`,
       told as (
@@ -47,9 +149,7 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: 
         select told_at, 'renewed', resource_name, id, process_id from renewed where told
       )`
     : sql``
-
-  /** @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, afresh, metadata, ordinal`, each name once. */
-  const renewal = (chosen: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+  return sql`
     with ${chosen},
     renewed as (
       update resource_locks l set
@@ -71,91 +171,4 @@ export function renewing(db: Kysely<Tables>, keepsHistory: boolean, readLatest: 
         l.told_at <> chosen.told_at as told, chosen.ordinal
     )${appendedEvents}
     select * from renewed order by resource_name`
-
-  const renewOnes = compiled<RenewArgs, RenewedRow>(db, (arg) =>
-    renewal(sql`
-      asked as materialized (
-        select * from unnest(
-          ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[],
-          ${arg('keys')}::text[], ${arg('restartLease')}::boolean[], ${arg('metadata')}::text[]
-        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, afresh, metadata, ordinal)
-      ),
-      chosen as materialized (
-        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.afresh, asked.metadata, asked.ordinal
-        from asked join resource_locks l on l.resource_name = asked.resource_name
-        where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
-          and ${openTo(sql`asked.key`)}
-        order by l.resource_name
-        for update of l
-      )`)
-  )
-
-  const renewChunk = compiled<RenewAllArgs, RenewedRow>(db, (arg) =>
-    renewal(sql`
-      chosen as materialized (
-        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
-          false as afresh, null::text as metadata, 1 as ordinal
-        from resource_locks l
-        where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
-          and starts_with(l.resource_name, ${arg('prefix')}) and ${openTo(sql`${arg('key')}::text`)}
-        order by l.resource_name
-        limit ${arg('limit')}
-        for update of l
-      )`)
-  )
-
-  /** Commands for different names. One whose grant was made only after the statement ran has to go again. */
-  async function renew(session: Session, commands: readonly RenewCommand[]): Promise<CommandResult[]> {
-    const rows = await session.run(renewOnes, {
-      names: commands.map(({ resourceName }) => resourceName),
-      processes: commands.map(({ processId }) => processId),
-      lockIds: commands.map(({ lockId }) => lockId),
-      own: commands.map(({ ttlMs }) => ttlMs === undefined),
-      ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
-      keys: commands.map(({ key }) => key),
-      restartLease: commands.map(({ restartLease }) => restartLease !== undefined),
-      metadata: commands.map(({ restartLease }) => metadataToText(restartLease?.metadata ?? null))
-    })
-    const renewed = new Map(rows.map((row) => [commands[row.ordinal - 1], row]))
-    const refused = commands.filter((command) => !renewed.has(command))
-    const names = refused.map(({ resourceName }) => resourceName)
-    const snapshots = refused.length === 0 ? undefined : await readLatest(session, names)
-    return commands.map((command) =>
-      attempt(() => {
-        const row = renewed.get(command)
-        if (row !== undefined) return done({ kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at })
-        const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
-        return isMeant(latest, command, at) ? RETRY : done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
-      })
-    )
-  }
-
-  return {
-    renew,
-
-    /** In one statement; what was granted only after that had looked is renewed by another one. */
-    async renewMany(session: Session, commands: readonly RenewCommand[]): Promise<RenewManyOutcome> {
-      const outcomes = new Map<RenewCommand, RenewOutcome>()
-      let left = commands
-      for (let tries = 0; left.length > 0 && tries < MOST_TRIES; tries += 1) {
-        const results = await renew(session, left)
-        left = left.filter((command, index) => {
-          const result = results[index] ?? RETRY
-          if (result.kind === 'failed') throw result.error
-          if (result.kind === 'done') outcomes.set(command, result.outcome as RenewOutcome)
-          return result.kind === 'retry'
-        })
-      }
-      return { kind: 'renewed-many', outcomes: commands.map((command) => outcomes.get(command) ?? { kind: 'not-held', reason: 'held_by_other' }) }
-    },
-
-    async renewAll(session: Session, { processId, ttlMs, ...limit }: RenewAllCommand): Promise<RenewAllOutcome> {
-      const rows = await session.run(renewChunk, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, ...limit })
-      return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
-    }
-  }
-}
-
-function done(outcome: RenewOutcome): CommandResult {
-  return { kind: 'done', outcome }
 }

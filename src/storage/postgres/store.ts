@@ -2,18 +2,18 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../../migrations/0005-lock-event-buckets.js'
-import { LockError } from '../../locks/errors.js'
+import { LockError, StartupError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../sql-store.js'
 import type { EventIndex } from '../history.js'
 import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
-import { migrateToLatest } from '../migrator.js'
+import { type AdvancedTokens, migrateToLatest, target } from '../migrator.js'
 import { SqlReads } from '../reads.js'
 import type { Tables } from '../tables.js'
 import { sqlStateOf, toLockError } from './errors.js'
 import { PostgresExecutor } from './executor.js'
-import { Listener } from './listener.js'
+import { Listener, LISTENER_NAME } from './listener.js'
 import { asStartupError, openPostgres, type OpenPostgres } from './connection.js'
-import { CLOCK_ONCE, LIVE } from './sql.js'
+import { CLOCK, CLOCK_ONCE, LIVE } from './sql.js'
 
 const CONCURRENCY = 2
 
@@ -24,7 +24,7 @@ const INDEXED_EVENTS: EventIndex = {
 }
 
 export async function postgresBackend(url: string, options: StoreOptions): Promise<SqlBackend> {
-  const { concurrency: concurrency = CONCURRENCY, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
+  const { concurrency = CONCURRENCY, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const opened = await openPostgres(url, concurrency, onConnectionError)
   const { batches, db, pools, warnings } = opened
   const turns = { listener: (_ticket: number) => {} }
@@ -74,6 +74,23 @@ async function listen(listener: Listener, listenUrl: string | undefined): Promis
 export async function migratePostgres(url: string): Promise<readonly string[]> {
   await using opened = await openPostgres(url, 1, () => undefined)
   return await migrate(opened, url)
+}
+
+/** Advances the tokens of a database that no instance uses. */
+export async function advancePostgresTokens(url: string, above: number | undefined): Promise<AdvancedTokens> {
+  await using opened = await openPostgres(url, 1, () => undefined)
+  const { db } = opened
+  const { rows } = await sql<{ from: number; now: number; instances: number }>`
+    select
+      greatest((select last_value from lock_numbers), (select max(id) from resource_locks)) as from,
+      ${CLOCK} as now,
+      (select count(*) from pg_stat_activity where datname = current_database() and application_name = ${LISTENER_NAME}) as instances`.execute(db)
+  const [{ from, now, instances } = { from: 0, now: 0, instances: 0 }] = rows
+  // A running instance may draw a larger token at this moment.
+  if (instances > 0) throw new StartupError(`The service runs on this database (${instances} instances are connected); stop it first.`)
+  const to = await target(db, from, now, above)
+  await sql`select setval('lock_numbers', ${to})`.execute(db)
+  return { from, to }
 }
 
 /** Opens only the keys. */

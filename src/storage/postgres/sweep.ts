@@ -4,8 +4,7 @@ import type { EpochMs } from '../../locks/lock.js'
 import { HistoryPruner } from '../history.js'
 import { KEEP_REQUEST_MS, DEQUEUED, type Tables } from '../tables.js'
 import { SOME_HELD } from './acquire-sql.js'
-import type { Session } from './session.js'
-import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE } from './sql.js'
+import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE, type Session } from './sql.js'
 
 /**
  * Sweeping on PostgreSQL.

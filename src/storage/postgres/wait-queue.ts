@@ -1,26 +1,32 @@
 import { sql, type Kysely } from 'kysely'
 import {
   KEEP_PLACE_MS,
-  type HeartbeatOutcome,
   type Conflict,
   type DequeueAllCommand,
   type DequeueAllOutcome,
-  type EnqueueCommand,
-  type EnqueueOutcome,
   type DequeueCommand,
   type DequeueOutcome,
+  type EnqueueCommand,
+  type EnqueueOutcome,
+  type HeartbeatOutcome,
   type PurgeTicketsCommand,
   type PurgeTicketsOutcome
 } from '../../locks/commands.js'
 import type { ProcessId, ResourceName } from '../../locks/lock.js'
 import { DEQUEUED, type Tables } from '../tables.js'
-import type { Session } from './session.js'
-import { CLOCK, compiled, INSTANCE_LEASE_MS, LIVE, waitersFor } from './sql.js'
+import { CLOCK, compiled, INSTANCE_LEASE_MS, LIVE, waitersFor, type Session } from './sql.js'
 
-/** Who is to be told that its turn may have come. */
+/** The waiter that may be at the head of its queue now. */
 export interface Wakeup {
   readonly instance: string
   readonly ticket: number
+}
+
+/** The waiter that a free resource is kept for, as a conflict, and how many wait. */
+export interface QueueHead {
+  readonly conflict: Conflict
+  readonly ticket: number
+  readonly waiters: number
 }
 
 interface HeadRow extends Wakeup {
@@ -37,30 +43,104 @@ interface EnqueueArgs {
   readonly onlyKept: boolean
 }
 
-export type WaitQueue = ReturnType<typeof waitQueue>
+/** In place of `lease_until`. */
+const GONE = sql.lit(DEQUEUED)
 
-/**
- * The queues on PostgreSQL, shared by all instances.
- *
- * @param wake tells a waiter, on whichever instance, that its turn may have come.
- */
-export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wakeup) => void) {
-  const LEASE = sql.lit(INSTANCE_LEASE_MS)
-  const GIVEN_UP = sql.lit(DEQUEUED)
+/** The queues on PostgreSQL, shared by all instances. */
+export class WaitQueue {
+  readonly #statements: ReturnType<typeof enqueueStatements> & ReturnType<typeof dequeueStatements>
+  readonly #wake: (wakeup: Wakeup) => void
 
-  const ALIVE = sql`
-      insert into lock_instances (instance, lease_until) values (${sql.lit(instance)}, ${CLOCK} + ${LEASE})
+  /** @param wake wakes up a waiter on any instance. */
+  constructor(db: Kysely<Tables>, instance: string, wake: (wakeup: Wakeup) => void) {
+    this.#statements = { ...enqueueStatements(db, instance), ...dequeueStatements(db, instance) }
+    this.#wake = wake
+  }
+
+  /** Wakes the heads of those queues, after a commit whose result must not depend on it: a waiter without a wake-up retries by itself. Never rejects. */
+  async wakeHeads(session: Session, names: readonly string[]): Promise<void> {
+    if (names.length === 0) return
+    const rows = await session.run(this.#statements.heads, { names: [...new Set(names)] }).catch(() => [])
+    for (const { ticket, instance } of rows) this.#wake({ ticket, instance })
+  }
+
+  async heads(session: Session, names: readonly string[]): Promise<Map<string, QueueHead>> {
+    const args = { names: [...new Set(names)] }
+    const [rows, counts] = await session.together([session.run(this.#statements.heads, args), session.run(this.#statements.lengths, args)])
+    const waiters = new Map(counts.map((row) => [row.name, row.waiters]))
+    return new Map(
+      rows.map(({ name, ticket, process_id }) => {
+        const conflict = { resourceName: name as ResourceName, processId: process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null }
+        return [name, { conflict, ticket, waiters: waiters.get(name) ?? 0 }]
+      })
+    )
+  }
+
+  async enqueue(session: Session, { resourceNames, processId, idempotencyKey, key, onlyKept }: EnqueueCommand): Promise<EnqueueOutcome> {
+    const { id = null, fingerprint = null } = idempotencyKey ?? {}
+    const rows = await session.run(this.#statements.enqueue, { names: [...resourceNames], process: processId, id, fingerprint, key, onlyKept })
+    return { kind: 'enqueued', ticket: rows[0]?.ticket ?? null }
+  }
+
+  /** Those of the tickets whose process was removed from all queues. */
+  async dequeuedAmong(session: Session, tickets: number[]): Promise<ReadonlySet<number>> {
+    const rows = tickets.length === 0 ? [] : await session.run(this.#statements.dequeued, { tickets })
+    return new Set(rows.map(({ ticket }) => ticket))
+  }
+
+  async dequeueAll(session: Session, { processId, prefix, key }: DequeueAllCommand): Promise<DequeueAllOutcome> {
+    const rows = await session.run(this.#statements.dequeueAll, { process: processId, prefix, key })
+    const waiters = new Map(rows.flatMap(({ ticket, instance, kept }) => (kept ? [] : [[ticket, instance] as const])))
+    for (const [ticket, instance] of waiters) this.#wake({ ticket, instance })
+    await this.wakeHeads(session, rows.map(nameOf))
+    return { kind: 'dequeued-all', requests: new Set(rows.map(({ ticket }) => ticket)).size }
+  }
+
+  async dequeue(session: Session, commands: readonly DequeueCommand[]): Promise<DequeueOutcome[]> {
+    const first = commands.map(({ tickets }) => tickets[0] ?? 0)
+    const left = commands.flatMap(({ tickets, keepFor }) => (keepFor === null ? tickets : []))
+    const kept = commands.flatMap(({ tickets, keepFor }) => (keepFor === null ? [] : tickets))
+    const requestIds = commands.flatMap(({ keepFor }) => keepFor?.id ?? [])
+    const [places, notKept, removed] = await session.together([
+      session.run(this.#statements.positions, { tickets: first }),
+      kept.length === 0 ? Promise.resolve([]) : session.run(this.#statements.keep, { tickets: kept, requestIds }),
+      left.length === 0 ? Promise.resolve([]) : session.run(this.#statements.remove, { tickets: left })
+    ])
+    await this.wakeHeads(session, [...notKept, ...removed].map(nameOf))
+    const found = new Map(places.map(({ ticket, position }) => [ticket, position]))
+    return first.map((ticket) => ({ kind: 'dequeued', position: found.get(ticket) ?? 0 }))
+  }
+
+  async purgeTickets(session: Session, { tickets }: PurgeTicketsCommand): Promise<PurgeTicketsOutcome> {
+    const purged = await session.run(this.#statements.purgeTickets, { tickets: [...tickets] })
+    await this.wakeHeads(session, purged.map(nameOf))
+    return { kind: 'purged-tickets' }
+  }
+
+  async heartbeat(session: Session): Promise<HeartbeatOutcome> {
+    await session.run(this.#statements.heartbeat, {})
+    return { kind: 'heartbeat-sent' }
+  }
+}
+
+function nameOf({ resource_name }: { readonly resource_name: string }): string {
+  return resource_name
+}
+
+function enqueueStatements(db: Kysely<Tables>, instance: string) {
+  const alive = sql`
+      insert into lock_instances (instance, lease_until) values (${sql.lit(instance)}, ${CLOCK} + ${sql.lit(INSTANCE_LEASE_MS)})
       on conflict (instance) do update set lease_until = excluded.lease_until`
-  const heartbeat = compiled<object>(db, () => ALIVE)
+  const heartbeat = compiled<object>(db, () => alive)
 
   /**
-   * Draws one ticket for all of the names, or takes a kept place again: one place, were there several for that id. What is
-   * not taken again lapses.
+   * Draws one ticket for all of the names, or takes back the oldest place that is kept for the request. Its other kept places
+   * expire.
    */
   const enqueue = compiled<EnqueueArgs, { ticket: number }>(
     db,
     (arg) => sql`
-      with alive as (${ALIVE}),
+      with alive as (${alive}),
       back as (
         update lock_waiters w set instance = ${sql.lit(instance)}, lease_until = null
         where w.lease_until is not null and w.ticket = (
@@ -79,7 +159,7 @@ export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wak
       select ticket from back union select ticket from placed`
   )
 
-  /** The first in each of those lines, however long they are. */
+  /** The head of each queue, at a cost that does not depend on the queue's length. */
   const heads = compiled<{ names: string[] }, HeadRow>(
     db,
     (arg) => sql`
@@ -98,7 +178,7 @@ export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wak
       from unnest(${arg('names')}::text[]) as asked(name)`
   )
 
-  /** The places of many, by one pass over each of their lines. */
+  /** The positions of many tickets, by one pass over each of their queues. */
   const positions = compiled<{ tickets: number[] }, { ticket: number; position: number }>(
     db,
     (arg) => sql`
@@ -111,9 +191,13 @@ export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wak
       select ticket, max(place) as position from places where ticket = any(${arg('tickets')}::bigint[]) group by ticket`
   )
 
+  return { heartbeat, enqueue, heads, lengths, positions }
+}
+
+function dequeueStatements(db: Kysely<Tables>, instance: string) {
   /**
-   * Keeps places for requests that may come back, and removes the others: a request that has another place would stand behind
-   * itself. All places of a request are locked first, so that of two that leave at once the later one sees what the other did.
+   * Keeps places for requests that may be repeated, and removes the others: a request with two places would wait for itself.
+   * All places of a request are locked first, so that the later of two that leave at once sees what the other did.
    */
   const keep = compiled<{ tickets: number[]; requestIds: string[] }, { resource_name: string }>(
     db,
@@ -127,7 +211,7 @@ export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wak
       ),
       left_for_good as materialized (
         select p.ticket from places p
-        where p.leaving and (p.lease_until = ${GIVEN_UP} or exists (
+        where p.leaving and (p.lease_until = ${GONE} or exists (
           select from places other
           where other.request_id = p.request_id and other.fingerprint = p.fingerprint and other.ticket <> p.ticket and other.live
             and (not other.leaving or other.ticket < p.ticket)
@@ -149,11 +233,11 @@ export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wak
     db,
     (arg) => sql`
       delete from lock_waiters
-      where instance = ${sql.lit(instance)} and (lease_until is null or lease_until = ${GIVEN_UP}) and ticket <> all(${arg('tickets')}::bigint[])
+      where instance = ${sql.lit(instance)} and (lease_until is null or lease_until = ${GONE}) and ticket <> all(${arg('tickets')}::bigint[])
       returning resource_name`
   )
 
-  /** Kept places go at once; the others stay, to no effect, until their waiters have learnt of it. */
+  /** Removes kept places at once; the others stay, without effect, until their waiters have noticed. */
   const dequeueAll = compiled<{ process: string; prefix: string; key: string | null }, Wakeup & { resource_name: string; kept: boolean }>(
     db,
     (arg) => sql`
@@ -172,93 +256,16 @@ export function waitQueue(db: Kysely<Tables>, instance: string, wake: (turn: Wak
       ),
       removed as (delete from lock_waiters w using locked l where l.kept and w.resource_name = l.resource_name and w.ticket = l.ticket),
       given_up as (
-        update lock_waiters w set lease_until = ${GIVEN_UP} from locked l
+        update lock_waiters w set lease_until = ${GONE} from locked l
         where not l.kept and w.resource_name = l.resource_name and w.ticket = l.ticket
       )
       select * from locked`
   )
 
-  const givenUp = compiled<{ tickets: number[] }, { ticket: number }>(
+  const dequeued = compiled<{ tickets: number[] }, { ticket: number }>(
     db,
-    (arg) => sql`select distinct ticket from lock_waiters where ticket = any(${arg('tickets')}::bigint[]) and lease_until = ${GIVEN_UP}`
+    (arg) => sql`select distinct ticket from lock_waiters where ticket = any(${arg('tickets')}::bigint[]) and lease_until = ${GONE}`
   )
 
-  /** To be called after a commit, whose answer must not depend on it: whoever is not called asks by itself. Never rejects. */
-  async function wakeHeads(session: Session, names: readonly string[]): Promise<void> {
-    if (names.length === 0) return
-    const rows = await session.run(heads, { names: [...new Set(names)] }).catch(() => [])
-    for (const { ticket, instance: where } of rows) wake({ ticket, instance: where })
-  }
-
-  return {
-    wakeHeads,
-
-    /** For whom each of those resources is kept, and how many wait for it. */
-    async heads(session: Session, names: readonly string[]): Promise<Map<string, { conflict: Conflict; ticket: number; waiters: number }>> {
-      const asked = { names: [...new Set(names)] }
-      const [rows, counts] = await session.together([session.run(heads, asked), session.run(lengths, asked)])
-      const waiters = new Map(counts.map((row) => [row.name, row.waiters]))
-      return new Map(
-        rows.map(({ name, ticket, process_id }) => {
-          const conflict = { resourceName: name as ResourceName, processId: process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null }
-          return [name, { conflict, ticket, waiters: waiters.get(name) ?? 0 }]
-        })
-      )
-    },
-
-    async enqueue(session: Session, { resourceNames, processId, idempotencyKey: mark, key, onlyKept }: EnqueueCommand): Promise<EnqueueOutcome> {
-      const { id = null, fingerprint = null } = mark ?? {}
-      const rows = await session.run(enqueue, { names: [...resourceNames], process: processId, id, fingerprint, key, onlyKept })
-      return { kind: 'enqueued', ticket: rows[0]?.ticket ?? null }
-    },
-
-    /** Which of those tickets' places were given up on behalf of their processes. */
-    async dequeuedAmong(session: Session, tickets: number[]): Promise<ReadonlySet<number>> {
-      const rows = tickets.length === 0 ? [] : await session.run(givenUp, { tickets })
-      return new Set(rows.map(({ ticket }) => ticket))
-    },
-
-    async dequeueAll(session: Session, { processId, prefix, key }: DequeueAllCommand): Promise<DequeueAllOutcome> {
-      const rows = await session.run(dequeueAll, { process: processId, prefix, key })
-      const waitQueue = new Map(rows.flatMap(({ ticket, instance: where, kept }) => (kept ? [] : [[ticket, where] as const])))
-      for (const [ticket, where] of waitQueue) wake({ ticket, instance: where })
-      await wakeHeads(
-        session,
-        rows.map(({ resource_name }) => resource_name)
-      )
-      return { kind: 'dequeued-all', requests: new Set(rows.map(({ ticket }) => ticket)).size }
-    },
-
-    async dequeue(session: Session, commands: readonly DequeueCommand[]): Promise<DequeueOutcome[]> {
-      const first = commands.map(({ tickets }) => tickets[0] ?? 0)
-      const left = commands.flatMap(({ tickets, keepFor }) => (keepFor === null ? tickets : []))
-      const kept = commands.flatMap(({ tickets, keepFor }) => (keepFor === null ? [] : tickets))
-      const requestIds = commands.flatMap(({ keepFor }) => keepFor?.id ?? [])
-      const [places, notKept, removed] = await session.together([
-        session.run(positions, { tickets: first }),
-        kept.length === 0 ? Promise.resolve([]) : session.run(keep, { tickets: kept, requestIds }),
-        left.length === 0 ? Promise.resolve([]) : session.run(remove, { tickets: left })
-      ])
-      await wakeHeads(
-        session,
-        [...notKept, ...removed].map(({ resource_name }) => resource_name)
-      )
-      const found = new Map(places.map(({ ticket, position }) => [ticket, position]))
-      return first.map((ticket) => ({ kind: 'dequeued', position: found.get(ticket) ?? 0 }))
-    },
-
-    async purgeTickets(session: Session, { tickets }: PurgeTicketsCommand): Promise<PurgeTicketsOutcome> {
-      const left = await session.run(purgeTickets, { tickets: [...tickets] })
-      await wakeHeads(
-        session,
-        left.map(({ resource_name }) => resource_name)
-      )
-      return { kind: 'purged-tickets' }
-    },
-
-    async heartbeat(session: Session): Promise<HeartbeatOutcome> {
-      await session.run(heartbeat, {})
-      return { kind: 'heartbeat-sent' }
-    }
-  }
+  return { keep, remove, purgeTickets, dequeueAll, dequeued }
 }

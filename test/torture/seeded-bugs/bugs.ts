@@ -53,7 +53,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'anybody can release a lock',
-    patches: [{ file: 'storage/postgres/release-sql.js', find: 'l.process_id = coalesce(to_end.process_id, l.process_id)', replace: 'true' }],
+    patches: [{ file: 'storage/postgres/release.js', find: 'l.process_id = coalesce(to_end.process_id, l.process_id)', replace: 'true' }],
     caughtBy: { torture: 'postgres' },
     says: NO_ORDER
   },
