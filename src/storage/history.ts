@@ -75,12 +75,12 @@ function matching(db: Kysely<Tables>, { prefix, resourceName, processId, before 
 }
 
 /** Not by `>>`, which knows 32 bits here. */
-export function bucketOf(eventId: number): number {
+function bucketOf(eventId: number): number {
   return Math.floor(eventId / 2 ** EVENT_BUCKET_BITS)
 }
 
 /** The id of the first event in a bucket. */
-export function firstOf(bucket: number): number {
+function firstOf(bucket: number): number {
   return bucket * 2 ** EVENT_BUCKET_BITS
 }
 

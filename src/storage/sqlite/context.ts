@@ -2,7 +2,7 @@ import type Database from 'better-sqlite3'
 import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../../migrations/0005-lock-event-buckets.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { bucketOf, firstOf, type EventIndex } from '../history.js'
+import type { EventIndex } from '../history.js'
 import { LATEST_COLUMNS, latestFromRow, type EventRow, type LatestRow, type LockSnapshot, type Tables } from '../tables.js'
 import { beginsWith, statement, toRow, type Statement } from '../statement.js'
 
@@ -154,6 +154,7 @@ class TokenSource {
 
 const INDEXED_COLUMNS = ['resource_name', 'process_id'] as const
 const BITS = sql.lit(EVENT_BUCKET_BITS)
+const EVENTS_IN_BUCKET = 2 ** EVENT_BUCKET_BITS
 
 const indexOf = (column: (typeof INDEXED_COLUMNS)[number]) => sql.table(`lock_events_by_${column}`)
 
@@ -181,10 +182,10 @@ class EventIndexer {
     )
   }
 
-  /** Call it for each new event. */
+  /** Call it for each new event. Bucket n has the ids from n * EVENTS_IN_BUCKET on. */
   added(id: number): void {
-    if (bucketOf(id + 1) === bucketOf(id)) return
-    for (const index of this.#index) index.run({ first: firstOf(bucketOf(id)), last: id })
+    if ((id + 1) % EVENTS_IN_BUCKET !== 0) return
+    for (const index of this.#index) index.run({ first: id + 1 - EVENTS_IN_BUCKET, last: id })
   }
 
   /** Removes the buckets whose events are all gone. */
