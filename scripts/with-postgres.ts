@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
-import { databaseTemplates } from '../test/support/databases.js'
-import { PostgresServer } from '../test/support/postgres.js'
+import { databaseTemplates } from './database-templates.js'
+import { PostgresServer } from './postgres-server.js'
 
 /**
  * No test crashes the machine, and databases are made several times faster. Whether a service may rely on its server's disk is

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LoadResult, LoadSpec, Order, Report, ServerSpec, Usage } from './messages.js'
 import { openRedis } from './redis-store.js'
-import { freePort } from '../../test/support/postgres.js'
+import { freePort } from '../postgres-server.js'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const LOAD_GRACE_MS = 15_000

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import { PostgresServer } from '../../test/support/postgres.js'
+import { PostgresServer } from '../postgres-server.js'
 import { startRedis } from './processes.js'
 
 /** How long and how often to measure. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { openKeys } from '../../src/storage/index.js'
-import { newKey } from '../support/keys.js'
+import { newKey } from '../support/app.js'
 import { HOST_NAME, launchBrowser, openPage, startService } from './support.js'
 
 void t.test('a key in a browser: "Authorize" on /docs, and none is asked for on /redoc', async (t) => {

@@ -6,8 +6,7 @@ import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { inProject, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
-import { Terminal } from '../support/terminal.js'
-import { Worker } from '../support/worker.js'
+import { Terminal, Worker } from '../support/rlm.js'
 
 t.jobs = 4
 const service = await Service.start()

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { rlmHere, startRlm } from '../support/rlm.js'
+import { rlmHere, startRlm, Terminal } from '../support/rlm.js'
 import { Service } from '../support/service.js'
-import { Terminal } from '../support/terminal.js'
 
 t.jobs = 3
 const service = await Service.start()

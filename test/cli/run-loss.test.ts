@@ -3,12 +3,10 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { temporaryFolder } from '../support/program.js'
+import { shellWord, temporaryFolder } from '../support/program.js'
 import { Proxy } from '../support/proxy.js'
-import { startRlm } from '../support/rlm.js'
+import { startRlm, Worker } from '../support/rlm.js'
 import { Service } from '../support/service.js'
-import { shellWord } from '../support/shell.js'
-import { Worker } from '../support/worker.js'
 
 t.jobs = 3
 const service = await Service.start()

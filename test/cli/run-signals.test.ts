@@ -3,9 +3,8 @@ import t from 'tap'
 import { ProcessGroup, Signals, signalsIn } from '../../src/cli/process-group.js'
 import { eventually } from '../support/eventually.js'
 import { inProject, Program, startProgram, temporaryFolder } from '../support/program.js'
-import { startRlm } from '../support/rlm.js'
+import { startRlm, Worker } from '../support/rlm.js'
 import { Service } from '../support/service.js'
-import { Worker } from '../support/worker.js'
 
 t.jobs = 3
 const service = await Service.start()

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { Service } from '../support/service.js'
-import { Terminal } from '../support/terminal.js'
+import { Terminal } from '../support/rlm.js'
 
 t.jobs = 3
 const service = await Service.start()

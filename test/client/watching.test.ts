@@ -3,7 +3,7 @@ import type { LockEvent } from '../../src/client/index.js'
 import { EventStreamParser } from '../../src/client/events.js'
 import { onEachClient } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
-import { makeKey, sendWith } from '../support/keys.js'
+import { makeKey, sendWith } from '../support/app.js'
 
 /** Collects events until the watching ends. */
 function collect(events: AsyncIterable<LockEvent>): { readonly seen: string[]; readonly ended: Promise<void> } {

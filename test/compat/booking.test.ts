@@ -1,5 +1,5 @@
 import { onEachDatabase, type Answer, type TestApp } from '../support/app.js'
-import { allLocked, answersTo } from '../support/calls.js'
+import { allLocked, answersTo } from '../support/openapi.js'
 
 interface Booked {
   readonly bookingId: number

@@ -3,7 +3,8 @@ import { DocumentLocks } from '../../src/compat/document-locks.js'
 import { LockService } from '../../src/locks/lock-service.js'
 import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { acquire, enqueue, allEvents, release } from '../support/commands.js'
-import { DATABASES, START, type TestDatabase } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { DATABASES, type TestDatabase } from '../support/databases.js'
 import { instances, onEachStore } from '../support/store.js'
 
 type Body = (t: Test, documents: DocumentLocks, database: TestDatabase, store: SqlLockStore) => Promise<void>

@@ -1,6 +1,6 @@
 import { onEachDatabase } from '../support/app.js'
-import { allLocked, answersTo } from '../support/calls.js'
-import { START } from '../support/databases.js'
+import { allLocked, answersTo } from '../support/openapi.js'
+import { START } from '../../scripts/database-templates.js'
 
 const BOTH = { docId: 'quote-123', userId: 'user-456' }
 const OTHER = { docId: 'quote-123', userId: 'user-789' }

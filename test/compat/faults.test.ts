@@ -1,9 +1,9 @@
 import { pino } from 'pino'
 import t from 'tap'
 import { onEachDatabase, TestApp } from '../support/app.js'
-import { answersTo, type Call } from '../support/calls.js'
+import { answersTo, type Call } from '../support/openapi.js'
 import { besideService, DATABASES } from '../support/databases.js'
-import { duringOutage } from '../support/outage.js'
+import { duringOutage } from '../support/session.js'
 
 const P = { processId: 'p' }
 const DOC = { docId: 'd', userId: 'u' }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { COMPAT_API_NAMES, COMPAT_TAGS, type CompatApiName } from '../../src/compat/names.js'
 import { TestApp } from '../support/app.js'
 import { documentOf, operationsOf, servedRoutes } from '../support/openapi.js'
-import { refused } from '../support/refused.js'
+import { refused } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 const PATHS: Readonly<Record<CompatApiName, RegExp>> = { 'traffic-jam': /^\/(?:un)?lock\//, documents: /^\/api\/lock\//, booking: /^\/api\/book$/ }

@@ -1,5 +1,5 @@
 import { onEachDatabase } from '../support/app.js'
-import { allLocked, answersTo, type Call } from '../support/calls.js'
+import { allLocked, answersTo, type Call } from '../support/openapi.js'
 
 const done = (message: string) => ({ success: true, message })
 const refused = (message: string) => ({ success: false, message })

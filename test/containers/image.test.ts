@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { samplesIn } from '../support/metrics.js'
-import { freePort } from '../support/postgres.js'
+import { freePort } from '../../scripts/postgres-server.js'
 import { inProject, Program, temporaryFolder } from '../support/program.js'
 
 interface Instruction {

@@ -5,8 +5,9 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { createLocks, InMemoryLock } from '../../src/embedded/index.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
-import { cuttableLocks } from '../support/cuttable-locks.js'
-import { DATABASES, freshDatabase, START } from '../support/databases.js'
+import { cuttableLocks } from '../support/lock-apis.js'
+import { START } from '../../scripts/database-templates.js'
+import { DATABASES, freshDatabase } from '../support/databases.js'
 import { inProject } from '../support/program.js'
 
 /** Those that keep this process alive. */

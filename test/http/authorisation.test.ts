@@ -2,9 +2,8 @@ import type { InjectOptions } from 'fastify'
 import t from 'tap'
 import { newSecret } from '../../src/locks/api-keys.js'
 import { accessOf } from '../../src/http/scopes.js'
-import { onEachDatabase, TestApp } from '../support/app.js'
+import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { acquire } from '../support/commands.js'
-import { makeKey, sendWith } from '../support/keys.js'
 import { servedRoutes } from '../support/openapi.js'
 
 /*

@@ -5,7 +5,7 @@ import t from 'tap'
 import { parseDatabaseUrl } from '../../src/storage/index.js'
 import { TestApp } from '../support/app.js'
 import { DATABASES } from '../support/databases.js'
-import { duringOutage } from '../support/outage.js'
+import { duringOutage } from '../support/session.js'
 
 const mine = { resource_name: 'a', process_id: 'p' }
 const named = { resource_name: 'a' }

@@ -5,7 +5,7 @@ import t from 'tap'
 import { MAX_PIPELINED } from '../../src/http/gate.js'
 import { onEachDatabase, TestApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
-import { rawGet, rawPost } from '../support/garbage.js'
+import { rawGet, rawPost } from '../support/bad-requests.js'
 import { servedRoutes } from '../support/openapi.js'
 
 const mine = { resource_name: 'a', process_id: 'p' }

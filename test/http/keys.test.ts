@@ -7,9 +7,8 @@ import t from 'tap'
 import { newSecret } from '../../src/locks/api-keys.js'
 import { requireKeys } from '../../src/http/auth.js'
 import { addErrorHandling } from '../../src/http/errors.js'
-import { onEachDatabase, TestApp } from '../support/app.js'
+import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
-import { makeKey, sendWith } from '../support/keys.js'
 
 const mine = { resource_name: 'a', process_id: 'p' }
 const ask = { method: 'POST', url: '/locks/request', payload: mine } as const

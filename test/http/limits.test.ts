@@ -1,9 +1,8 @@
 import t from 'tap'
 import { NO_LIMITS } from '../../src/locks/quotas.js'
-import { onEachDatabase, TestApp } from '../support/app.js'
+import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { networkOf } from '../../src/http/caller.js'
 import { eventually } from '../support/eventually.js'
-import { makeKey, sendWith } from '../support/keys.js'
 
 const ask = (name: string, process: string, more: object = {}) => ({ resource_name: name, process_id: process, ...more })
 const refused = (detail: string | RegExp) => ({ status: 429, headers: { 'retry-after': '1' }, body: { code: 'TOO_MANY_REQUESTS', detail } })

@@ -2,8 +2,7 @@ import { validate } from '@readme/openapi-parser'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
 import t from 'tap'
 import { accessOf } from '../../src/http/scopes.js'
-import { onEachDatabase, TestApp } from '../support/app.js'
-import { makeKey, sendWith } from '../support/keys.js'
+import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { documentOf, type OpenApi, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
 
 /** Pages for people, the document itself, and what browsers ask by themselves. */

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { TestApp } from '../support/app.js'
-import { GARBAGE, rawGet as get, rawPost as post } from '../support/garbage.js'
+import { GARBAGE, rawGet as get, rawPost as post } from '../support/bad-requests.js'
 
 // What happens before a request reaches a route has nothing to do with the database, so one is enough.
 const open = () => TestApp.open('sqlite')

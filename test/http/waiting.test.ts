@@ -2,8 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import { onEachDatabase } from '../support/app.js'
-import { makeKey, sendWith } from '../support/keys.js'
+import { makeKey, onEachDatabase, sendWith } from '../support/app.js'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 

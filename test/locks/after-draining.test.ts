@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { freshDatabase } from '../support/databases.js'
-import { Instance } from '../support/instance.js'
+import { Instance } from '../support/store.js'
 
 const timers = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
 

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
-import { blockCommits } from '../support/block-commits.js'
+import { blockCommits } from '../support/session.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
-import { Instance } from '../support/instance.js'
+import { Instance } from '../support/store.js'
 
 /** Resolves when what was submitted for that name before has happened. */
 const settled = (instance: Instance, name: string): Promise<unknown> => instance.release(name, 'nobody')

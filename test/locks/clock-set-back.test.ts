@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import { enqueue } from '../support/commands.js'
-import { DATABASES, freshDatabase, START, type TestDatabase } from '../support/databases.js'
-import { Instance } from '../support/instance.js'
-import { openOn } from '../support/store.js'
+import { START } from '../../scripts/database-templates.js'
+import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
+import { Instance, openOn } from '../support/store.js'
 
 const HOUR_MS = 3_600_000
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { allows, digestOf, faultOfKeyName, newSecret, SCOPES, ApiKeyCache, REFRESH_MS } from '../../src/locks/api-keys.js'
 import { besideService, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { newKey } from '../support/keys.js'
+import { newKey } from '../support/app.js'
 import { openOn } from '../support/store.js'
 
 void t.test('a secret is 256 random bits behind a beginning that says what it is', (t) => {

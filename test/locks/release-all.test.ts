@@ -4,7 +4,7 @@ import { processId } from '../../src/locks/lock.js'
 import { ScopedLocks } from '../../src/locks/scoped-locks.js'
 import { acquire, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
-import { Instance, knownKey } from '../support/instance.js'
+import { Instance, knownKey } from '../support/store.js'
 import { Session } from '../support/session.js'
 
 const p = processId('p')

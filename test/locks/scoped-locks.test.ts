@@ -3,7 +3,7 @@ import { ForbiddenError } from '../../src/locks/errors.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { ScopedLocks } from '../../src/locks/scoped-locks.js'
 import { LOCK_READS, type LockReads, type ReadQuery } from '../../src/locks/store.js'
-import { Instance, knownKey } from '../support/instance.js'
+import { Instance, knownKey } from '../support/store.js'
 import { freshDatabase } from '../support/databases.js'
 
 void t.test('a key reads nothing outside of its prefix, whichever read it is', async (t) => {

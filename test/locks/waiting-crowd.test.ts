@@ -1,6 +1,6 @@
 import t from 'tap'
 import { DATABASES, freshDatabase } from '../support/databases.js'
-import { Instance } from '../support/instance.js'
+import { Instance } from '../support/store.js'
 
 for (const kind of DATABASES) {
   void t.test(`a thousand who wait for one resource on ${kind}`, async (t) => {

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { Instance } from '../support/instance.js'
-import { PostgresServer } from '../support/postgres.js'
-import { unconfirmed } from '../support/unconfirmed.js'
+import { Instance } from '../support/store.js'
+import { PostgresServer } from '../../scripts/postgres-server.js'
+import { unconfirmed } from '../support/session.js'
 
 void t.test('waiting while PostgreSQL fails', async (t) => {
   await using server = await PostgresServer.start()

@@ -8,7 +8,7 @@ import { processId, resourceName } from '../../src/locks/lock.js'
 import { acquire, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { Instance } from '../support/instance.js'
+import { Instance } from '../support/store.js'
 import { Session } from '../support/session.js'
 
 for (const kind of DATABASES) {

@@ -4,8 +4,7 @@ import { processId, resourceName } from '../../src/locks/lock.js'
 import { allEvents, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from '../support/databases.js'
 import { PATIENCE_MS } from '../support/eventually.js'
-import { Instance } from '../support/instance.js'
-import { openOn } from '../support/store.js'
+import { Instance, openOn } from '../support/store.js'
 
 /** Resolves when so many wait, on this instance, and have found the way blocked. */
 async function untilWaiting(instance: Instance, waiters: number): Promise<void> {

@@ -9,7 +9,7 @@ import { InMemoryLock } from '../../src/embedded/index.js'
 import { documentGuards, withResourceLock } from '../../src/middleware/express.js'
 import { DATABASES } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { Deferred, testGuards, testResourceLock, type GuardedSite } from '../support/guarded-site.js'
+import { Deferred, testGuards, testResourceLock, type GuardedSite } from './guarded-site.js'
 
 declare module 'express-serve-static-core' {
   interface Request {

@@ -5,7 +5,7 @@ import t from 'tap'
 import { InMemoryLock } from '../../src/embedded/index.js'
 import { documentGuards, withResourceLock } from '../../src/middleware/fastify.js'
 import { eventually } from '../support/eventually.js'
-import { Deferred, testGuards, testResourceLock, type GuardedSite } from '../support/guarded-site.js'
+import { Deferred, testGuards, testResourceLock, type GuardedSite } from './guarded-site.js'
 
 declare module 'fastify' {
   interface FastifyRequest {

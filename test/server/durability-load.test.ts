@@ -1,7 +1,6 @@
 import t from 'tap'
 import { DATABASES, freshDatabase } from '../support/databases.js'
-import { Load } from '../support/load.js'
-import { Service } from '../support/service.js'
+import { Load, Service } from '../support/service.js'
 
 for (const kind of DATABASES) {
   void t.test(`every acknowledged grant outlives kill -9 under load, again and again, and numbers grow: ${kind}`, async (t) => {

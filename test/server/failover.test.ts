@@ -1,9 +1,8 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { Load } from '../support/load.js'
-import { PostgresServer } from '../support/postgres.js'
+import { Load, Service } from '../support/service.js'
+import { PostgresServer } from '../../scripts/postgres-server.js'
 import { Proxy } from '../support/proxy.js'
-import { Service } from '../support/service.js'
 import { Session } from '../support/session.js'
 
 const WARNING = /has a standby that it does not wait for/

@@ -48,7 +48,7 @@ async function run(service: Service, kind: DatabaseName, { alter, claim, write }
   const table = "create table documents (id text primary key, body text not null); insert into documents values ('ledger', '0')"
   for (const statement of [table, ...(alter === undefined ? [] : [alter])]) await besideService(store, statement)
   const settings = { SERVICE: service.url, STORE: kind === 'sqlite' ? fileOf(store.url) : store.url, WRITE: write, ...(claim === undefined ? {} : { CLAIM: claim }) }
-  const start = (name: string, more = {}): Program => startProgram('test/support/holder.js', { settings: { ...settings, PROCESS: name, ...more } })
+  const start = (name: string, more = {}): Program => startProgram('test/server/fenced-holder.js', { settings: { ...settings, PROCESS: name, ...more } })
   const paused = start('paused', { STOPS: 'yes' })
   await paused.find((stdout) => stdout.includes('read') || undefined)
   const other = await start('other').end()

@@ -7,8 +7,7 @@ import { digestOf } from '../../src/locks/api-keys.js'
 import { openKeys } from '../../src/storage/index.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { runCommand, temporaryFolder } from '../support/program.js'
-import { refused } from '../support/refused.js'
+import { refused, runCommand, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 /** The command as `npm run keys` runs it, in this process instead of one of its own: the database is another program's all the same. */

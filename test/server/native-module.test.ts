@@ -1,8 +1,7 @@
 import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { inProject, Program, temporaryFolder } from '../support/program.js'
-import { fatalSentence } from '../support/refused.js'
+import { fatalSentence, inProject, Program, temporaryFolder } from '../support/program.js'
 
 const PROJECT = inProject('.')
 

@@ -5,9 +5,9 @@ import Database from 'better-sqlite3'
 import t from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { acquire, release } from '../support/commands.js'
-import { DATABASES, freshDatabase, onServer, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
-import { runCommand, temporaryFolder } from '../support/program.js'
-import { refused } from '../support/refused.js'
+import { onServer } from '../../scripts/database-templates.js'
+import { DATABASES, freshDatabase, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
+import { refused, runCommand, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 /** Grants that many locks, one after another; resolves to the largest number. */

@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { acquire } from '../support/commands.js'
-import { runCommand, temporaryFolder, type ProgramOptions } from '../support/program.js'
-import { refused } from '../support/refused.js'
+import { type ProgramOptions, refused, runCommand, temporaryFolder } from '../support/program.js'
 
 /** A command line that runs a program as somebody whom modes hinder; empty where this process is nobody special itself. */
 const AS_NOBODY = process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : []

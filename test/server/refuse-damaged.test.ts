@@ -4,8 +4,7 @@ import Database from 'better-sqlite3'
 import t from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { acquire, release } from '../support/commands.js'
-import { temporaryFolder } from '../support/program.js'
-import { refused } from '../support/refused.js'
+import { refused, temporaryFolder } from '../support/program.js'
 
 for (const { left, leave } of [
   { left: 'by an orderly stop', leave: (file: string) => fill(file) },

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import Database from 'better-sqlite3'
 import t from 'tap'
-import { DATABASES, emptyDatabase, freshDatabase, onServer } from '../support/databases.js'
-import { runCommand, type ProgramOptions } from '../support/program.js'
-import { refused } from '../support/refused.js'
+import { onServer } from '../../scripts/database-templates.js'
+import { DATABASES, emptyDatabase, freshDatabase } from '../support/databases.js'
+import { type ProgramOptions, refused, runCommand } from '../support/program.js'
 
 const on = (url: string | URL): ProgramOptions => ({ settings: { DATABASE_URL: String(url) } })
 const changed = (url: string, parts: Partial<URL>): URL => Object.assign(new URL(url), parts)

@@ -3,8 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t from 'tap'
-import { temporaryFolder } from '../support/program.js'
-import { refused } from '../support/refused.js'
+import { refused, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 void t.test('a SQLite file that another server has, which goes on undisturbed', async (t) => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { refused } from '../support/refused.js'
+import { refused } from '../support/program.js'
 
 const withUrl = (url: string) => ({ settings: { DATABASE_URL: url } })
 

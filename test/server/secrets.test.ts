@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { emptyDatabase, onServer, serverUrl } from '../support/databases.js'
+import { onServer } from '../../scripts/database-templates.js'
+import { emptyDatabase, serverUrl } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { runProgram } from '../support/program.js'
-import { fatalSentence } from '../support/refused.js'
+import { fatalSentence, runProgram } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 const PASSWORD = `hunter2-${randomBytes(6).toString('hex')}`

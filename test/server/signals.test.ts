@@ -5,11 +5,9 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
-import { inProject, temporaryFolder } from '../support/program.js'
-import { fatalSentence } from '../support/refused.js'
-import { rlm, startRlm } from '../support/rlm.js'
+import { fatalSentence, inProject, temporaryFolder } from '../support/program.js'
+import { rlm, startRlm, Terminal } from '../support/rlm.js'
 import { Service } from '../support/service.js'
-import { Terminal } from '../support/terminal.js'
 
 const WAITERS = 20
 

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { openKeys } from '../../src/storage/index.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
-import { newKey } from '../support/keys.js'
+import { newKey } from '../support/app.js'
 import { inProject } from '../support/program.js'
 import { Service } from '../support/service.js'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { PostgresServer } from '../support/postgres.js'
+import { PostgresServer } from '../../scripts/postgres-server.js'
 import { Service } from '../support/service.js'
 import { Session } from '../support/session.js'
 

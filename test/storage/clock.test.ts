@@ -1,7 +1,8 @@
 import t from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { acquire, inspect, release, sweep } from '../support/commands.js'
-import { DATABASES, freshDatabase, START } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { DATABASES, freshDatabase } from '../support/databases.js'
 
 const HOUR_MS = 3_600_000
 

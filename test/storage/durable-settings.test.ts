@@ -1,6 +1,7 @@
 import t from 'tap'
 import { openSqlite } from '../../src/storage/sqlite/connection.js'
-import { freshDatabase, onServer } from '../support/databases.js'
+import { onServer } from '../../scripts/database-templates.js'
+import { freshDatabase } from '../support/databases.js'
 import { temporaryFolder } from '../support/program.js'
 import { openOn } from '../support/store.js'
 

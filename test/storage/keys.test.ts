@@ -1,8 +1,9 @@
 import t from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { acquire, allEvents, enqueue, inspect, release, renew, renewAll, sweep } from '../support/commands.js'
-import { besideService, DATABASES, freshDatabase, START } from '../support/databases.js'
-import { newKey } from '../support/keys.js'
+import { START } from '../../scripts/database-templates.js'
+import { besideService, DATABASES, freshDatabase } from '../support/databases.js'
+import { newKey } from '../support/app.js'
 import { instances, onEachStore, openOn } from '../support/store.js'
 
 const by = <C extends object>(command: C, key: string | null) => ({ ...command, key })

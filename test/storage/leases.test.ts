@@ -2,7 +2,8 @@ import t from 'tap'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'
 import { acquire, allEvents, force, inspect, release, renew, renewAfresh, renewAll, sweep } from '../support/commands.js'
-import { besideService, DATABASES, START } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { besideService, DATABASES } from '../support/databases.js'
 import { onEachStore } from '../support/store.js'
 
 for (const kind of DATABASES) {

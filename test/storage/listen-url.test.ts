@@ -1,7 +1,7 @@
 import t from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { freshDatabase } from '../support/databases.js'
-import { Instance } from '../support/instance.js'
+import { Instance } from '../support/store.js'
 import { Proxy } from '../support/proxy.js'
 
 void t.test('the news of a turn comes by the URL that is for listening, and all else by the other', async (t) => {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { Instance } from '../support/instance.js'
-import { PostgresServer } from '../support/postgres.js'
+import { Instance } from '../support/store.js'
+import { PostgresServer } from '../../scripts/postgres-server.js'
 import { Session } from '../support/session.js'
 
 const LISTENERS = "select pid from pg_stat_activity where datname = 'served' and application_name like '%listener'"

@@ -3,7 +3,8 @@ import { processId } from '../../src/locks/lock.js'
 import type { ListQuery } from '../../src/locks/store.js'
 import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 import { acquire, allEvents, everything, force, inspect, release, sweep } from '../support/commands.js'
-import { DATABASES, freshDatabase, START } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { DATABASES, freshDatabase } from '../support/databases.js'
 import { onEachStore, openOn } from '../support/store.js'
 
 for (const kind of DATABASES) {

@@ -5,7 +5,8 @@ import t from 'tap'
 import { migrationsFor } from '../../migrations/index.js'
 import { migrateDatabase, openStore } from '../../src/storage/index.js'
 import { acquire } from '../support/commands.js'
-import { besideService, DATABASES, emptyDatabase, fileOf, onServer, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
+import { onServer } from '../../scripts/database-templates.js'
+import { besideService, DATABASES, emptyDatabase, fileOf, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
 
 type Db = Kysely<Record<string, Record<string, unknown>>>
 

@@ -4,7 +4,8 @@ import { Sweeper } from '../../src/locks/sweeper.js'
 import { openStore } from '../../src/storage/index.js'
 import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 import { acquire, inspect, kindOrCode, release, sweep } from '../support/commands.js'
-import { freshDatabase, START } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { freshDatabase } from '../support/databases.js'
 import { Session } from '../support/session.js'
 
 const NAMES = 60

@@ -5,10 +5,9 @@ import { openStore } from '../../src/storage/index.js'
 import { KEEP_REQUEST_MS } from '../../src/storage/tables.js'
 import { acquire, allEvents, enqueue, everything, inspect, release, renew } from '../support/commands.js'
 import { DATABASES } from '../support/databases.js'
-import { PostgresServer } from '../support/postgres.js'
-import { Session } from '../support/session.js'
+import { PostgresServer } from '../../scripts/postgres-server.js'
+import { Session, unconfirmed } from '../support/session.js'
 import { onEachStore } from '../support/store.js'
-import { unconfirmed } from '../support/unconfirmed.js'
 
 const mark = (id: string) => ({ id, fingerprint: 'same' })
 

@@ -2,7 +2,8 @@ import t from 'tap'
 import { openStore } from '../../src/storage/index.js'
 import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 import { acquire, inspect, sweep } from '../support/commands.js'
-import { besideService, DATABASES, freshDatabase, START, type TestDatabase } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { besideService, DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
 
 // A row out of a backup, in a database that has not counted as far.
 const NUMBER = 1_000_000

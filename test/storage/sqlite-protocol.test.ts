@@ -5,7 +5,7 @@ import { processId, resourceName } from '../../src/locks/lock.js'
 import { RETRY } from '../../src/storage/batcher.js'
 import { decodeCommand, decodeError, decodeResult, encodeCommand, encodeError, encodeResult, type EncodedCommand, type EncodedResult } from '../../src/storage/sqlite/protocol.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
-import { START } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
 
 const grant = { lockId: 7, resourceName: resourceName('a'), processId: processId('p'), lockedAt: START, expiresAt: START + 500, metadata: null }
 const earlier = { ...grant, lockedAt: START - 250, expiresAt: null, metadata: { host: 'x' } }

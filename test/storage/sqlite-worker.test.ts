@@ -3,7 +3,8 @@ import type { Command } from '../../src/locks/commands.js'
 import type { CommandResult } from '../../src/storage/batcher.js'
 import { SqliteWorker } from '../../src/storage/sqlite/store.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
-import { fileOf, freshDatabase, START } from '../support/databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { fileOf, freshDatabase } from '../support/databases.js'
 
 const MINUTE_MS = 60_000
 

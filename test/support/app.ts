@@ -2,12 +2,12 @@ import Database from 'better-sqlite3'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { buildApp, type AppOptions } from '../../src/app.js'
+import { type AppOptions, buildApp } from '../../src/app.js'
 import { COMPAT_API_NAMES } from '../../src/compat/names.js'
-import { ApiKeyCache } from '../../src/locks/api-keys.js'
+import { ApiKeyCache, digestOf, type NewKey, newSecret, type Scope } from '../../src/locks/api-keys.js'
 import { LockService, type LockServiceOptions } from '../../src/locks/lock-service.js'
-import { parseDatabaseUrl, openStore } from '../../src/storage/index.js'
-import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from './databases.js'
+import { openStore, parseDatabaseUrl } from '../../src/storage/index.js'
+import { type DatabaseName, DATABASES, freshDatabase, type TestDatabase } from './databases.js'
 
 export type TestAppOptions = Partial<Omit<AppOptions, 'locks' | 'keys'>> & Partial<LockServiceOptions>
 
@@ -149,4 +149,23 @@ async function contentsOfPostgres(url: string): Promise<Record<string, string[]>
   } finally {
     await client.end()
   }
+}
+
+/** A key as a store wants it, with the text that is shown for it. */
+export function newKey(name: string, more: Partial<NewKey> = {}): NewKey & { readonly secret: string } {
+  const secret = newSecret()
+  return { name, digest: digestOf(secret), scopes: ['read', 'write'], prefix: '', validForMs: null, ...more, secret }
+}
+
+/** Makes a key that the service knows from now on, and says its id and its text. */
+export async function makeKey(api: TestApp, name: string, scopes: readonly Scope[], more: Partial<NewKey> = {}) {
+  const { secret, ...key } = newKey(name, { scopes, ...more })
+  const { id } = await api.store.keys.create(key)
+  await api.keys.refresh()
+  return { id, secret }
+}
+
+/** Sends a request with a key; without one where there is none. */
+export function sendWith<Body = unknown>(api: TestApp, secret: string | undefined, request: InjectOptions): Promise<Answer<Body>> {
+  return api.send({ ...request, headers: { ...request.headers, ...(secret === undefined ? {} : { authorization: `Bearer ${secret}` }) } })
 }

@@ -1,7 +1,9 @@
 import { HttpLocks } from '../../src/client/index.js'
-import { createLocks, InMemoryLock, type LockApi } from '../../src/embedded/index.js'
+import { createLocks, type EmbeddedLocks, InMemoryLock, type LockApi } from '../../src/embedded/index.js'
 import { TestApp } from './app.js'
-import { DATABASES, freshDatabase, START } from './databases.js'
+import { START } from '../../scripts/database-templates.js'
+import { DATABASES, freshDatabase } from './databases.js'
+import { Proxy } from './proxy.js'
 
 /** One back end on a clock that stands still until the test moves it. */
 export interface OpenedApi extends AsyncDisposable {
@@ -53,3 +55,21 @@ export const BACK_ENDS: readonly LockBackEnd[] = [
     }
   }))
 ]
+
+/** Locks of this process on PostgreSQL, whose database goes away when a test says so. */
+export async function cuttableLocks(): Promise<AsyncDisposable & { readonly locks: EmbeddedLocks; readonly cut: () => Promise<void> }> {
+  const database = await freshDatabase('postgres')
+  const proxy = await Proxy.start(Number(new URL(database.url).port))
+  const locks = await createLocks({ databaseUrl: proxy.through(database.url) })
+  let cutting: Promise<void> | undefined
+  const cut = (): Promise<void> => (cutting ??= proxy[Symbol.asyncDispose]())
+  return {
+    locks,
+    cut,
+    [Symbol.asyncDispose]: async () => {
+      await locks[Symbol.asyncDispose]()
+      await cut()
+      await database[Symbol.asyncDispose]()
+    }
+  }
+}

@@ -1,8 +1,9 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
 import { PATIENCE_MS } from './eventually.js'
 
 // The tests run this file from its source, the scripts from dist/.
@@ -134,4 +135,31 @@ export class Program {
   #failure(why: string): Error {
     return new Error(`${this.#child.spawnargs.join(' ')}: ${why}\nstdout: ${this.stdout.slice(-2000)}\nstderr: ${this.stderr.slice(-2000)}`)
   }
+}
+
+/**
+ * Expects a program to end by itself with code 1 and one sentence for a person, in a line like those of the log, and nothing
+ * for a programmer.
+ *
+ * @returns what stood on its standard error.
+ */
+export async function refused(t: Test, program: 'server' | 'migrate' | 'keys' | 'raise-numbers', options: ProgramOptions, sentence: RegExp): Promise<string> {
+  const { code, stdout, stderr } = await (program === 'server' ? runProgram('src/server.js', options) : runCommand(program, options))
+  t.equal(code, 1)
+  t.match(fatalSentence(stderr), /^[A-Z][^\n]*\.$/, 'one sentence')
+  t.match(fatalSentence(stderr), sentence)
+  t.notMatch(stdout + stderr, /\n\s+at |\.[jt]s:\d|Error:/, 'no stack trace')
+  return stderr
+}
+
+/** The sentence of the one line of the log that stands on the standard error of a program; '' where there is something else. */
+export function fatalSentence(stderr: string): string {
+  const line = /^(\{.*\})\n$/.exec(stderr)?.[1]
+  const { level, time, msg } = JSON.parse(line ?? '{}') as Readonly<Record<string, unknown>>
+  return level === 60 && typeof time === 'number' && typeof msg === 'string' ? msg : ''
+}
+
+/** One word of a shell's command line, whatever is in it. */
+export function shellWord(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`
 }

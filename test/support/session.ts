@@ -1,4 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
 import pg from 'pg'
+import { parseDatabaseUrl } from '../../src/storage/index.js'
+import { fileOf, serverUrl, type TestDatabase } from './databases.js'
 import { eventually } from './eventually.js'
 
 /** A PostgreSQL session of the test's own, to get in the service's way. */
@@ -34,5 +38,83 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client.end()
+  }
+}
+
+export interface Blocked extends AsyncDisposable {
+  /** Resolves when the service waits, as far as can be seen from outside. */
+  untilWaiting(): Promise<void>
+}
+
+/** Until it is disposed of, no lock of that database is granted or released: the service waits. */
+export async function blockCommits(url: string): Promise<Blocked> {
+  if (url.startsWith('sqlite:')) {
+    const file = new Database(fileOf(url))
+    file.exec('begin immediate')
+    return {
+      // SQLite does not say who waits.
+      untilWaiting: () => sleep(50),
+      [Symbol.asyncDispose]: async () => {
+        file.exec('rollback')
+        file.close()
+      }
+    }
+  }
+  const session = await Session.open(url)
+  await session.run('begin')
+  await session.run('lock table resource_locks in exclusive mode')
+  return {
+    untilWaiting: () => session.untilWaiting(),
+    [Symbol.asyncDispose]: async () => {
+      await session.run('rollback')
+      await session[Symbol.asyncDispose]()
+    }
+  }
+}
+
+const WAITING = `select pid from pg_stat_activity where wait_event = 'SyncRep'`
+
+/** Until disposed of, commits happen and are not confirmed: they wait for a standby that is not there. */
+export async function unconfirmed(url: string) {
+  const session = await Session.open(url)
+  const standbys = async (names: string): Promise<void> => {
+    await session.run(`alter system set synchronous_standby_names = '${names}'`)
+    await session.run('select pg_reload_conf()')
+    await sleep(100)
+  }
+  await standbys('nobody')
+  return {
+    /** Resolves when some commit has happened and waits for its confirmation. */
+    async untilCommitted(): Promise<void> {
+      while ((await session.run(WAITING)).length === 0) await sleep(10)
+    },
+    /** Ends the connections of commits that wait, once there is one. */
+    async cut(): Promise<void> {
+      await this.untilCommitted()
+      await session.run(`select pg_terminate_backend(pid) from (${WAITING}) as waiting`)
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await standbys('')
+      await session[Symbol.asyncDispose]()
+    }
+  }
+}
+
+/** Lets nobody into a PostgreSQL database and cuts every connection to it, for as long as the body takes. */
+export async function duringOutage(database: TestDatabase, body: () => Promise<void>): Promise<void> {
+  const location = parseDatabaseUrl(database.url)
+  const name = location.kind === 'postgres' ? new URL(location.url).pathname.slice(1) : ''
+  const operator = new pg.Client({ connectionString: serverUrl() })
+  await operator.connect()
+  const allow = (yes: boolean) => operator.query(`alter database ${name} with allow_connections ${yes}`)
+  try {
+    await allow(false)
+    for (let left = 1; left > 0; ) {
+      left = (await operator.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])).rows.length
+    }
+    await body()
+    await allow(true)
+  } finally {
+    await operator.end()
   }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openKeys } from '../../src/storage/index.js'
-import { newKey } from '../support/keys.js'
+import { newKey } from '../support/app.js'
 import type { Random } from '../support/random.js'
 
 /** A server reads the keys once a second. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { freePort } from '../support/postgres.js'
+import { freePort } from '../../scripts/postgres-server.js'
 import { Proxy } from '../support/proxy.js'
 import { Service } from '../support/service.js'
 

@@ -8,9 +8,11 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { PATIENCE_MS } from './eventually.js'
 
 const NOBODY = 65_534
+
+/** Far longer than a start takes on a slow machine, in milliseconds. */
+const START_TIMEOUT_MS = 180_000
 
 /** Linux has a disk in memory there, though a small one in many containers. */
 const MEMORY = '/dev/shm'
@@ -113,7 +115,7 @@ export class PostgresServer implements AsyncDisposable {
     this.#process = child
     let said = ''
     child.stderr?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)))
-    for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(50)) {
+    for (const deadline = Date.now() + START_TIMEOUT_MS; ; await sleep(50)) {
       if (child.exitCode !== null) throw new Error(`PostgreSQL ended at once: ${said}`)
       const client = new pg.Client({ connectionString: this.url })
       client.on('error', () => undefined)

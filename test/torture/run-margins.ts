@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
-import { HttpLocks, LockServiceUnavailableError, type HeldLock } from '../src/client/index.js'
-import { Proxy } from '../test/support/proxy.js'
-import { Service } from '../test/support/service.js'
+import { HttpLocks, LockServiceUnavailableError, type HeldLock } from '../../src/client/index.js'
+import { Proxy } from '../support/proxy.js'
+import { Service } from '../support/service.js'
 
 /*
  * How long before the end of a lease in the database its holder knows that it may be lost, when the network fails in one of

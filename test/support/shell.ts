@@ -1,4 +1,0 @@
-/** One word of a shell's command line, whatever is in it. */
-export function shellWord(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`
-}
