@@ -6,9 +6,9 @@ import pg from 'pg'
 import t from 'tap'
 import { emptyDatabase, type TestDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
-import { freePort } from '../support/postgres.js'
+import { freePort } from '../../scripts/postgres-server.js'
 import { inProject, runProgram, temporaryFolder } from '../support/program.js'
-import { fatalSentence } from '../support/refused.js'
+import { fatalSentence } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 const NOBODY = 65_534
