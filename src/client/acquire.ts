@@ -1,28 +1,26 @@
 import { dataOf, refusalOf } from './api.js'
-import type { Clock } from './clock.js'
+import { Backoff, retrying, type Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
 import type { ClientContext } from './events.js'
-import { endOf, leaseOf } from './lease.js'
-import { Backoff, retrying } from './retry.js'
-import type { Answer } from './transport.js'
+import { endOf, leaseOf } from './keeper.js'
+import { conflictOf, grantOf, type Answer, type Json } from './transport.js'
 import type { Conflict, Grant, Metadata, RenewOutcome } from './types.js'
-import { conflictOf, grantOf, type Json } from './wire.js'
 
-/** How long one call waits in line: short enough for the time limits of what may stand between client and service … */
+/** How long one call waits in the queue: short enough for the time limits of proxies between client and service … */
 const LONGEST_CALL_MS = 25_000
-/** … and at most this share of the time in which a service that hangs has to be noticed. */
+/** … and at most this share of the call's time limit, so that a service that hangs is noticed. */
 const WAIT_SHARE = 1 / 2
-/** How long instead where somebody wants to hear of the place in line. */
+/** How long instead where `onWaiting` reports the position in the queue. */
 const REPORT_EVERY_MS = 5000
 const FIRST_REPORT_MS = 500
-/** A service that lets nobody wait even so long is not asked for less. */
+/** A shorter wait is not tried where the service refuses even this one. */
 const SHORTEST_CALL_MS = 250
-/** A wait that is over at once gives the place in line up that was kept. */
+/** A wait this short gives up the place in the queue that was kept. */
 const LEAVING_MS = 1
 
-/** A grant that took longer than this share of its lease to be heard of is renewed before it is handed out. */
+/** A grant whose response took longer than this share of its lease is renewed before the caller gets it. */
 const FRESH = 1 / 3
-/** So many grants may end before they are heard of: then the lease is too short for this service. */
+/** After this many grants that ended before their responses arrived, the lease is too short for this service. */
 const MOST_DEAD = 2
 
 export interface Wanted {
@@ -52,8 +50,8 @@ export interface Granted {
 export type Acquired = Granted | { readonly kind: 'held'; readonly conflict: Conflict }
 
 /**
- * Asks for locks until they are granted, or the time to wait is over. All calls bear one request id, so that a repetition of
- * one whose answer was lost finds what it was granted, and the next of several calls finds its place in line.
+ * Requests locks until they are granted or the time to wait is over. All calls carry one request id, so that a retry finds what
+ * a call with a lost response was granted, and the next of several calls finds its place in the queue.
  */
 export class Acquisition {
   readonly #wanted: Wanted
@@ -61,9 +59,9 @@ export class Acquisition {
   readonly #clock: Clock
   readonly #backoff: Backoff
   #requestId: string
-  /** When the first of the calls was sent that may have been granted the lock unheard of. */
+  /** When the first call was sent that may have been granted the lock although its response was lost. */
   #since: number | undefined
-  /** Whether a place in line is kept for the next call. */
+  /** Whether the service keeps a place in the queue for the next call. */
   #hasPlace = false
   #dead = 0
   /** The longest wait that the service has not refused. */
@@ -80,7 +78,7 @@ export class Acquisition {
     this.#reportMs = wanted.onWaiting === undefined ? Infinity : FIRST_REPORT_MS
   }
 
-  /** Rejects as {@link LockCalls} does. Whoever aborts it, or throws from `onWaiting`, is never left holding the lock or a place. */
+  /** Rejects as {@link LockCalls} does. A caller that aborts it, or throws from `onWaiting`, never keeps the lock or a place. */
   async run(): Promise<Acquired> {
     try {
       return await this.#ask()
@@ -89,7 +87,7 @@ export class Acquisition {
       const unsure = this.#since !== undefined
       if (error instanceof LockServiceUnavailableError && signal?.aborted !== true) {
         if (unsure && error.outcomeUnknown) Object.assign(error, { requestId: this.#requestId, processId })
-      } else if (unsure || this.#hasPlace) void this.#giveBack()
+      } else if (unsure || this.#hasPlace) void this.#releaseAbandoned()
       throw error
     }
   }
@@ -121,7 +119,7 @@ export class Acquisition {
       }
       this.#since = undefined
       if (answer.body['code'] === 'REQUEST_ID_REUSED' && lost && requestId === undefined) {
-        // What an earlier call was granted has ended since.
+        // The grant of an earlier call has ended since.
         this.#countDead(since)
         continue
       }
@@ -154,7 +152,7 @@ export class Acquisition {
     })
   }
 
-  /** A service whose MAX_WAIT_SECONDS is smaller refuses the call; a shorter one may please it. */
+  /** A service with a smaller MAX_WAIT_SECONDS refuses the call; a shorter wait may be allowed. */
   #asksTooMuch(error: unknown, callMs: number): boolean {
     if (!(error instanceof LockRequestError) || !isAboutTheWait(error) || callMs < SHORTEST_CALL_MS) return false
     this.#limitMs = callMs / 2
@@ -162,8 +160,8 @@ export class Acquisition {
   }
 
   /**
-   * Nobody knows when, during a long wait, a lease began. Where that may be long ago, a renewal gives it a beginning that is
-   * known; undefined when it has ended by then.
+   * It is unknown when, during a long wait, a lease began. Where that may be long ago, a renewal gives it a known beginning;
+   * undefined when it has ended by then.
    */
   async #confirm(body: Json, since: number): Promise<Granted | undefined> {
     const grants = grantsOf(body)
@@ -216,13 +214,13 @@ export class Acquisition {
   }
 
   /** Finds out, in the background, whether the lock was granted just as the caller gave up, and releases it; a kept place goes as well. */
-  async #giveBack(): Promise<void> {
+  async #releaseAbandoned(): Promise<void> {
     const waitMs = this.#hasPlace ? LEAVING_MS : 0
     try {
       const answer = await retrying((timeoutMs) => this.#call(waitMs, timeoutMs, false), this.#context)
       if (answer.status === 200) this.#release(grantsOf(answer.body))
     } catch {
-      // What cannot be found out now ends with its lease.
+      // A lock that cannot be released now ends with its lease.
     }
   }
 

@@ -1,6 +1,6 @@
+import { retrying, type RetryOptions } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import { retrying, type RetryOptions } from './retry.js'
-import type { Answer, Call, Transport } from './transport.js'
+import { fromWire, grantOf, type Answer, type Call, type Json, type Transport } from './transport.js'
 import type {
   ForceReleaseOutcome,
   Grant,
@@ -16,7 +16,6 @@ import type {
   Stats,
   Status
 } from './types.js'
-import { fromWire, grantOf, type Json } from './wire.js'
 
 /** A lock by its names; with a lock id, exactly that grant and no later one. */
 export interface NamedLock {
@@ -74,7 +73,7 @@ export class LockCalls {
     return retrying((timeoutMs) => this.renewOnce(lock, ttlSeconds, { ...options, timeoutMs }), this.#retrying, options.signal)
   }
 
-  /** {@link renew} without a second try, for who keeps the time itself. */
+  /** {@link renew} without a retry, for callers that keep the time themselves. */
   async renewOnce(lock: NamedLock, ttlSeconds?: number | null, options: Once = {}): Promise<RenewOutcome> {
     const { resourceName, processId, lockId } = lock
     const answer = await this.#transport.call({ ...options, method: 'POST', path: 'locks/renew', body: { resourceName, processId, lockId, ttlSeconds } })
@@ -103,7 +102,7 @@ export class LockCalls {
     return this.#get('all-locked', query, options)
   }
 
-  /** The first who wait for a resource, 100 unless `limit` says otherwise (1 to 1,000). */
+  /** The first waiters of a resource, 100 unless `limit` says otherwise (1 to 1,000). */
   async queue(resourceName: string, { limit, ...options }: CallOptions & { readonly limit?: number | undefined } = {}): Promise<Queue> {
     return this.#get('queue', { resourceName, limit }, options)
   }
@@ -119,7 +118,7 @@ export class LockCalls {
   }
 
   /**
-   * Takes a lock away from whoever holds it.
+   * Releases a lock that another process holds.
    *
    * @param reason for the history: 1 to 500 characters.
    * @param options `lockId`: only if that is still the valid grant. Left out, the call is made once, whatever comes of it.
@@ -128,7 +127,7 @@ export class LockCalls {
     const { lockId, signal } = options
     const body = { resourceName, reason, lockId }
     const call = { method: 'POST', path: 'locks/force-release', body, signal } as const
-    // Without a number, a repetition might take away the lock of whoever came next.
+    // Without a lock id, a retry might release the lock of the next holder.
     const answer = await (lockId === undefined ? this.#transport.call(call) : this.#repeat(call))
     if (answer.status === 409) return { kind: 'changed' }
     if (answer.status === 404) return notHeldOf(answer.status, answer.body)

@@ -5,25 +5,25 @@ export interface DocumentLockOptions extends Pick<AcquireOptions, 'signal' | 'on
   /** Who edits; what the service and other users see as the holder. */
   readonly userId: string
   readonly username?: string | undefined
-  /** How long the document stays locked after a page that ended without a word; 300 if left out. */
+  /** How long the document stays locked after a page that ended without releasing it; 300 if left out. */
   readonly ttlSeconds?: number | undefined
-  /** How long to wait in line for it; 2 if left out. */
+  /** How long to wait for it; 2 if left out. */
   readonly waitSeconds?: number | undefined
-  /** Told when a page that was left, and so has let the document go, is shown again; the lock's signal has fired then. */
+  /** Called when a page that was left, which released the document, is shown again; the lock's signal has fired by then. */
   readonly onReturn?: (() => void) | undefined
-  /** What tells of the page's life; the window if left out. */
+  /** The target of the page's events `pagehide` and `pageshow`; the window if left out. */
   readonly page?: EventTarget | undefined
 }
 
 /** Chromium lets timers of a hidden page fire once a minute: a third of the lease has to be longer than that. */
 const TTL_SECONDS = 300
-/** A page that is loaded again asks before the service has heard that it was left. */
+/** A page that is reloaded requests the lock before the service has received its release. */
 const WAIT_SECONDS = 2
 
 /**
- * Locks a document that is edited in a page, for as long as the page lives: it is renewed meanwhile, and let go when the
- * page is left, also by closing it. A page that is left and shown again, as browsers keep pages, has lost it: its signal
- * fires then. Another page of the same user is refused as well.
+ * Locks a document that is edited in a page while the page lives: it is renewed meanwhile, and released when the page is
+ * left or closed. A page that is left and shown again, as browsers keep pages, has lost it: its signal fires then. Another
+ * page of the same user is refused as well.
  *
  * Its resource is `doc-lock:DOCID`, the one that the calls below `/api/lock` and the route guards know.
  *

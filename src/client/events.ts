@@ -1,10 +1,8 @@
-import { onAbort } from './clock.js'
-import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError } from './errors.js'
 import type { LockCalls } from './api.js'
-import { Backoff, type RetryOptions } from './retry.js'
-import { read, type Transport } from './transport.js'
+import { Backoff, onAbort, type RetryOptions } from './clock.js'
+import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError } from './errors.js'
+import { fromWire, read, type Transport } from './transport.js'
 import type { LockEvent } from './types.js'
-import { fromWire } from './wire.js'
 
 /** One message of a stream of server-sent events. */
 export interface Message {
@@ -29,7 +27,7 @@ export class EventStreamParser {
 
   /** The messages that the chunk completes. */
   *push(chunk: string): Generator<Message | typeof NOTHING> {
-    // The second half of a line's end that was cut.
+    // The second half of a line break that was cut.
     const text = this.#afterReturn && chunk.startsWith('\n') ? chunk.slice(1) : chunk
     if (chunk) this.#afterReturn = text.endsWith('\r')
     const lines = (this.#rest + text).split(/\r\n|\n|\r/)
@@ -76,8 +74,8 @@ export interface ClientContext extends RetryOptions {
   readonly calls: LockCalls
 }
 
-/** Why the service ends a stream that may be taken up again with the last id. */
-const TAKEN_UP = new Set(['draining', 'too_slow'])
+/** The reasons after which a stream can be resumed with the last id. */
+const RESUMABLE = new Set(['draining', 'too_slow'])
 
 /**
  * Watches until the signal fires, over as many connections as that takes.
@@ -90,21 +88,21 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
   let wasOpen = false
   let backoff = new Backoff(context)
   try {
-    // Without a place to go on from, what happens while the first connection breaks would be missed.
+    // Without an id to go on from, events would be missed when the first connection breaks.
     last ??= (await context.calls.history({ limit: 1 }, { signal })).events[0]?.eventId ?? 0
     for (;;) {
       try {
         const messages: AsyncGenerator<Message | null | undefined> = connection(context, { ...options, after: last }, backoff.begin(), background)
         let isOpen = false
         for await (const message of messages) {
-          // It was there, so that it will be there again: from now on nothing but the caller ends the watching.
+          // The service accepted a connection once, so from now on only the caller ends the watching.
           backoff = new Backoff({ ...context, retryMs: Infinity })
           if (message === undefined) continue
           if (message?.event === 'end') {
             const { reason } = JSON.parse(message.data) as { reason: string }
             // There was no event to go on from, as for a key with a prefix: the stream begins with what happens now.
             if (reason === 'too_old' && last === 0 && after === undefined && !wasOpen) last = undefined
-            else if (!TAKEN_UP.has(reason)) throw new LockWatchEndedError(reason)
+            else if (!RESUMABLE.has(reason)) throw new LockWatchEndedError(reason)
             break
           }
           if (!isOpen) onOpen?.()

@@ -1,12 +1,58 @@
 import type { Lock } from '../embedded/lock-api.js'
+import { retrying, type Clock } from './clock.js'
 import { LockLostError, type LossReason } from './errors.js'
 import type { ClientContext } from './events.js'
-import type { Keeper } from './keeper.js'
-import type { Hold, Lease } from './lease.js'
-import { retrying } from './retry.js'
-import type { Metadata } from './types.js'
+import type { Keeper, Lease } from './keeper.js'
+import type { Grant, Metadata } from './types.js'
 
-/** What the client keeps of a lock goes on when the object itself is collected: then the lock is no longer renewed, and ends. */
+/** One lock or several that are held and lost together. It has no reference to the object in the caller's hands. */
+export class Hold {
+  readonly clock: Clock
+  readonly leases: Lease[] = []
+  loss: LockLostError | undefined
+  released = false
+  readonly #onEnd: (() => void)[] = []
+
+  constructor(clock: Clock) {
+    this.clock = clock
+  }
+
+  /** Whether all of it is certainly held at this moment. */
+  get held(): boolean {
+    if (!this.released && this.loss === undefined) for (const lease of this.leases) lease.look()
+    return !this.released && this.loss === undefined
+  }
+
+  get deadline(): number {
+    return Math.min(...this.leases.map(({ deadline }) => deadline))
+  }
+
+  /** Calls back when it is released and when it is lost, which may be both. */
+  onEnd(action: () => void): void {
+    this.#onEnd.push(action)
+    if (this.released || this.loss !== undefined) action()
+  }
+
+  /** Only the first loss counts. */
+  lose(grant: Grant, reason: LossReason, cause?: unknown): LockLostError {
+    if (this.loss === undefined) {
+      this.loss = new LockLostError(grant.resourceName, grant.lockId, reason, cause === undefined ? undefined : { cause })
+      this.#end()
+    }
+    return this.loss
+  }
+
+  release(): void {
+    this.released = true
+    this.#end()
+  }
+
+  #end(): void {
+    for (const action of this.#onEnd) action()
+  }
+}
+
+/** When the object in the caller's hands is garbage-collected, its lock is no longer renewed, and ends. */
 const FORGOTTEN = new FinalizationRegistry<Hold>(({ leases }) => {
   for (const lease of leases) {
     lease.autoRenew = false
@@ -41,7 +87,7 @@ abstract class Held implements AsyncDisposable {
     return this.#signal
   }
 
-  /** Resolves to why the lock was lost, or to undefined when it is released. A process stays alive for who awaits it. */
+  /** Resolves to why the lock was lost, or to undefined when it is released. Awaiting it keeps the process alive. */
   get lost(): Promise<LockLostError | undefined> {
     this.#lost ??= new Promise((resolve) => {
       const cancel = this.#context.clock.schedule(Infinity, () => {})
@@ -98,8 +144,8 @@ abstract class Held implements AsyncDisposable {
   }
 
   /**
-   * Lets the lock go. Calling it again is harmless, and so is calling it when the lock was lost: then nobody waits for the
-   * service. It never ends a later lock of the same name.
+   * Releases the lock. Calling it again is harmless, and so is calling it when the lock was lost: then it does not wait for
+   * the service. It never ends a later lock of the same name.
    *
    * @param options `keepalive`: as `fetch` has it, for a page that is being left.
    * @throws LockServiceUnavailableError when the service stays away; the lock then ends with its lease, or by another call.
@@ -123,12 +169,12 @@ abstract class Held implements AsyncDisposable {
       this.#hold.leases.map(async ({ grant }) => {
         const outcome = await this.#context.calls.release(grant, options)
         if (outcome.kind === 'released') return
-        // Released already, by a try whose answer was lost or by a proxy that repeats: that is no loss.
+        // Released already, by a call whose response was lost or by a proxy that retries: that is no loss.
         const byItself = outcome.releasedAt === undefined ? outcome.repeated && outcome.reason === 'released' : outcome.releasedAt !== null
         if (!byItself) this.#hold.lose(grant, outcome.reason)
       })
     )
-    // The lease of a lost lock may still go on in the database: whoever comes next is served the sooner.
+    // The lease of a lost lock may still run in the database: releasing it lets the next waiter have it sooner.
     if (wasLost) void releasing.catch(() => undefined)
     else await releasing
   }
@@ -139,7 +185,7 @@ abstract class Held implements AsyncDisposable {
     this.#hold.onEnd(() => {
       if (this.loss !== undefined) losing.abort(this.loss)
     })
-    // Whoever keeps the signal keeps the lock, which otherwise would be taken for forgotten.
+    // A signal that is still referenced keeps its lock from being collected.
     const aborted = (): boolean => !this.held && this.loss !== undefined
     Object.defineProperties(signal, {
       aborted: { get: aborted },
@@ -188,7 +234,7 @@ export class HeldLock extends Held implements Lock {
     return this.#lease.expiresAt
   }
 
-  /** Takes it for lost, for a reason that the lock itself does not see. */
+  /** Marks it as lost, for a reason that the lock itself cannot see. */
   static lose(lock: HeldLock, reason: LossReason): void {
     lock.#lease.hold.lose(lock.#lease.grant, reason)
   }
@@ -213,7 +259,7 @@ export class HeldLocks extends Held {
     this.locks = hold.leases.map(({ grant: { resourceName, lockId, fencingToken } }) => ({ resourceName, lockId, fencingToken }))
   }
 
-  /** The number by which that resource should check who comes. */
+  /** The number by which that resource should check its callers. */
   fencingTokenOf(resourceName: string): number | undefined {
     return this.locks.find((lock) => lock.resourceName === resourceName)?.fencingToken
   }

@@ -5,14 +5,18 @@ import { LockCalls, type CallOptions, type NamedLock } from './api.js'
 import { systemClock, type Clock } from './clock.js'
 import { LockNotAcquiredError, LockReentryError, LockServiceUnavailableError } from './errors.js'
 import { watchEvents, type ClientContext, type WatchOptions } from './events.js'
-import { HeldLock, HeldLocks, requireLease } from './held-lock.js'
-import { Keeper } from './keeper.js'
-import { Hold, Lease } from './lease.js'
-import { ACQUIRE_OPTIONS, checkOptions, checkService, checkTimes, CLIENT_OPTIONS } from './options.js'
+import { HeldLock, HeldLocks, Hold, requireLease } from './held-lock.js'
+import { Keeper, Lease } from './keeper.js'
 import { Transport } from './transport.js'
 import type { Conflict, Grant, LockEvent, Metadata } from './types.js'
 
 const DEFAULTS = { url: 'http://127.0.0.1:8000', ttlSeconds: 30, retrySeconds: 10, timeoutSeconds: 10 }
+
+/** At most a day: a timer for longer than 24.8 days would fire at once. */
+const LONGEST_TIMEOUT_SECONDS = 86_400
+
+const CLIENT_OPTIONS = ['url', 'apiKey', 'processId', 'retrySeconds', 'timeoutSeconds', 'listen', 'fetch', 'clock', 'random']
+const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant']
 
 export interface HttpLocksOptions {
   /** Where the service is; `http://127.0.0.1:8000` if left out. */
@@ -26,9 +30,9 @@ export interface HttpLocksOptions {
    * not answer takes longer than this and `timeoutSeconds`, whichever is longer.
    */
   readonly retrySeconds?: number | undefined
-  /** How long one try may take, with what it waits in line: a longer wait takes several. At most a day; 10 if left out. */
+  /** How long one call may take, including its wait in the queue: a longer wait takes several calls. At most a day; 10 if left out. */
   readonly timeoutSeconds?: number | undefined
-  /** Whether locks that are held for longer than a second are listened for, by one stream; true if left out. */
+  /** Whether one stream of events reports the loss of locks that are held for longer than a second; true if left out. */
   readonly listen?: boolean | undefined
   readonly fetch?: typeof globalThis.fetch
   readonly clock?: Clock
@@ -46,14 +50,14 @@ export interface TryAcquireOptions {
   readonly processId?: string | undefined
   /** That of an earlier request whose answer was lost, as its error says: takes up what it was granted. All else must be the same. */
   readonly requestId?: string | undefined
-  /** Stops the asking: the call rejects with its reason and leaves no lock behind. No concern of the lock once it is held. */
+  /** Aborts the request: the call rejects with its reason and leaves no lock behind. Has no effect on a lock once it is held. */
   readonly signal?: AbortSignal | undefined
 }
 
 export interface AcquireOptions extends TryAcquireOptions {
-  /** How long to wait in line; as long as it takes if left out. */
+  /** How long to wait in the queue; without a limit if left out. */
   readonly waitSeconds?: number | undefined
-  /** Told who has the lock, and the place in line, after half a second and then every five. */
+  /** Called with the holder and the position in the queue, after half a second and then every five. */
   readonly onWaiting?: ((conflict: Conflict) => void) | undefined
 }
 
@@ -62,7 +66,7 @@ export interface WithLockOptions extends AcquireOptions {
   readonly reentrant?: boolean | undefined
 }
 
-/** The locks that a flow works under, as far as the platform can tell. */
+/** The locks that a flow works under, where the platform knows flows. */
 type Flow = readonly { readonly locks: HttpLocks; readonly lock: HeldLock }[]
 
 const FLOW = new FlowStorage<Flow>()
@@ -102,10 +106,10 @@ export class HttpLocks extends LockCalls implements LockApi {
   }
 
   /**
-   * Takes the lock if nobody has it, and nobody waits for it. The holder itself is refused too.
+   * Takes the lock if it is free and has no waiters. The holder itself is refused too.
    *
    * @param lease the seconds after which the lock ends, as {@link LockApi} has it: such a lock does not renew itself. Or options.
-   * @returns undefined when somebody has it.
+   * @returns undefined when it is held.
    */
   async tryAcquire(resourceName: string, lease: number | TryAcquireOptions = {}): Promise<HeldLock | undefined> {
     const options = typeof lease === 'number' ? { ttlSeconds: lease, autoRenew: false } : lease
@@ -114,7 +118,7 @@ export class HttpLocks extends LockCalls implements LockApi {
   }
 
   /**
-   * Takes the lock, and waits in line for it, first come, first served.
+   * Takes the lock, and waits in the queue for it, first come, first served.
    *
    * @throws LockNotAcquiredError when the time to wait is over.
    */
@@ -233,4 +237,30 @@ export interface RenewAllOptions extends CallOptions {
   readonly processId?: string | undefined
   /** From now, null for no end; left out, the lease with which each lock was granted. */
   readonly ttlSeconds?: number | null | undefined
+}
+
+/** @throws TypeError for an unknown option, since a misspelt one would silently have no effect. */
+function checkOptions(call: string, options: unknown, known: readonly string[]): void {
+  const all = known.join(', ')
+  if (typeof options !== 'object' || options === null) throw new TypeError(`${call} takes an object of options: ${all}`)
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue
+    const given = name.toLowerCase()
+    const meant = known.find((one) => one.toLowerCase().startsWith(given) || given.includes(one.toLowerCase()))
+    throw new TypeError(`${call} has no option '${name}'; ${meant === undefined ? all : `did you mean '${meant}'?`}`)
+  }
+}
+
+/** @throws TypeError that repeats neither a password nor a key, since messages end up in logs. */
+function checkService(url: unknown, apiKey: unknown): void {
+  const parsed = typeof url === 'string' && URL.canParse(url) ? new URL(url) : undefined
+  if (parsed !== undefined && `${parsed.username}${parsed.password}` !== '') throw new TypeError('The url holds a user or a password; the service knows keys: apiKey')
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) throw new TypeError(`The url is '${String(url)}'; expected one that begins with http:// or https://`)
+  if (apiKey !== undefined && !(typeof apiKey === 'string' && /^[!-~]+$/.test(apiKey))) throw new TypeError('The apiKey holds characters that no key has')
+}
+
+/** @throws RangeError for times that no call can have. */
+function checkTimes(retrySeconds: number, timeoutSeconds: number): void {
+  if (!(timeoutSeconds > 0 && timeoutSeconds <= LONGEST_TIMEOUT_SECONDS)) throw new RangeError(`timeoutSeconds must be greater than 0 and at most ${LONGEST_TIMEOUT_SECONDS}`)
+  if (!(retrySeconds >= 0)) throw new RangeError('retrySeconds must be a number, and at least 0')
 }

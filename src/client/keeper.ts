@@ -1,28 +1,121 @@
 import { LockRequestError, LockServiceUnavailableError, type LossReason } from './errors.js'
 import { watchEvents, type ClientContext } from './events.js'
-import { RENEW_AFTER, type Lease } from './lease.js'
-import type { EventKind, LockEvent, RenewOutcome } from './types.js'
+import type { Hold } from './held-lock.js'
+import type { EventKind, Grant, LockEvent, RenewOutcome } from './types.js'
 
-/** A machine that slept wakes with its timers as they were, so that the time is looked at this often. */
+/** The lock counts as lost this long before its lease can end, so that its holder has time to stop: a tenth of the lease … */
+const MARGIN = 1 / 10
+/** … at most this … */
+const LONGEST_MARGIN_MS = 2000
+/** … and at least this, since timers of a busy machine fire late: two fifths of a lease that is too short even for that. */
+const SHORTEST_MARGIN_MS = 500
+const LARGEST_MARGIN = 2 / 5
+
+/** A lease is renewed when this share of it is over. */
+const RENEW_AFTER = 1 / 3
+/** By how much of that share renewals are spread, so that many clients do not renew together. */
+const SPREAD = 1 / 5
+/** How often a lock without a lease is renewed, to learn whether it was force-released. */
+const LOOK_AFTER_MS = 10_000
+const LONGEST_PAUSE_MS = 1000
+
+/** When a lock counts as lost whose lease began at that moment. */
+export function endOf(since: number, leaseMs: number | null): number {
+  if (leaseMs === null) return Infinity
+  return since + leaseMs - Math.min(Math.max(leaseMs * MARGIN, Math.min(SHORTEST_MARGIN_MS, leaseMs * LARGEST_MARGIN)), LONGEST_MARGIN_MS)
+}
+
+/** The lease of a grant from an instant on, in milliseconds; null never ends. */
+export function leaseOf({ expiresAt }: Grant, from: Date): number | null {
+  return expiresAt === null ? null : expiresAt.getTime() - from.getTime()
+}
+
+/** The lease of one grant, as the client counts it. */
+export class Lease {
+  readonly grant: Grant
+  readonly hold: Hold
+  readonly since: number
+  /** What every renewal asks for; undefined asks for the lease of the grant. */
+  ttlSeconds: number | null | undefined
+  expiresAt: Date | null
+  leaseMs: number | null = null
+  /** By the client's clock, when the lock counts as lost, and when it is due for renewal. */
+  deadline = Infinity
+  renewAt = Infinity
+  autoRenew: boolean
+  renewing: Promise<unknown> | undefined
+  /** Why the last renewal was not confirmed. */
+  failure: unknown
+  readonly #random: () => number
+
+  constructor(hold: Hold, grant: Grant, since: number, leaseMs: number | null, options: { ttlSeconds: number | null | undefined; autoRenew: boolean; random: () => number }) {
+    this.hold = hold
+    this.grant = grant
+    this.since = since
+    this.ttlSeconds = options.ttlSeconds
+    this.autoRenew = options.autoRenew
+    this.expiresAt = grant.expiresAt
+    this.#random = options.random
+    this.#begin(since, leaseMs)
+  }
+
+  /** Looks whether its time is over. */
+  look(): void {
+    if (this.hold.clock.now() >= this.deadline) this.hold.lose(this.grant, 'unconfirmed', this.failure)
+  }
+
+  /** A renewal is being sent: even if its response is lost, it may shorten the lease. */
+  sent(at: number, ttlSeconds: number | null | undefined): void {
+    if (typeof ttlSeconds === 'number') this.deadline = Math.min(this.deadline, endOf(at, ttlSeconds * 1000))
+  }
+
+  /** @throws LockLostError when the lock is not held, or was lost before the answer came. */
+  renewed(sentAt: number, ttlSeconds: number | null | undefined, outcome: RenewOutcome): void {
+    if (this.hold.released) return
+    if (outcome.kind === 'not-held') throw this.hold.lose(this.grant, outcome.reason)
+    if (!this.hold.held) throw this.hold.loss ?? this.hold.lose(this.grant, 'unconfirmed')
+    this.ttlSeconds = ttlSeconds
+    this.expiresAt = outcome.grant.expiresAt
+    this.#begin(sentAt, leaseOf(outcome.grant, outcome.renewedAt))
+  }
+
+  /** A renewal failed: there is time for another one. */
+  putOff(error: unknown): void {
+    this.failure = error
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, (this.leaseMs ?? Infinity) * MARGIN)
+    this.renewAt = this.hold.clock.now() + pauseMs * (0.5 + this.#random() / 2)
+  }
+
+  /** The lease is known to go on from that moment for so long. */
+  #begin(since: number, leaseMs: number | null): void {
+    this.leaseMs = leaseMs
+    this.deadline = endOf(since, leaseMs)
+    const afterMs = leaseMs === null ? LOOK_AFTER_MS : leaseMs * RENEW_AFTER
+    this.renewAt = this.autoRenew ? since + afterMs * (1 - SPREAD + 2 * SPREAD * this.#random()) : Infinity
+    this.failure = undefined
+  }
+}
+
+/** Timers do not count a machine's sleep, so the clock is read this often. */
 const LOOK_EVERY_MS = 1000
-/** A lock that is held for so long is listened for. */
+/** The stream of events covers locks that are held for this long. */
 const LISTEN_AFTER_MS = 1000
-/** When a lock is renewed, so are those that are due within this share of their lease. */
+/** A renewal includes the locks that are due within this share of their lease. */
 const COMPANY = 1 / 10
 /** Most locks that one call renews. */
 const MOST_TOGETHER = 100
-/** How far back the history is looked through for what happened before the stream was there. */
+/** How many events of the history are read for what happened before the stream was open. */
 const LOOK_BACK = 100
 
 const LOSSES: Readonly<Partial<Record<EventKind, LossReason>>> = { expired: 'expired', released: 'released', force_released: 'released' }
 
 /**
- * Looks after all locks of a client, by one timer: renews those that are due in as few calls as that takes, notices the end
- * of those that could not be renewed, and listens, by one stream for each process id, for what is taken away.
+ * Keeps all locks of a client alive with one timer: it renews those that are due in as few calls as possible, notices the end
+ * of those that could not be renewed, and hears of released ones by one stream of events for each process id.
  */
 export class Keeper {
   readonly #context: ClientContext
-  /** Undefined where nobody listens: for who may not read, or where no history is kept. */
+  /** Undefined where there is no stream: the key may not read, or no history is kept. */
   #listening: Map<string, AbortController> | undefined
   readonly #leases = new Set<Lease>()
   #cancelTimer: () => void = () => {}
@@ -41,12 +134,12 @@ export class Keeper {
     this.#wakeAt(Math.min(lease.deadline, lease.renewAt, this.#context.clock.now() + LOOK_EVERY_MS))
   }
 
-  /** What a process holds by this client. */
+  /** What a process holds through this client. */
   heldBy(processId: string): Lease[] {
     return [...this.#leases].filter(({ grant }) => grant.processId === processId)
   }
 
-  /** Renews at once. One renewal of a lock at a time: of two under way, nobody could tell which one decides. */
+  /** Renews at once. One renewal of a lock at a time: of two in flight, it is unknown which one the service executes last. */
   async renew(lease: Lease, ttlSeconds: number | null | undefined, timeoutMs: number, signal: AbortSignal): Promise<void> {
     const until = this.#context.clock.now() + timeoutMs
     while (lease.renewing !== undefined) await lease.renewing.catch(() => undefined)
@@ -73,7 +166,7 @@ export class Keeper {
     this.#cancelTimer = clock.schedule(Math.max(1, at - clock.now()), () => this.#tick(), true)
   }
 
-  /** Looks what is due, and when to look again. */
+  /** Renews what is due, and sets the next timer. */
   #tick(): void {
     this.#firesAt = Infinity
     const now = this.#context.clock.now()
@@ -136,14 +229,14 @@ export class Keeper {
     return Promise.all(asked.map(({ lease: { grant }, ttlSeconds }) => calls.renewOnce(grant, ttlSeconds, { timeoutMs, signal })))
   }
 
-  /** Begins to listen for what happens to the locks of a process, unless somebody does. */
+  /** Opens the stream of events of a process, unless it is open. */
   #listen(processId: string): void {
     if (this.#listening === undefined || this.#listening.has(processId)) return
     const ending = new AbortController()
     this.#listening.set(processId, ending)
     this.#watch(processId, ending.signal).catch((error: unknown) => {
       if (ending.signal.aborted) return
-      // Without the scope to read, or a history, renewals tell: later, and as surely.
+      // Without the scope to read, or a history, renewals find losses: later, but as surely.
       if (error instanceof LockServiceUnavailableError) this.#listening?.delete(processId)
       else this.#listening = undefined
     })
@@ -151,7 +244,7 @@ export class Keeper {
 
   async #watch(processId: string, signal: AbortSignal): Promise<void> {
     const context = { ...this.#context, retryMs: Infinity }
-    // What happened before the stream was there is looked up.
+    // The history has what happened before the stream was open.
     const { events } = await context.calls.history({ processId, limit: LOOK_BACK }, { signal })
     for (const event of events) this.#heard(event)
     for await (const event of watchEvents(context, { processId, after: events[0]?.eventId ?? 0, signal }, true)) this.#heard(event)

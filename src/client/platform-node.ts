@@ -11,7 +11,7 @@ import { Readable } from 'node:stream'
 /** A clock that counts sleep and that nobody can set, in milliseconds. */
 export const clockWithSleep = (): number => uptime() * 1000
 
-/** Tells whoever waits where to look; the random part tells apart what ran there at other times. */
+/** Shows the waiters which process holds a lock; the random part distinguishes processes with the same pid. */
 export function ownProcessId(random: string): string {
   return `${hostname().slice(0, 200)}/${process.pid}/${random.slice(0, 8)}`
 }

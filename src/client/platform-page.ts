@@ -2,7 +2,7 @@ import type * as node from './platform-node.js'
 
 /* What `platform-node.ts` has, as far as pages can. */
 
-/** Whoever sets it forward ends leases early, never late. */
+/** Setting it forward ends leases early, never late. */
 export const clockWithSleep: typeof node.clockWithSleep = () => Date.now()
 
 export const ownProcessId: typeof node.ownProcessId = (random) => random

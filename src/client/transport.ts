@@ -1,7 +1,7 @@
 import { fetchInBackground } from '#platform'
 import { onAbort, type Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import { toWire, type Json } from './wire.js'
+import type { Conflict, Grant } from './types.js'
 
 export interface TransportOptions {
   /** Where the service is; a path in it is kept. */
@@ -10,7 +10,7 @@ export interface TransportOptions {
   /** The platform's own if left out. */
   readonly fetch: typeof globalThis.fetch | undefined
   readonly clock: Clock
-  /** How long one call may take beside what it waits in line. */
+  /** How long one call may take beside its wait in the queue. */
   readonly timeoutMs: number
 }
 
@@ -67,7 +67,7 @@ export class Transport {
 
   /** {@link call} that takes every answer as it is. */
   async send(call: Call): Promise<{ readonly response: Response; readonly body: Json }> {
-    // What cannot be written as JSON is the caller's fault, and not the service's.
+    // A body that cannot be written as JSON is the caller's error.
     const text = call.body === undefined ? undefined : JSON.stringify(toWire(call.body))
     return this.#within(call, async (signal) => {
       const response = await this.#open(call, signal, text)
@@ -80,7 +80,7 @@ export class Transport {
     return this.#within(call, () => this.#open(call, call.signal))
   }
 
-  /** Tells the ordinary answers from the errors. Whatever does not speak like the service is not the service. */
+  /** Separates ordinary replies from errors. A reply that lacks the service's form does not come from the service. */
   judge(response: Response, body: Json): Answer {
     const { status } = response
     const code = typeof body['code'] === 'string' ? body['code'] : undefined
@@ -160,7 +160,7 @@ export async function read(response: Response): Promise<Json> {
   }
 }
 
-/** The network's word for it lies at the bottom of what `fetch` says. */
+/** The network's own error is the innermost cause of what `fetch` throws. */
 function whyOf(cause: unknown): string {
   let deepest = cause
   while (deepest instanceof Error && deepest.cause !== undefined) deepest = deepest.cause
@@ -179,4 +179,45 @@ function whyOf(cause: unknown): string {
 function retryAfterOf(response: Response): number | undefined {
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
   return Number.isFinite(seconds) ? seconds * 1000 : undefined
+}
+
+/** A JSON object as the service writes it, in snake_case. */
+export type Json = Readonly<Record<string, unknown>>
+
+/**
+ * What the service wrote, in camelCase, with its times as dates. Its answers are taken at their word: its contract says what
+ * each field is, and extensions only add.
+ */
+// oxlint-disable-next-line no-unnecessary-type-parameters -- it saves each caller a cast
+export function fromWire<Type>(value: unknown): Type {
+  if (Array.isArray(value)) return value.map(fromWire) as Type
+  if (typeof value !== 'object' || value === null) return value as Type
+  return Object.fromEntries(
+    Object.entries(value).map(([name, field]) => [
+      name.replaceAll(/_(.)/g, (_match, letter: string) => letter.toUpperCase()),
+      // What a holder put into its metadata is its own.
+      name === 'metadata' ? field : /(?:^|_)(?:at|since|until|as_of)$/.test(name) && typeof field === 'string' ? new Date(field) : fromWire(field)
+    ])
+  ) as Type
+}
+
+/** What the client says, in snake_case. */
+export function toWire<Value>(value: Value): Value {
+  if (Array.isArray(value)) return value.map(toWire) as Value
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([name, field]) => [
+      name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      name === 'metadata' ? (field as unknown) : toWire(field as unknown)
+    ])
+  ) as Value
+}
+
+export function grantOf(json: Json): Grant {
+  return { metadata: null, ...fromWire<Omit<Grant, 'metadata'>>(json) }
+}
+
+export function conflictOf(json: Json): Conflict {
+  const { detail: _detail, code: _code, ...conflict } = json
+  return { queuePosition: null, ...fromWire<Omit<Conflict, 'queuePosition'>>(conflict) }
 }

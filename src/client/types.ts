@@ -1,6 +1,6 @@
 /** One acquisition of a resource. */
 export interface Grant {
-  /** Each grant of a resource has a larger one than every earlier grant of it, for ever. */
+  /** Each grant of a resource has a larger one than every earlier grant of it, forever. */
   readonly lockId: number
   /** The same number, under the name by which the resource itself should check it. */
   readonly fencingToken: number
@@ -26,9 +26,9 @@ export interface Conflict {
   readonly expiresAt: Date | null
   /** Seconds until it ends by itself; null if it never does. */
   readonly retryAfterSeconds: number | null
-  /** How many wait in line. */
+  /** How many wait in the queue. */
   readonly waiters: number
-  /** The place in line that was reached by waiting, 1 being the next to be served; null for a call that did not wait. */
+  /** The position in the queue that was reached by waiting, 1 being the next; null for a call that did not wait. */
   readonly queuePosition: number | null
 }
 
