@@ -1,26 +1,20 @@
 import type { IncomingMessage } from 'node:http'
+import cors from '@fastify/cors'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify'
-import { refuseUndecodableId, registerCompatApis } from './compat/compat-apis.js'
-import { COMPAT_TAGS, type CompatApiName } from './compat/names.js'
+import { COMPAT_APIS, refuseUndecodableId, registerCompatApis } from './compat/index.js'
+import type { CompatApiName } from './config.js'
 import { dashboard } from './dashboard/plugin.js'
-import { keyIn, locksOfCallers, requireKeys, type KeyOptions } from './http/auth.js'
-import { callerOf } from './http/caller.js'
+import { callerOf, keyIn, type KeyOptions, locksOfCallers, requireKeys } from './http/auth.js'
 import { answerClientError, answerExpectation } from './http/client-error.js'
-import { cors } from './http/cors.js'
 import { docs } from './http/docs.js'
 import { addErrorHandling, answerError, answerUnknownHost, answerUnknownPath, type ErrorCode } from './http/errors.js'
-import { Gate } from './http/gate.js'
-import { knownHosts, UNKNOWN_HOST_PATH } from './http/host.js'
-import { readJson, refuseOtherTypes } from './http/json-body.js'
+import { Gate, knownHosts, markAnswer, RateLimit, requestIdOf, UNKNOWN_HOST_PATH } from './http/gate.js'
+import { parseQueryString, readJson, refuseOtherTypes } from './http/parsers.js'
 import { Metrics } from './http/metrics.js'
-import { parseQueryString } from './http/query-string.js'
-import { RateLimit } from './http/rate-limit.js'
-import { requestIdOf } from './http/request-id.js'
 import { adminRoutes } from './http/routes/admin.js'
-import { healthRoutes } from './http/routes/health.js'
+import { healthRoutes, metricsRoutes } from './http/routes/health.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
-import { metricsRoutes } from './http/routes/metrics.js'
 import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isTraced, tracing } from './http/tracing.js'
@@ -72,6 +66,14 @@ const HEADERS_MS = 5000
 
 /** Room for the longest name that a path may hold: 255 characters of four bytes, each written as `%F0`. */
 const MAX_PARAM_LENGTH = 255 * 4 * 3
+
+const CORS = {
+  methods: 'GET, POST, DELETE',
+  allowedHeaders: 'authorization, content-type, last-event-id, x-request-id',
+  exposedHeaders: 'retry-after, x-request-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset',
+  maxAge: 600,
+  strictPreflight: false
+}
 
 /** The whole HTTP service, ready to listen or to be injected into; it reads no environment and opens no database. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
@@ -126,7 +128,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   app.addContentTypeParser('*', refuseOtherTypes)
   const errors = new Map<ErrorCode, number>()
   addErrorHandling(app, errors, options.onFault)
-  if (corsOrigins !== undefined) await app.register(cors, { origins: corsOrigins })
+  if (corsOrigins !== undefined) await letPagesIn(app, corsOrigins)
   app.addHook('onRequest', gate.hook)
   await app.register(requireKeys, { keys, anonymous })
   await app.register(refuseUnknown)
@@ -134,7 +136,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
   app.addHook('preClose', () => locks.drain())
   const locksOf = locksOfCallers(locks, keys)
-  await app.register(docs, { tags: compatApis.map((api) => COMPAT_TAGS[api]) })
+  await app.register(docs, { tags: compatApis.map((api) => COMPAT_APIS[api].tag) })
   await app.register(lockRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
   await app.register(queueRoutes, { locksOf })
@@ -145,4 +147,19 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(dashboard)
   await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds, corsIsSet: corsOrigins !== undefined })
   return app
+}
+
+/**
+ * Lets pages of other origins call the service, without cookies or other credentials of the browser. Before the gate, so that
+ * pages can read its refusals, and before keys are asked for: a preflight bears none.
+ */
+async function letPagesIn(app: FastifyInstance, origins: readonly string[]): Promise<void> {
+  app.addHook('onRequest', (request, reply, done) => {
+    markAnswer(request, reply)
+    done()
+  })
+  await app.register(cors, {
+    // An OPTIONS that is no preflight is answered like any other method that a path does not take.
+    delegator: ({ headers }, done) => done(null, { ...CORS, origin: [...origins], preflight: headers['access-control-request-method'] !== undefined })
+  })
 }

@@ -2,9 +2,13 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { FormatRegistry, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import { COMPAT_API_NAMES } from './compat/names.js'
 import { LONGEST_TTL_SECONDS, MAX_NAMES } from './locks/lock.js'
 import { StartupError } from './locks/errors.js'
+
+/** The other APIs that the service can serve beside its own. */
+export const COMPAT_API_NAMES = ['traffic-jam', 'documents', 'booking'] as const
+
+export type CompatApiName = (typeof COMPAT_API_NAMES)[number]
 
 interface Setting<Schema extends TSchema> {
   readonly schema: Schema

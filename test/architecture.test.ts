@@ -13,7 +13,7 @@ interface Arrows {
   readonly packages?: readonly string[]
 }
 
-const HTTP_HELPERS = ['src/http/schemas', 'src/http/errors.ts', 'src/http/time.ts', 'src/http/cursor.ts']
+const HTTP_HELPERS = ['src/http/schemas', 'src/http/errors.ts', 'src/http/responses.ts']
 
 /** What only the commands that work on the database know. */
 const SERVER = ['src/locks', 'src/storage', 'src/config.ts', 'src/log.ts']
@@ -24,7 +24,7 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/locks': { may: [], packages: [] },
   'src/storage': { may: ['src/locks', 'migrations'], packages: ['kysely', 'better-sqlite3', 'pg'] },
   'src/http': { may: ['src/locks', 'src/version.ts'] },
-  'src/compat': { may: ['src/locks', ...HTTP_HELPERS] },
+  'src/compat': { may: ['src/locks', ...HTTP_HELPERS], types: ['src/config.ts'] },
   'src/client': { may: [], types: ['src/embedded/lock-api.ts'], packages: [] },
   'src/cli': { may: ['src/client', 'src/version.ts', ...SERVER], packages: [] },
   'src/embedded': { may: ['src/locks', 'src/storage', 'src/client', 'src/compat/document-locks.ts'] },
@@ -32,8 +32,8 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/dashboard': { may: ['src/client'], packages: ['fastify', 'preact', 'htm'] },
   'src/log.ts': { may: ['src/locks/errors.ts'], packages: ['pino'] },
   'src/version.ts': { may: [], packages: [] },
-  'src/config.ts': { may: ['src/locks', 'src/compat/names.ts'] },
-  'src/app.ts': { may: ['src/locks', 'src/http', 'src/compat', 'src/dashboard'] },
+  'src/config.ts': { may: ['src/locks'] },
+  'src/app.ts': { may: ['src/locks', 'src/http', 'src/compat', 'src/dashboard'], types: ['src/config.ts'] },
   'src/index.ts': { may: ['src'] },
   'src/health-check.ts': { may: ['src/config.ts'] },
   'src/rlm.ts': { may: ['src/cli', 'src/server.ts'], packages: [] },

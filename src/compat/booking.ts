@@ -1,14 +1,13 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginCallback } from 'fastify'
 import { orNull } from '../http/schemas/common.js'
-import { secondsUntil } from '../http/time.js'
+import { secondsUntil } from '../http/responses.js'
 import { processId, ttlFromSeconds } from '../locks/lock.js'
-import { COMPAT_TAGS } from './names.js'
-import { fieldsOf, nameOf, requireFields, textOf } from './reading.js'
-import { body, faultsOf, IdSchema } from './schemas.js'
-import { answerFaultsAs, type CompatOptions } from './scope.js'
+import { answerFaultsAs, body, type CompatOptions, faultsOf, fieldsOf, IdSchema, nameOf, requireFields, textOf } from './common.js'
 
 const SEAT_SECONDS = 60
+export const bookingTag = { name: 'Booking', description: 'Seats for a minute, as the Ticket Booking API has them. Refusals are `{"success": false, "error": …}`.' }
+
 const BOOKING_FAULT = { success: false }
 
 /** Pages of any origin may book, as in the system that is replaced, unless the operator says which may. */
@@ -21,7 +20,7 @@ const PREFLIGHT = {
 
 const schema = {
   operationId: 'bookSeat',
-  tags: [COMPAT_TAGS.booking.name],
+  tags: [bookingTag.name],
   summary: 'Book a seat for a minute',
   description: 'Nobody can release a seat; its lock ends by itself. The booking id is the `process_id` of the lock.',
   body: body(

@@ -137,7 +137,7 @@ export class DocumentLocks {
 }
 
 /** @throws RangeError when there is no id, or the name that it makes breaks the rules of a resource's name. */
-export function documentName(docId: string): ResourceName {
+function documentName(docId: string): ResourceName {
   if (docId === '') throw new RangeError('A document id should have at least 1 character.')
   return resourceName(DOCUMENT_PREFIX + docId)
 }

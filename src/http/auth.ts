@@ -1,11 +1,11 @@
+import { isIPv6 } from 'node:net'
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { allows, type Scope, type ApiKeyCache, type KnownKey } from '../locks/api-keys.js'
 import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from '../locks/errors.js'
-import { ScopedLocks, type LocksOf } from '../locks/scoped-locks.js'
 import type { LockService } from '../locks/lock-service.js'
+import { type LocksOf, ScopedLocks } from '../locks/scoped-locks.js'
 import { KEY_FAULTS } from './schemas/common.js'
-import { accessOf, showsAllNames } from './scopes.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -93,4 +93,100 @@ function document(route: RouteOptions, scope: Scope): void {
     response: { ...KEY_FAULTS, ...(schema.response as object | undefined) }
   }
   route.schema = documented
+}
+
+/** What a call takes from the key of its caller; `open` calls need no key. */
+export type Access = Scope | 'open'
+
+/** Every call there is. One that is not listed here cannot be registered. */
+const ACCESS: Readonly<Record<string, Access>> = {
+  'POST /locks/request': 'write',
+  'DELETE /locks/release': 'write',
+  'POST /locks/renew': 'write',
+  'POST /locks/renew-all': 'write',
+  'POST /locks/request-many': 'write',
+  'POST /locks/release-many': 'write',
+  'POST /locks/renew-many': 'write',
+  'DELETE /locks/release-all': 'write',
+
+  'GET /locks/status': 'read',
+  'GET /locks/all-locked': 'read',
+  'GET /locks/queue': 'read',
+  'GET /locks/history': 'read',
+  'GET /locks/watch': 'read',
+  'GET /locks/stats': 'read',
+  'GET /metrics': 'read',
+
+  'POST /locks/force-release': 'admin',
+  'POST /locks/force-release-all': 'admin',
+
+  // The other systems' APIs.
+  'POST /lock/user/:id': 'write',
+  'POST /unlock/user/:id': 'write',
+  'GET /lock/user/:id': 'read',
+  'POST /lock/contract/:id': 'write',
+  'POST /unlock/contract/:id': 'write',
+  'GET /lock/contract/:id': 'read',
+  'POST /lock/company/:id': 'write',
+  'POST /unlock/company/:id': 'write',
+  'GET /lock/company/:id': 'read',
+  'POST /api/lock/acquire': 'write',
+  'POST /api/lock/release': 'write',
+  'POST /api/lock/extend': 'write',
+  'GET /api/lock/status/:docId': 'read',
+  'GET /api/lock/all': 'admin',
+  'POST /api/lock/force-release': 'admin',
+  'POST /api/lock/clear-all': 'admin',
+  'POST /api/book': 'write',
+
+  'GET /': 'open',
+  'GET /health': 'open',
+  'GET /livez': 'open',
+  'GET /readyz': 'open',
+  'GET /openapi.json': 'open'
+}
+
+/** Figures of all names together, which are not for a key that may see only some of them. */
+const OF_ALL_NAMES = new Set(['GET /metrics'])
+
+function showsAllNames(method: string, url: string): boolean {
+  return OF_ALL_NAMES.has(`${method === 'HEAD' ? 'GET' : method} ${url}`)
+}
+
+/** Pages that show nothing by themselves, with the files that they are made of. */
+const PAGES = /^\/(?:docs|redoc|dashboard)(?:\/|$)/
+
+/** @throws Error for a call that nobody has decided about. */
+export function accessOf(method: string, url: string): Access {
+  // A HEAD answers with the headers of the GET; a browser asks for permission (OPTIONS) without any key.
+  const verb = method === 'HEAD' ? 'GET' : method
+  if (verb === 'OPTIONS' || (verb === 'GET' && PAGES.test(url))) return 'open'
+  const access = ACCESS[`${verb} ${url}`]
+  if (access === undefined) throw new Error(`${method} ${url} says in no place which scope it takes; see http/auth.ts`)
+  return access
+}
+
+/**
+ * Whoever the service can tell from other callers, for limits: the key, or where none is needed the address that a request
+ * came from, of which IPv6 gives everybody 2^64, so that its first 64 bits stand for all of them. Behind a proxy it is the
+ * proxy's unless TRUST_PROXY is set.
+ */
+export function callerOf({ apiKey, ip }: Pick<FastifyRequest, 'apiKey' | 'ip'>): string {
+  return apiKey === null ? networkOf(ip) : `key ${apiKey.name}`
+}
+
+/** An address of IPv4 as it is, and the network of 64 bits around one of IPv6. */
+export function networkOf(ip: string): string {
+  if (!isIPv6(ip)) return ip
+  const mapped = /^::ffff:(\d+(?:\.\d+){3})$/i.exec(ip)?.[1]
+  if (mapped !== undefined) return mapped
+  // The parser of URLs writes every address in one form; a zone (`%eth0`) belongs to this machine, not to the caller.
+  const [head = '', tail] = new URL(`http://[${ip.replace(/%.*/, '')}]`).hostname.slice(1, -1).split('::')
+  const zeros = tail === undefined ? 0 : 8 - groups(head).length - groups(tail).length
+  const all = [...groups(head), ...Array<string>(zeros).fill('0'), ...groups(tail)]
+  return `${all.slice(0, 4).join(':')}::/64`
+}
+
+function groups(text = ''): string[] {
+  return text.split(':').filter((group) => group !== '')
 }

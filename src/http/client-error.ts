@@ -1,8 +1,7 @@
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { STATUS_OF, type ErrorCode } from './errors.js'
-import { ANSWER_HEADERS } from './gate.js'
-import { newRequestId, requestIdOf } from './request-id.js'
+import { ANSWER_HEADERS, newRequestId, requestIdOf } from './gate.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 

@@ -1,9 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { LockError } from '../locks/errors.js'
 import { RefusalError } from './errors.js'
-import type { RateLimit } from './rate-limit.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -113,4 +113,92 @@ function refusalForHost({ rawHeaders, headers, httpVersionMinor }: IncomingMessa
   if (hosts === 1 || (hosts === 0 && (httpVersionMinor === 0 || headers.host !== undefined))) return undefined
   void reply.header('connection', 'close')
   return new RefusalError('BAD_REQUEST', 'The request needs one Host header')
+}
+
+const WINDOW_MS = 1000
+
+/** Whoever watches over the service must see it at any time, above all when it has much to do. */
+const UNLIMITED = new Set(['/health', '/livez', '/readyz', '/metrics'])
+
+/** Counts the requests of each caller in the present second, whatever they are answered: guessing keys and paths counts too. */
+export class RateLimit {
+  readonly #perSecond: number
+  readonly #callerOf: (request: FastifyRequest) => string
+  readonly #counts = new Map<string, number>()
+  #since = 0
+
+  /** @param perSecond requests that each caller may send within a second. */
+  constructor(perSecond: number, callerOf: (request: FastifyRequest) => string) {
+    this.#perSecond = perSecond
+    this.#callerOf = callerOf
+  }
+
+  /** @returns why a request that is one too many is refused. */
+  count(request: FastifyRequest, reply: FastifyReply): LockError | undefined {
+    if (UNLIMITED.has(request.routeOptions.url ?? '')) return undefined
+    const now = Date.now()
+    if (now < this.#since || now >= this.#since + WINDOW_MS) {
+      this.#counts.clear()
+      this.#since = now
+    }
+    const caller = this.#callerOf(request)
+    const count = (this.#counts.get(caller) ?? 0) + 1
+    this.#counts.set(caller, count)
+    const seconds = Math.ceil((this.#since + WINDOW_MS - now) / 1000)
+    void reply
+      .header('x-ratelimit-limit', this.#perSecond)
+      .header('x-ratelimit-remaining', Math.max(0, this.#perSecond - count))
+      .header('x-ratelimit-reset', seconds)
+    if (count <= this.#perSecond) return undefined
+    void reply.header('retry-after', seconds)
+    return new LockError('TOO_MANY_REQUESTS', { detail: `More than ${this.#perSecond} requests within a second; nothing was changed` })
+  }
+}
+
+/** A page that asks for this is answered with a path that no route can have; see {@link knownHosts}. */
+export const UNKNOWN_HOST_PATH = '/%'
+
+const MOST_REMEMBERED = 100
+
+/**
+ * Tells the hosts by which this service may be asked, so that a page in a browser cannot reach it under a name of its own
+ * that leads to this machine (DNS rebinding). An address and `localhost` are always known: nobody else can own those. A
+ * request without a host comes from no browser.
+ *
+ * @param names further names that are known; upper and lower case are the same.
+ * @returns what decides about the text of a Host header; it costs a look into a set.
+ */
+export function knownHosts(names: readonly string[]): (header: string | undefined) => boolean {
+  const known = new Set(names.map((name) => name.toLowerCase()))
+  const remembered = new Set<string | undefined>([undefined])
+  return (header) => {
+    if (remembered.has(header)) return true
+    if (header === undefined || !isKnown(header, known)) return false
+    if (remembered.size < MOST_REMEMBERED) remembered.add(header)
+    return true
+  }
+}
+
+function isKnown(header: string, known: ReadonlySet<string>): boolean {
+  const [, bracketed, plain] = /^(?:\[(.*)\]|([^:]*))(?::\d*)?$/.exec(header) ?? []
+  if (bracketed !== undefined) return isIP(bracketed) === 6
+  const name = plain?.toLowerCase().replace(/\.$/, '') ?? ''
+  return isIP(name) === 4 || name === 'localhost' || name.endsWith('.localhost') || known.has(name)
+}
+
+const WELL_FORMED = /^[A-Za-z0-9._~:/+=-]{1,128}$/
+
+/** No two processes share it. */
+const OURS = `req-${randomBytes(6).toString('hex')}-`
+let last = 0
+
+export function newRequestId(): string {
+  last += 1
+  return OURS + last.toString(36)
+}
+
+/** The caller's `x-request-id` where it sent one of 1 to 128 letters, digits and `._~:/+=-`, else one of ours. */
+export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): string {
+  const sent = headers['x-request-id']
+  return typeof sent === 'string' && WELL_FORMED.test(sent) ? sent : newRequestId()
 }

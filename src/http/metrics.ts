@@ -1,8 +1,8 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import type { Histogram } from '../locks/metrics.js'
 import type { LockService } from '../locks/lock-service.js'
 import { VERSION } from '../version.js'
 import type { ErrorCode } from './errors.js'
-import { family, histograms, type Sample } from './exposition.js'
 
 /** How often each refusal and fault was answered, but for those that belong to locks (held, not held). */
 export type ErrorCounts = ReadonlyMap<ErrorCode, number>
@@ -86,4 +86,36 @@ function processMetrics(): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   return registry
+}
+
+type Labels = Readonly<Record<string, string>>
+
+interface Sample {
+  readonly labels?: Labels
+  readonly value: number
+}
+
+/** The text format of Prometheus, version 0.0.4: one family of samples with the words that explain it. */
+function family(type: 'counter' | 'gauge', name: string, help: string, samples: readonly Sample[]): string {
+  return lines(type, name, help, samples.map(({ labels = {}, value }) => line(name, labels, value)))
+}
+
+/** The same for histograms, whose buckets hold all values up to their upper end. */
+function histograms(name: string, help: string, all: readonly { readonly labels?: Labels; readonly histogram: Histogram }[]): string {
+  const samples = all.flatMap(({ labels = {}, histogram: { bounds, counts, sum } }) => {
+    let total = 0
+    const buckets = counts.map((count, index) => line(`${name}_bucket`, { ...labels, le: String(bounds[index] ?? '+Inf') }, (total += count)))
+    return [...buckets, line(`${name}_sum`, labels, sum), line(`${name}_count`, labels, total)]
+  })
+  return lines('histogram', name, help, samples)
+}
+
+function lines(type: string, name: string, help: string, samples: readonly string[]): string {
+  return samples.length === 0 ? '' : [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples, ''].join('\n')
+}
+
+/** Labels have fixed words for values, which need no escaping. */
+function line(name: string, labels: Labels, value: number): string {
+  const pairs = Object.entries(labels).map(([label, text]) => `${label}="${text}"`)
+  return `${name}${pairs.length === 0 ? '' : `{${pairs.join(',')}}`} ${value}`
 }

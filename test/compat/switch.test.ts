@@ -1,5 +1,6 @@
 import t from 'tap'
-import { COMPAT_API_NAMES, COMPAT_TAGS, type CompatApiName } from '../../src/compat/names.js'
+import { COMPAT_APIS } from '../../src/compat/index.js'
+import { COMPAT_API_NAMES, type CompatApiName } from '../../src/config.js'
 import { TestApp } from '../support/app.js'
 import { documentOf, operationsOf, servedRoutes } from '../support/openapi.js'
 import { refused } from '../support/program.js'
@@ -16,7 +17,7 @@ for (const on of [[], ...COMPAT_API_NAMES.map((name) => [name]), COMPAT_API_NAME
       t.equal(served, on.includes(name), name)
       const documented = operationsOf(document).filter(({ path }) => PATHS[name].test(path))
       t.equal(documented.length > 0, on.includes(name), name)
-      for (const { operation } of documented) t.strictSame(operation.tags, [COMPAT_TAGS[name].name])
+      for (const { operation } of documented) t.strictSame(operation.tags, [COMPAT_APIS[name].tag.name])
     }
     t.ok(servedRoutes(api).includes('POST /locks/request'))
     t.equal((await api.get('/lock/user/%ff')).status, on.includes('traffic-jam') ? 400 : 404)

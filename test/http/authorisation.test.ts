@@ -1,7 +1,7 @@
 import type { InjectOptions } from 'fastify'
 import t from 'tap'
 import { newSecret } from '../../src/locks/api-keys.js'
-import { accessOf } from '../../src/http/scopes.js'
+import { accessOf } from '../../src/http/auth.js'
 import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { acquire } from '../support/commands.js'
 import { servedRoutes } from '../support/openapi.js'

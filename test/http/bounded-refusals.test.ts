@@ -1,5 +1,5 @@
 import t from 'tap'
-import { nearest } from '../../src/http/nearest.js'
+import { nearest } from '../../src/http/validation.js'
 import { onEachDatabase } from '../support/app.js'
 
 interface Refusal {

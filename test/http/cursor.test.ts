@@ -1,5 +1,5 @@
 import t from 'tap'
-import { eventFromCursor, nameFromCursor, toCursor } from '../../src/http/cursor.js'
+import { eventFromCursor, nameFromCursor, toCursor } from '../../src/http/responses.js'
 import { InvalidRequestError } from '../../src/http/errors.js'
 
 const encoded = (...bytes: number[]) => Buffer.from(bytes).toString('base64url')

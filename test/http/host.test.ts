@@ -1,6 +1,6 @@
 import { request } from 'node:http'
 import t from 'tap'
-import { knownHosts } from '../../src/http/host.js'
+import { knownHosts } from '../../src/http/gate.js'
 import { TestApp } from '../support/app.js'
 import { Service } from '../support/service.js'
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { NO_LIMITS } from '../../src/locks/quotas.js'
 import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
-import { networkOf } from '../../src/http/caller.js'
+import { networkOf } from '../../src/http/auth.js'
 import { eventually } from '../support/eventually.js'
 
 const ask = (name: string, process: string, more: object = {}) => ({ resource_name: name, process_id: process, ...more })

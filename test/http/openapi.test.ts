@@ -1,7 +1,7 @@
 import { validate } from '@readme/openapi-parser'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
 import t from 'tap'
-import { accessOf } from '../../src/http/scopes.js'
+import { accessOf } from '../../src/http/auth.js'
 import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { documentOf, type OpenApi, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
 

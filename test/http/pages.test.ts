@@ -35,7 +35,7 @@ void t.test('pages of other origins are let in only where that is set', async (t
 
   await t.test('those of a listed origin', async (t) => {
     await using api = await TestApp.open('sqlite', { corsOrigins: ['http://localhost:3000', origin] })
-    t.match(await ask(api, origin), { status: 200, headers: { 'access-control-allow-origin': origin, vary: 'origin' } })
+    t.match(await ask(api, origin), { status: 200, headers: { 'access-control-allow-origin': origin, vary: /^origin$/i } })
     t.match(await preflight(api, origin), {
       status: 204,
       headers: { 'access-control-allow-origin': origin, 'access-control-allow-methods': /DELETE/, 'access-control-allow-headers': /authorization/ }
@@ -43,7 +43,7 @@ void t.test('pages of other origins are let in only where that is set', async (t
     for (const stranger of ['https://example.com', `${origin}.evil.example`, 'null', `${origin}/`]) {
       const answer = await ask(api, stranger)
       t.equal(answer.headers['access-control-allow-origin'], undefined, stranger)
-      t.equal(answer.headers['vary'], 'origin')
+      t.match(answer.headers['vary'], /^origin$/i)
       t.equal((await preflight(api, stranger)).headers['access-control-allow-origin'], undefined, stranger)
     }
     t.equal((await api.get('/livez')).headers['access-control-allow-origin'], undefined, 'who names no origin needs none')

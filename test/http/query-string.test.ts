@@ -1,5 +1,5 @@
 import t from 'tap'
-import { MAX_PARAMETERS, parseQueryString } from '../../src/http/query-string.js'
+import { MAX_PARAMETERS, parseQueryString } from '../../src/http/parsers.js'
 
 const parsed = (text: string) => ({ ...parseQueryString(text) })
 

@@ -1,9 +1,148 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
 import type { LocksOf } from '../../locks/scoped-locks.js'
-import { eventFromCursor, toCursor } from '../cursor.js'
-import { adminSchemas as schemas } from '../schemas/admin.js'
-import { eventBody, grantBody, success } from '../shapes.js'
-import { isoTime } from '../time.js'
+import { LIST_LIMIT } from '../../locks/store.js'
+import { eventBody, eventFromCursor, grantBody, isoTime, success, toCursor } from '../responses.js'
+import { answer, LockIdSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import { exampleGrant, exampleNames, grantFields, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from '../schemas/grants.js'
+
+const ReasonText = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  format: 'lock-name',
+  description: 'Why, for the history: 1 to 500 characters.',
+  examples: ['worker-7 was taken out of service']
+})
+
+const Counter = orNull<number>('integer', { examples: [230] })
+const WaitSeconds = (description: string) =>
+  orNull<number>('number', { description: `${description} Of the requests that waited in line within the last five minutes; null where none did.` })
+
+const tags = ['Administration']
+const exampleReason = 'worker-7 was taken out of service'
+
+const forceReleaseSchema = {
+  operationId: 'forceReleaseLock',
+  tags,
+  summary: 'Take a lock away',
+  description: 'Ends the lock of whoever holds it; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused.',
+  body: Type.Object(
+    { resource_name: ResourceNameSchema, reason: ReasonText, lock_id: Type.Optional(LockIdSchema) },
+    { examples: [{ resource_name: 'database_backup', reason: exampleReason, lock_id: 42 }] }
+  ),
+  response: {
+    200: answer(
+      'The lock that was taken away.',
+      Type.Object({ ...grantFields, released_at: Timestamp('When it ended.'), reason: Type.String() }, { title: 'ForceReleasedLock' }),
+      "Lock force-released successfully for resource 'database_backup'",
+      { ...exampleGrant, released_at: '2024-01-15T10:32:00.123+00:00', reason: exampleReason }
+    ),
+    404: LOCK_NOT_HELD,
+    409: refusal(
+      'LockChanged',
+      'Another grant is valid by now; nothing was changed.',
+      'LOCK_CHANGED',
+      "Resource 'database_backup' is no longer held by lock 42"
+    ),
+    ...WITH_BODY
+  }
+}
+
+const forceReleaseAllSchema = {
+  operationId: 'forceReleaseAllLocks',
+  tags,
+  summary: 'Take all locks away',
+  description: 'Ends every lock whose name begins with the prefix; without one, every lock there is.',
+  body: Type.Object(
+    { reason: ReasonText, prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name' })) },
+    { examples: [{ reason: 'maintenance', prefix: 'reports/' }] }
+  ),
+  response: {
+    200: answer('How many were taken away.', Type.Object({ total_released: Type.Integer() }), 'Force-released 3 locks', { total_released: 3 }),
+    ...WITH_BODY
+  }
+}
+
+const historySchema = {
+  operationId: 'getLockHistory',
+  tags,
+  summary: 'What happened to locks',
+  description:
+    'Newest first. Renewals are told at most once a minute for each lock. Events are kept for HISTORY_RETENTION_DAYS.',
+  querystring: Type.Object({
+    resource_name: Type.Optional(ResourceNameSchema),
+    process_id: Type.Optional(ProcessIdSchema),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: 'At most that many events; 100 if left out.' })),
+    cursor: Type.Optional(Type.String({ maxLength: 64, description: 'The `next_cursor` of the page before.' }))
+  }),
+  response: {
+    200: answer(
+      'One page of the history.',
+      Type.Object({
+        events: Type.Array(
+          Type.Object({
+            event_id: Type.Integer(),
+            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'released', 'expired', 'force_released'] }),
+            at: Timestamp('When it happened, by the database’s clock.'),
+            resource_name: Type.String(),
+            process_id: Type.String({ description: 'The holder.' }),
+            lock_id: LockIdSchema,
+            reason: orNull<string>('string', { description: 'Why a lock was taken away.' })
+          }, { title: 'LockEvent' })
+        ),
+        next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
+      }),
+      'Retrieved 1 events',
+      {
+        events: [{ event_id: 7, event: 'granted', at: '2024-01-15T10:30:00.123+00:00', ...exampleNames, lock_id: 42, reason: null }],
+        next_cursor: null
+      }
+    ),
+    ...WITH_QUERY
+  }
+}
+
+const statsSchema = {
+  operationId: 'getLockStats',
+  tags,
+  summary: 'Figures of the service',
+  description: '`held` and `waiters` are of the whole database; the others count what this instance has seen since it started, and are null for a key with a prefix.',
+  response: {
+    200: answer(
+      'The figures.',
+      Type.Object({
+        held: Type.Integer(),
+        waiters: Type.Integer(),
+        grants: Counter,
+        conflicts: Counter,
+        releases: Counter,
+        renewals: Counter,
+        forced_releases: Counter,
+        expiries: Counter,
+        wait_seconds_p50: WaitSeconds('Half of those waited no longer.'),
+        wait_seconds_p95: WaitSeconds('19 of 20 of those waited no longer.'),
+        instance: Type.String({ description: 'Which instance answered: a random name, new at each start. The counters are its own.' }),
+        top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
+      }, { title: 'LockStats' }),
+      'Retrieved statistics',
+      {
+        held: 12,
+        waiters: 0,
+        grants: 4711,
+        conflicts: 230,
+        releases: 4690,
+        renewals: 88,
+        forced_releases: 1,
+        expiries: 8,
+        wait_seconds_p50: 0.012,
+        wait_seconds_p95: 1.5,
+        instance: '0b8f9d3e-6c57-4d0c-8a0e-6f1f3a1c2d4b',
+        top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
+      }
+    ),
+    ...WITH_QUERY
+  }
+}
 
 export interface AdminRoutesOptions {
   readonly locksOf: LocksOf
@@ -14,7 +153,7 @@ const MOST_CONTENDED = 10
 
 /** For operators: taking locks away, the history, the figures. */
 export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf }, done) => {
-  app.post('/locks/force-release', { schema: schemas.forceRelease }, async ({ body, apiKey, id: reqId }, reply) => {
+  app.post('/locks/force-release', { schema: forceReleaseSchema }, async ({ body, apiKey, id: reqId }, reply) => {
     const { resource_name, reason, lock_id } = body
     const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id)
     if (outcome.kind === 'not-held') {
@@ -31,14 +170,14 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.post('/locks/force-release-all', { schema: schemas.forceReleaseAll }, async ({ body, apiKey, id: reqId }) => {
+  app.post('/locks/force-release-all', { schema: forceReleaseAllSchema }, async ({ body, apiKey, id: reqId }) => {
     const { prefix = '', reason } = body
     const total = await locksOf(apiKey).forceReleaseAll(prefix, reason)
     app.log.warn({ prefix, total, reason, key: apiKey?.name, reqId }, 'locks force-released')
     return success(`Force-released ${total} locks`, { total_released: total })
   })
 
-  app.get('/locks/history', { schema: schemas.history }, async ({ query, apiKey }) => {
+  app.get('/locks/history', { schema: historySchema }, async ({ query, apiKey }) => {
     const { resource_name: resourceName = null, process_id: processId = null, limit = HISTORY_PAGE, cursor } = query
     const before = cursor === undefined ? null : eventFromCursor(cursor)
     const { events, more } = await locksOf(apiKey).reads.history({ prefix: '', resourceName, processId, before, limit })
@@ -49,7 +188,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.get('/locks/stats', { schema: schemas.stats }, async ({ apiKey }) => {
+  app.get('/locks/stats', { schema: statsSchema }, async ({ apiKey }) => {
     const locks = locksOf(apiKey)
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
     // They are not counted by name, so that whoever may see only some names may not see them.

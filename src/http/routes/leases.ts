@@ -1,24 +1,179 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import { MAX_NAMES } from '../../locks/lock.js'
 import type { Released, Renewals } from '../../locks/requests.js'
-import { leaseSchemas } from '../schemas/leases.js'
 import { InvalidRequestError } from '../errors.js'
-import { requestLocks } from '../request-locks.js'
-import { conflictBody, grantBody, heldBody, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../shapes.js'
-import { isoTime } from '../time.js'
-import type { LockRoutesOptions } from './locks.js'
+import { conflictBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../responses.js'
+import { answer, LockIdSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import {
+  exampleGrant,
+  exampleNames,
+  grantFields,
+  GrantSchema,
+  type LeaseLimits,
+  LOCK_NOT_HELD,
+  Reason,
+  Replayed,
+  requestFields,
+  RequestManyRefused,
+  resourceNames,
+  ttlSeconds,
+  WITH_BODY
+} from '../schemas/grants.js'
+import { type LockRoutesOptions, requestLocks } from './locks.js'
+
+const exampleEnd = '2024-01-15T10:32:00.123+00:00'
+const ReleasedLock = Type.Object(
+  { resource_name: Type.String(), process_id: Type.String(), lock_id: LockIdSchema, released_at: Timestamp('When it ended.') },
+  { title: 'ReleasedLock' }
+)
+const RenewedLock = Type.Object({ ...grantFields, renewed_at: Timestamp('When it was renewed.') }, { title: 'RenewedLock' })
+const exampleRenewed = { ...exampleGrant, renewed_at: exampleEnd }
+const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd }
+
+const tags = ['Locks']
+
+const renewFor = (maxTtlSeconds: number) => Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the lease with which the lock was granted'))
+
+const renewSchema = ({ maxTtlSeconds }: LeaseLimits) => ({
+  operationId: 'renewLock',
+  tags,
+  summary: 'Renew a lock',
+  description: 'Moves the end of a lock that is still held: it ends so many seconds from now. Its number stays. An ended lock never comes back.',
+  body: Type.Object(
+    { resource_name: ResourceNameSchema, process_id: ProcessIdSchema, ttl_seconds: renewFor(maxTtlSeconds), lock_id: Type.Optional(LockIdSchema) },
+    { examples: [{ ...exampleNames, ttl_seconds: 300 }] }
+  ),
+  response: {
+    200: answer('The lock was renewed.', RenewedLock, "Lock renewed successfully for resource 'database_backup'", exampleRenewed),
+    404: LOCK_NOT_HELD,
+    ...WITH_BODY
+  }
+})
+
+const renewManySchema = ({ maxTtlSeconds, maxNames = MAX_NAMES }: LeaseLimits) => ({
+  operationId: 'renewManyLocks',
+  tags,
+  summary: 'Renew several locks',
+  description: 'Renews those of the locks that the process holds, each for as long as it says, and says which it did not hold.',
+  body: Type.Object(
+    {
+      process_id: ProcessIdSchema,
+      locks: Type.Array(
+        Type.Object({ resource_name: ResourceNameSchema, lock_id: Type.Optional(LockIdSchema), ttl_seconds: renewFor(maxTtlSeconds) }, { additionalProperties: false }),
+        { minItems: 1, maxItems: maxNames, description: `1 to ${maxNames} locks of different resources.` }
+      )
+    },
+    { examples: [{ process_id: 'process_123', locks: [{ resource_name: 'database_backup', lock_id: 42, ttl_seconds: 300 }, { resource_name: 'report' }] }] }
+  ),
+  response: {
+    200: answer(
+      'What was renewed and what was not held, in the order of the locks.',
+      Type.Object({
+        renewed: Type.Array(RenewedLock),
+        not_held: Type.Array(Type.Object({ resource_name: Type.String(), lock_id: Type.Optional(LockIdSchema), reason: Reason }))
+      }),
+      'Renewed 1 of 2 locks',
+      { renewed: [exampleRenewed], not_held: [{ resource_name: 'report', reason: 'expired' }] }
+    ),
+    ...WITH_BODY
+  }
+})
+
+const renewAllSchema = ({ maxTtlSeconds }: LeaseLimits) => ({
+  operationId: 'renewAllLocks',
+  tags,
+  summary: 'Renew all locks of a process',
+  description: 'One heartbeat for everything that the process holds.',
+  body: Type.Object({ process_id: ProcessIdSchema, ttl_seconds: renewFor(maxTtlSeconds) }, { examples: [{ process_id: 'process_123' }] }),
+  response: {
+    200: answer(
+      'What was renewed, sorted by name.',
+      Type.Object({ total_renewed: Type.Integer(), locks: Type.Array(RenewedLock) }),
+      "Renewed 1 locks of process 'process_123'",
+      { total_renewed: 1, locks: [exampleRenewed] }
+    ),
+    ...WITH_BODY
+  }
+})
+
+const requestManySchema = (limits: LeaseLimits) => ({
+  operationId: 'requestManyLocks',
+  tags,
+  summary: 'Acquire several locks, all or none',
+  description: 'Grants all of the resources in one transaction, or none of them.',
+  body: Type.Object(
+    { resource_names: resourceNames(limits.maxNames), ...requestFields(limits) },
+    { examples: [{ resource_names: ['database_backup', 'report'], process_id: 'process_123', ttl_seconds: 300 }] }
+  ),
+  response: {
+    200: answer(
+      'All were granted, in the order of the names.',
+      Type.Object({ locks: Type.Array(GrantSchema), replayed: Replayed }),
+      'Acquired 1 locks successfully',
+      { locks: [exampleGrant] }
+    ),
+    409: RequestManyRefused,
+    ...WITH_BODY
+  }
+})
+
+const releaseManySchema = ({ maxNames }: LeaseLimits) => ({
+  operationId: 'releaseManyLocks',
+  tags,
+  summary: 'Release several locks',
+  description: 'Releases those of the resources that the process holds, in one transaction, and says which it did not hold.',
+  body: Type.Object(
+    { resource_names: resourceNames(maxNames), process_id: ProcessIdSchema },
+    { examples: [{ resource_names: ['database_backup', 'report'], process_id: 'process_123' }] }
+  ),
+  response: {
+    200: answer(
+      'What was released and what was not held, in the order of the names.',
+      Type.Object({
+        released: Type.Array(ReleasedLock),
+        not_held: Type.Array(Type.Object({ resource_name: Type.String(), reason: Reason }))
+      }),
+      'Released 1 of 2 locks',
+      { released: [exampleReleased], not_held: [{ resource_name: 'report', reason: 'expired' }] }
+    ),
+    ...WITH_BODY
+  }
+})
+
+const releaseAllSchema = {
+  operationId: 'releaseAllLocks',
+  tags,
+  summary: 'Release all locks of a process',
+  description:
+    'Releases everything that the process holds and removes its waiting requests from all queues: they are answered 409 `RESOURCE_LOCKED` as after an ' +
+    'unsuccessful wait, keep no place, and are never granted afterwards.',
+  querystring: Type.Object({ process_id: ProcessIdSchema }),
+  response: {
+    200: answer(
+      'What was released, sorted by name.',
+      Type.Object({
+        total_released: Type.Integer(),
+        total_left_queue: Type.Integer({ description: 'How many of its requests lost their places in queues.' }),
+        locks: Type.Array(ReleasedLock)
+      }),
+      "Released 1 locks of process 'process_123'",
+      { total_released: 1, total_left_queue: 0, locks: [exampleReleased] }
+    ),
+    ...WITH_BODY
+  }
+}
 
 /** Beyond the mirrored API: renewing, and several locks at once. */
 export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
-  const schemas = leaseSchemas(limits)
-
-  app.post('/locks/renew', { schema: schemas.renew }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/renew', { schema: renewSchema(limits) }, async ({ body, apiKey }, reply) => {
     const { resource_name, process_id, lock_id, ttl_seconds } = body
     const outcome = await locksOf(apiKey).renew({ resourceName: resource_name, processId: process_id, lockId: lock_id }, ttlOf(ttl_seconds))
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
     return success(`Lock renewed successfully for resource '${resource_name}'`, renewedBody(outcome))
   })
 
-  app.post('/locks/renew-many', { schema: schemas.renewMany }, async ({ body, apiKey }) => {
+  app.post('/locks/renew-many', { schema: renewManySchema(limits) }, async ({ body, apiKey }) => {
     const { process_id: processId, locks } = body
     mustDiffer(locks.map(({ resource_name }) => resource_name))
     const outcomes = await locksOf(apiKey).renewMany(
@@ -32,7 +187,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     return success(`Renewed ${renewed.length} of ${outcomes.length} locks`, { renewed, not_held: notHeld })
   })
 
-  app.post('/locks/renew-all', { schema: schemas.renewAll }, async ({ body, apiKey }) => {
+  app.post('/locks/renew-all', { schema: renewAllSchema(limits) }, async ({ body, apiKey }) => {
     const renewals = await locksOf(apiKey).renewAll(body.process_id, ttlOf(body.ttl_seconds))
     return success(`Renewed ${renewals.length} locks of process '${body.process_id}'`, {
       total_renewed: renewals.length,
@@ -40,7 +195,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     })
   })
 
-  app.post('/locks/request-many', { schema: schemas.requestMany }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/request-many', { schema: requestManySchema(limits) }, async ({ body, apiKey }, reply) => {
     const outcome = await requestLocks(locksOf(apiKey), reply, body.resource_names, body)
     if (outcome.kind === 'request-id-reused') return reply.code(409).send(REQUEST_ID_REUSED)
     if (outcome.kind === 'held') {
@@ -53,7 +208,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     )
   })
 
-  app.post('/locks/release-many', { schema: schemas.releaseMany }, async ({ body, apiKey }) => {
+  app.post('/locks/release-many', { schema: releaseManySchema(limits) }, async ({ body, apiKey }) => {
     const outcomes = await locksOf(apiKey).releaseMany(body.resource_names, body.process_id)
     const released = outcomes.flatMap((outcome) => (outcome.kind === 'released' ? [releasedBody(outcome)] : []))
     const notHeld = body.resource_names.flatMap((resource_name, index) => {
@@ -63,7 +218,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     return success(`Released ${released.length} of ${outcomes.length} locks`, { released, not_held: notHeld })
   })
 
-  app.delete('/locks/release-all', { schema: schemas.releaseAll }, async ({ query, apiKey }) => {
+  app.delete('/locks/release-all', { schema: releaseAllSchema }, async ({ query, apiKey }) => {
     const { released, leftQueue } = await locksOf(apiKey).releaseAll(query.process_id)
     return success(`Released ${released.length} locks of process '${query.process_id}'`, {
       total_released: released.length,
@@ -93,4 +248,3 @@ function releasedBody({ grant, releasedAt }: Released) {
     released_at: isoTime(releasedAt)
   }
 }
-

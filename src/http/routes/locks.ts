@@ -1,12 +1,162 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import type { FastifyReply } from 'fastify'
+import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../../locks/lock.js'
+import type { RequestOutcome } from '../../locks/requests.js'
+import type { Locks, LocksOf } from '../../locks/scoped-locks.js'
 import { LIST_LIMIT } from '../../locks/store.js'
-import type { LocksOf } from '../../locks/scoped-locks.js'
-import { nameFromCursor, toCursor } from '../cursor.js'
-import type { LeaseLimits } from '../schemas/grants.js'
-import { lockSchemas } from '../schemas/locks.js'
-import { requestLocks } from '../request-locks.js'
-import { grantBody, heldBody, listedBody, notHeldBody, REQUEST_ID_REUSED, success } from '../shapes.js'
-import { isoTime, isoTimeOrNull, secondsUntil } from '../time.js'
+import { callerOf } from '../auth.js'
+import { InvalidRequestError } from '../errors.js'
+import {
+  grantBody,
+  heldBody,
+  isoTime,
+  isoTimeOrNull,
+  listedBody,
+  nameFromCursor,
+  notHeldBody,
+  REQUEST_ID_REUSED,
+  secondsUntil,
+  success,
+  toCursor,
+  ttlOf
+} from '../responses.js'
+import { answer, ExpiresAt, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import {
+  exampleGrant,
+  exampleNames,
+  exampleTimes,
+  grantFields,
+  GrantSchema,
+  type LeaseLimits,
+  NOT_RELEASED,
+  requestFields,
+  RequestRefused,
+  WITH_BODY,
+  WITH_QUERY
+} from '../schemas/grants.js'
+
+const LockIdOrNull = orNull<number>('integer', { examples: [42] })
+const tags = ['Locks']
+
+const listedFields = {
+  ttl_seconds: orNull<number>('number', { description: 'The lease with which it was granted; null never ends.' }),
+  renewals: Type.Integer({ description: 'How often it was renewed.' }),
+  waiters: Type.Integer({ description: 'How many wait in line for it.' })
+}
+
+const requestSchema = (limits: LeaseLimits) => ({
+  operationId: 'requestLock',
+  tags,
+  summary: 'Acquire a lock',
+  description:
+    'Grants the resource to the process if nobody holds it. Asking again as the holder is refused too. The `lock_id` is the fencing token: ' +
+    'hand it to the resource and let it refuse smaller ones.',
+  body: Type.Object(
+    { resource_name: ResourceNameSchema, ...requestFields(limits) },
+    { examples: [{ ...exampleNames, ttl_seconds: 300, metadata: { host: 'worker-7' } }] }
+  ),
+  response: {
+    200: answer('The lock was granted.', GrantSchema, "Lock acquired successfully for resource 'database_backup'", exampleGrant),
+    409: RequestRefused,
+    ...WITH_BODY
+  }
+})
+
+const releaseSchema = {
+  operationId: 'releaseLock',
+  tags,
+  summary: 'Release a lock',
+  description: 'Ends the lock that the process holds; with `lock_id`, exactly that grant and no later one.',
+  querystring: Type.Object({
+    resource_name: ResourceNameSchema,
+    process_id: ProcessIdSchema,
+    lock_id: Type.Optional(LockIdSchema)
+  }),
+  response: {
+    200: answer(
+      'The lock was released.',
+      Type.Object({
+        resource_name: Type.String(),
+        process_id: Type.String(),
+        released_at: Timestamp('When it ended.')
+      }),
+      "Lock released successfully for resource 'database_backup'",
+      { ...exampleNames, released_at: '2024-01-15T10:35:00.123+00:00' }
+    ),
+    404: NOT_RELEASED,
+    ...WITH_BODY
+  }
+}
+
+const statusSchema = {
+  operationId: 'getLockStatus',
+  tags,
+  summary: 'Check the status of a resource',
+  querystring: Type.Object({ resource_name: ResourceNameSchema }),
+  response: {
+    200: answer(
+      'Whether it is locked, and by whom.',
+      Type.Object({
+        resource_name: Type.String(),
+        is_locked: Type.Boolean(),
+        locked_by: orNull<string>('string', {}),
+        locked_at: orNull<string>('string', {}),
+        expires_at: ExpiresAt,
+        lock_id: LockIdOrNull,
+        fencing_token: LockIdOrNull,
+        remaining_seconds: orNull<number>('number', { description: 'Seconds until it ends by itself; null if it is free or never ends.' }),
+        metadata: MetadataSchema,
+        waiters: Type.Integer({ description: 'How many wait in line for it.' })
+      }, { title: 'LockStatus' }),
+      "Resource 'database_backup' status retrieved successfully",
+      {
+        resource_name: 'database_backup',
+        is_locked: true,
+        locked_by: 'process_123',
+        ...exampleTimes,
+        lock_id: 42,
+        fencing_token: 42,
+        remaining_seconds: 299.877,
+        metadata: { host: 'worker-7' },
+        waiters: 0
+      }
+    ),
+    ...WITH_QUERY
+  }
+}
+
+const allLockedSchema = {
+  operationId: 'listLocks',
+  tags,
+  summary: 'List all locked resources',
+  description: 'Sorted by name, a page at a time; `total_locks` counts all that match, whatever the page shows.',
+  querystring: Type.Object({
+    prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only names that begin with this.' })),
+    process_id: Type.Optional(ProcessIdSchema),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: `At most that many locks; ${LIST_LIMIT} if left out.` })),
+    cursor: Type.Optional(Type.String({ maxLength: 2048, description: 'The `next_cursor` of the page before.' }))
+  }),
+  response: {
+    200: answer(
+      'One page of the locks.',
+      Type.Object({
+        total_locks: Type.Integer(),
+        as_of: Timestamp('The instant that the page shows, by the database’s clock.'),
+        locks: Type.Array(Type.Object({ id: LockIdSchema, ...grantFields, ...listedFields }, { title: 'ListedLock' })),
+        next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
+      }),
+      'Retrieved 1 active locks',
+      {
+        total_locks: 1,
+        as_of: '2024-01-15T10:32:00.123+00:00',
+        locks: [{ id: 42, ...exampleGrant, ttl_seconds: 300, renewals: 0, waiters: 2 }],
+        next_cursor: null
+      }
+    ),
+    ...WITH_QUERY
+  }
+}
 
 export interface LockRoutesOptions extends LeaseLimits {
   readonly locksOf: LocksOf
@@ -14,9 +164,7 @@ export interface LockRoutesOptions extends LeaseLimits {
 
 /** The mirrored API: request, release, status, all-locked. */
 export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
-  const schemas = lockSchemas(limits)
-
-  app.post('/locks/request', { schema: schemas.request }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/request', { schema: requestSchema(limits) }, async ({ body, apiKey }, reply) => {
     const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body)
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
     const [grant] = outcome.kind === 'granted' ? outcome.grants : []
@@ -28,7 +176,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     )
   })
 
-  app.delete('/locks/release', { schema: schemas.release }, async ({ query, apiKey }, reply) => {
+  app.delete('/locks/release', { schema: releaseSchema }, async ({ query, apiKey }, reply) => {
     const { resource_name, process_id, lock_id } = query
     const locks = locksOf(apiKey)
     const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
@@ -44,7 +192,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     })
   })
 
-  app.get('/locks/status', { schema: schemas.status }, async ({ query, apiKey }) => {
+  app.get('/locks/status', { schema: statusSchema }, async ({ query, apiKey }) => {
     const { at, grant, waiters } = await locksOf(apiKey).inspect(query.resource_name)
     return success(
       grant === null ? `Resource '${query.resource_name}' is not locked` : `Resource '${query.resource_name}' status retrieved successfully`,
@@ -63,7 +211,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     )
   })
 
-  app.get('/locks/all-locked', { schema: schemas.allLocked }, async ({ query, apiKey }) => {
+  app.get('/locks/all-locked', { schema: allLockedSchema }, async ({ query, apiKey }) => {
     const locks = locksOf(apiKey)
     const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
     const after = cursor === undefined ? null : nameFromCursor(cursor)
@@ -80,4 +228,62 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
   })
 
   done()
+}
+
+interface RequestBody {
+  readonly process_id: ProcessId
+  readonly ttl_seconds?: number | null
+  readonly wait_seconds?: number
+  readonly request_id?: string
+  readonly keep_place?: boolean
+  readonly metadata?: Metadata | null
+}
+
+/**
+ * Requests one or several locks as a body says. A client that waits and disconnects loses its place at once, and a lock that
+ * it was granted but never heard of is released again.
+ */
+export function requestLocks(
+  locks: Locks,
+  reply: FastifyReply,
+  resourceNames: readonly ResourceName[],
+  body: RequestBody
+): Promise<RequestOutcome> {
+  const waitMs = Math.round((body.wait_seconds ?? 0) * 1000)
+  const request = {
+    resourceNames,
+    processId: body.process_id,
+    ttlMs: ttlOf(body.ttl_seconds),
+    metadata: metadataOf(body.metadata),
+    requestId: body.request_id
+  }
+  if (waitMs === 0) return locks.request(request)
+
+  const gone = new AbortController()
+  // Not `writableFinished`: that is true as well for an answer that was written to a connection that is gone.
+  let sent = false
+  reply.raw.once('finish', () => (sent = true))
+  reply.raw.once('close', () => {
+    if (!sent) gone.abort()
+  })
+  // A connection that broke before anybody listened does not say so again.
+  if (reply.raw.destroyed) gone.abort()
+  return locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place, caller: callerOf(reply.request) })
+}
+
+function metadataOf(metadata: Metadata | null | undefined): Metadata | null {
+  if (metadata === null || metadata === undefined) return null
+  if (bytesAsJson(metadata) <= MAX_METADATA_BYTES) return metadata
+  throw new InvalidRequestError([
+    { type: 'too_long', loc: ['body', 'metadata'], msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
+  ])
+}
+
+function bytesAsJson(metadata: Metadata): number {
+  try {
+    return Buffer.byteLength(JSON.stringify(metadata))
+  } catch {
+    // Nested too deep for the stack, which takes more bytes than any limit here.
+    return Infinity
+  }
 }

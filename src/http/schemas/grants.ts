@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { MAX_NAMES, type ResourceName } from '../../locks/lock.js'
 import { eitherOf } from '../openapi.js'
-import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
+import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
 
 /** What the schemas of the lock calls share. */
 
@@ -41,7 +41,7 @@ export function resourceNames(maxNames = MAX_NAMES) {
   })
 }
 
-export const RequestIdSchema = Type.String({
+const RequestIdSchema = Type.String({
   minLength: 1,
   maxLength: 128,
   format: 'lock-name',
@@ -49,7 +49,7 @@ export const RequestIdSchema = Type.String({
   examples: ['5f0c6a0e-7f2b-4b1c-9a53-0d6a3f0e8f11']
 })
 
-export function waitSeconds(maxWaitSeconds: number) {
+function waitSeconds(maxWaitSeconds: number) {
   return Type.Optional(
     Type.Number({
       minimum: 0,
@@ -60,7 +60,7 @@ export function waitSeconds(maxWaitSeconds: number) {
   )
 }
 
-export const KeepPlace = Type.Optional(
+const KeepPlace = Type.Optional(
   Type.Boolean({
     description: 'Whether the place in line is kept for ten seconds after a wait in vain, for the same `request_id`; true if left out.',
     examples: [true]
@@ -77,6 +77,16 @@ export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {
     examples: [300]
   })
 }
+
+/** What a request for one or several resources says beside their names. */
+export const requestFields = ({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) => ({
+  process_id: ProcessIdSchema,
+  ttl_seconds: Type.Optional(ttlSeconds(maxTtlSeconds, 'takes the default')),
+  wait_seconds: waitSeconds(maxWaitSeconds),
+  request_id: Type.Optional(RequestIdSchema),
+  keep_place: KeepPlace,
+  metadata: Type.Optional(MetadataSchema)
+})
 
 /** One grant, as the calls that make it answer. */
 export const GrantSchema = Type.Object({ ...grantFields, replayed: Replayed }, { title: 'Grant' })

@@ -89,7 +89,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a waiter outlives its connection',
-    patches: [{ file: 'http/request-locks.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
+    patches: [{ file: 'http/routes/locks.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
     caughtBy: { test: 'http/waiting.test.js' },
     says: /not ok/
   },

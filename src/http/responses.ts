@@ -1,8 +1,8 @@
 import type { FastifyReply } from 'fastify'
 import type { AcquireOutcome, Conflict } from '../locks/commands.js'
-import { ttlFromSeconds, type NotHeldReason, type EpochMs, type Grant, type TtlMs } from '../locks/lock.js'
+import { type EpochMs, faultOfName, type Grant, type NotHeldReason, ttlFromSeconds, type TtlMs } from '../locks/lock.js'
 import type { ListedGrant, LockEvent, QueuedRequest } from '../locks/store.js'
-import { isoTime, isoTimeOrNull, secondsUntil } from './time.js'
+import { InvalidRequestError } from './errors.js'
 
 /** The frame of every answer 200. */
 export function success<Data>(message: string, data: Data) {
@@ -88,4 +88,48 @@ export const REQUEST_ID_REUSED = {
 
 export function ttlOf(seconds: number | null | undefined): TtlMs | undefined {
   return typeof seconds === 'number' ? ttlFromSeconds(seconds) : seconds
+}
+
+/** `2024-01-15T10:30:00.123+00:00`: an explicit offset, since Python before 3.11 cannot read a `Z`. */
+export function isoTime(at: EpochMs): string {
+  return `${new Date(at).toISOString().slice(0, -1)}+00:00`
+}
+
+export function isoTimeOrNull(at: EpochMs | null): string | null {
+  return at === null ? null : isoTime(at)
+}
+
+/** Seconds from one instant to a later one, with milliseconds, never below 0; null when the later one never comes. */
+export function secondsUntil(later: EpochMs | null, from: EpochMs): number | null {
+  return later === null ? null : Math.max(0, later - from) / 1000
+}
+
+/** A place in a list, opaque to callers: the last name or event that they have seen. */
+export function toCursor(last: string): string {
+  return Buffer.from(last, 'utf8').toString('base64url')
+}
+
+/** @throws InvalidRequestError when the text is no cursor of a list of locks. */
+export function nameFromCursor(cursor: string): string {
+  const name = decode(cursor)
+  if (name === undefined || faultOfName(name) !== undefined) throw notACursor()
+  return name
+}
+
+/** @throws InvalidRequestError when the text is no cursor of the history. */
+export function eventFromCursor(cursor: string): number {
+  const id = decode(cursor)
+  if (id === undefined || !/^[1-9][0-9]{0,15}$/.test(id)) throw notACursor()
+  return Number(id)
+}
+
+function decode(cursor: string): string | undefined {
+  const text = Buffer.from(cursor, 'base64url').toString('utf8')
+  return toCursor(text) === cursor ? text : undefined
+}
+
+function notACursor(): InvalidRequestError {
+  return new InvalidRequestError([
+    { type: 'value_error', loc: ['query', 'cursor'], msg: 'Input should be the next_cursor of an earlier page' }
+  ])
 }
