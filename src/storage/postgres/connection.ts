@@ -6,7 +6,7 @@ import type { Tables } from '../tables.js'
 import { isBug, sqlStateOf } from './errors.js'
 
 export interface OpenPostgres extends AsyncDisposable {
-  /** For batches: statements are sent without waiting for the answers of earlier ones. */
+  /** For batches: statements are sent without waiting for the results of earlier ones. */
   readonly batches: pg.Pool
   /** For lists, counts, migrations. */
   readonly db: Kysely<Tables>
@@ -16,35 +16,35 @@ export interface OpenPostgres extends AsyncDisposable {
   readonly warnings: readonly string[]
 }
 
-// A number of a grant stays below 2^53, so a bigint is safe as a number.
+// Fencing tokens stay below 2^53, so that a bigint fits into a number.
 const types = new pg.TypeOverrides()
 types.setTypeParser(pg.types.builtins.INT8, Number)
 
 /**
- * The batches' statements get arrays of any length: the plan that is right for one row is right for a thousand, and one
- * made for the length at hand could read the whole table. No statement waits for ever for a row that another instance holds.
+ * The statements of a batch take arrays of any length: the plan for one row is right for a thousand, and a plan for the
+ * length at hand could read the whole table. The timeouts limit how long a statement waits for a row of another instance.
  */
 const BATCH_SETTINGS = [
   'set plan_cache_mode = force_generic_plan',
   'set enable_seqscan = off',
   'set enable_hashjoin = off',
   'set enable_mergejoin = off',
-  // Up to version 17 a plan that cannot do without what is off counts as so costly that it is compiled, at each run.
+  // Up to version 17 a plan that needs a disabled node has such high costs that each run would compile it.
   'set jit = off',
   'set statement_timeout = 10000',
   'set lock_timeout = 5000',
   'set idle_in_transaction_session_timeout = 5000'
 ].join('; ')
 
-/** A list may take longer. A migration is one transaction: an instance that is paused in it must not keep its rows for long. */
+/** A list may take longer. A migration is one transaction: an instance that is paused in it must not keep rows locked for long. */
 const QUERY_SETTINGS = 'set statement_timeout = 55000; set idle_in_transaction_session_timeout = 10000'
 
 /**
- * A pooler refuses settings that come with the connection, so that they are set after it.
+ * Opens the pools. The settings are sent after connecting, since a connection pooler refuses them as startup parameters.
  *
- * @param concurrency how many batches may be under way at once.
- * @param onError told of connections that break while nobody uses them.
- * @throws StartupError when the server cannot be reached or is of no use.
+ * @param concurrency how many batches may be in flight at once.
+ * @param onError called when an idle connection breaks.
+ * @throws StartupError when the server cannot be reached or cannot be used.
  */
 export async function openPostgres(url: string, concurrency: number, onError: (error: Error) => void): Promise<OpenPostgres> {
   const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager', allowExitOnIdle: true }
@@ -61,8 +61,8 @@ export async function openPostgres(url: string, concurrency: number, onError: (e
   }
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
   const close = async (): Promise<void> => {
-    // Not by way of Kysely, which leaves a pool alone that it has not used itself: an idle connection would keep the process.
-    // Idle connections keep no process alive, not even for their own end.
+    // Kysely would not close a pool that it has not used. Idle connections do not keep the process alive, even while they close.
+    // The timer does.
     const awake = setInterval(() => undefined, 1000)
     await Promise.all([batches.end(), queries.end()]).finally(() => clearInterval(awake))
   }
@@ -75,7 +75,7 @@ export async function openPostgres(url: string, concurrency: number, onError: (e
   }
 }
 
-/** The pool hands a connection out only after this, although its types do not say that it waits. */
+/** The pool awaits this before it hands out a connection, although its types do not say so. */
 function setting(settings: string): (client: pg.ClientBase) => unknown {
   return (client) => client.query(settings)
 }
@@ -84,7 +84,7 @@ function useOf(pool: string, { totalCount, idleCount, waitingCount }: pg.Pool): 
   return { pool, busy: totalCount - idleCount, idle: idleCount, waiting: waitingCount }
 }
 
-/** Some standby follows this server just now. Whoever only subscribes to tables, or fetches a backup, takes nothing over. */
+/** A standby follows this server now. Subscribers to tables and backups do not count: they cannot take over. */
 const FOLLOWED = `exists (
   select from pg_stat_replication r
   where coalesce(r.state, '') <> 'backup'
@@ -119,8 +119,8 @@ function whereOf(url: string): string {
   return host.startsWith('/') ? `the socket folder ${host}, port ${port}` : `${host}:${port}`
 }
 
-/** Turns what went wrong before the service could listen into the sentence that says why, where there is one. */
-export function asStartupError(error: unknown, url: string, setting = 'DATABASE_URL'): unknown {
+/** Turns an error at start into a sentence that says why, where there is one. */
+export function asStartupError(error: unknown, url: string, variable = 'DATABASE_URL'): unknown {
   if (error instanceof StartupError) return error
   const where = whereOf(url)
   const { database = '' } = new pg.Client({ connectionString: url })
@@ -137,7 +137,7 @@ export function asStartupError(error: unknown, url: string, setting = 'DATABASE_
       return new StartupError(`PostgreSQL at ${where} has no database '${database}'; create it with the encoding UTF8.`)
     case '28P01':
     case '28000':
-      return new StartupError(`PostgreSQL at ${where} refused the user or password in ${setting}.`)
+      return new StartupError(`PostgreSQL at ${where} refused the user or password in ${variable}.`)
     case '42501':
       return new StartupError(`PostgreSQL at ${where} does not let this user make tables in the database '${database}'; grant it CREATE on the schema.`)
     case '57P03':

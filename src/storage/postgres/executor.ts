@@ -11,7 +11,7 @@ import { isBug, isOfDatabase, isTransient, toLockError } from './errors.js'
 import { isConditional, plainReleases, Release, releaseArgs, releaseParts, type EndedRow, type ReleaseArgs } from './release.js'
 import { Renew } from './renew.js'
 import { compiled, Session, SnapshotReader, type PostgresStatement } from './sql.js'
-import { sweeping } from './sweep.js'
+import { Sweep } from './sweep.js'
 import { WaitQueue, type Wakeup } from './wait-queue.js'
 
 export interface PostgresExecutorOptions {
@@ -51,7 +51,7 @@ export class PostgresExecutor implements BatchExecutor {
   readonly #acquire: Acquire
   readonly #release: Release
   readonly #renew: Renew
-  readonly #sweep: ReturnType<typeof sweeping>
+  readonly #sweep: Sweep
   readonly #releaseAndAcquire: PostgresStatement<AcquireArgs & ReleaseArgs, OneStatementRow>
 
   constructor(pool: Pool, db: Kysely<Tables>, options: PostgresExecutorOptions) {
@@ -63,7 +63,7 @@ export class PostgresExecutor implements BatchExecutor {
     this.#acquire = new Acquire(db, keepsHistory, this.#reader, this.#queue)
     this.#release = new Release(db, keepsHistory, this.#reader, this.#queue)
     this.#renew = new Renew(db, keepsHistory, this.#reader)
-    this.#sweep = sweeping(db, options.keepHistoryMs)
+    this.#sweep = new Sweep(db, options.keepHistoryMs)
     this.#releaseAndAcquire = compiled(db, (arg) => {
       const ended = releaseParts(plainReleases(arg), keepsHistory)
       const found = acquireParts(plainRequests(arg), keepsHistory)
@@ -113,7 +113,7 @@ export class PostgresExecutor implements BatchExecutor {
       each('release-many', async (command) => ({ kind: 'released-many', outcomes: await this.#release.releaseMany(session, command.releases) })),
       each('renew-many', ({ renewals }) => this.#renew.renewMany(session, renewals)),
       each('renew-all', (command) => this.#renew.renewAll(session, command)),
-      each('sweep', (command) => this.#sweep(session, command)),
+      each('sweep', (command) => this.#sweep.sweep(session, command)),
       each('find-request', (command) => this.#acquire.findRequest(session, command)),
       each('dequeue-all', (command) => this.#queue.dequeueAll(session, command)),
       each('enqueue', (command) => this.#queue.enqueue(session, command)),

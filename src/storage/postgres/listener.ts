@@ -1,7 +1,7 @@
 import pg from 'pg'
 import type { Wakeup } from './wait-queue.js'
 
-/** By which PostgreSQL knows the connection. Each instance has one for as long as it runs. */
+/** The `application_name` of the connection. Each running instance has one. */
 export const LISTENER_NAME = 'resource-lock-manager listener'
 
 const RECONNECT_MS = 250
@@ -14,8 +14,8 @@ export interface ListenerOptions {
 }
 
 /**
- * Carries the news of a turn from the instance that freed a resource to the one where the first in line waits, by NOTIFY on
- * a connection of its own. A hint only: while the connection is down nothing is carried, and waiters ask by themselves.
+ * Sends wake-ups from the instance that freed a resource to the one where the head of its queue waits, by NOTIFY on a
+ * connection of its own. Wake-ups are hints: while the connection is down none arrives, and waiters retry by themselves.
  */
 export class Listener implements AsyncDisposable {
   readonly #options: ListenerOptions
@@ -34,7 +34,7 @@ export class Listener implements AsyncDisposable {
       connectionString: this.#options.url,
       connectionTimeoutMillis: 3000,
       keepAlive: true,
-      // Calls do not wait for each other, nor for ever for a connection that went silent.
+      // Wake-ups do not wait for each other, nor forever for a silent connection.
       pipeline: true,
       query_timeout: 5000,
       application_name: LISTENER_NAME
@@ -48,17 +48,17 @@ export class Listener implements AsyncDisposable {
     try {
       await client.connect()
       await client.query(`listen ${channelOf(this.#options.instance)}`)
-      // A program that forgot to dispose of its locks ends all the same; a server has its own socket.
+      // A program that did not dispose of its locks ends all the same; a server has its own socket.
       unref(client)
       this.#failing = false
     } catch (error) {
-      // A connection that cannot listen would stay open beside the next one.
+      // Otherwise a connection that cannot listen would stay open beside the next one.
       client.end().catch(() => undefined)
       throw error
     }
   }
 
-  call({ instance, ticket }: Wakeup): void {
+  send({ instance, ticket }: Wakeup): void {
     if (instance === this.#options.instance) {
       setImmediate(() => this.#options.onWakeup(ticket))
       return
@@ -97,7 +97,7 @@ function channelOf(instance: string): string {
   return `rlm_${instance}`
 }
 
-/** Its types do not tell that a client can do this. */
+/** The driver's types leave this method out. */
 function unref(client: pg.Client): void {
   if ('unref' in client && typeof client.unref === 'function') client.unref()
 }

@@ -6,7 +6,7 @@ import { LockError, StartupError } from '../../locks/errors.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../sql-store.js'
 import type { EventIndex } from '../history.js'
 import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
-import { type AdvancedTokens, migrateToLatest, target } from '../migrator.js'
+import { migrateToLatest, target, type AdvancedTokens } from '../migrator.js'
 import { SqlReads } from '../reads.js'
 import type { Tables } from '../tables.js'
 import { sqlStateOf, toLockError } from './errors.js'
@@ -17,7 +17,7 @@ import { CLOCK, CLOCK_ONCE, LIVE } from './sql.js'
 
 const CONCURRENCY = 2
 
-/** The index is on the buckets themselves. */
+/** The table has an index on the buckets. */
 const INDEXED_EVENTS: EventIndex = {
   newestBucket: () => Promise.resolve(Number.POSITIVE_INFINITY),
   among: (_query, buckets) => sql`(id >> ${sql.lit(EVENT_BUCKET_BITS)}) in (${sql.join(buckets)})`
@@ -27,9 +27,9 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
   const { concurrency = CONCURRENCY, random = Math.random, keepHistoryMs = KEEP_HISTORY_MS, onConnectionError = () => undefined } = options
   const opened = await openPostgres(url, concurrency, onConnectionError)
   const { batches, db, pools, warnings } = opened
-  const turns = { listener: (_ticket: number) => {} }
+  const wakeups = { listener: (_ticket: number) => {} }
   const instance = randomUUID().replaceAll('-', '')
-  const listener = new Listener({ url: options.listenUrl ?? url, instance, onWakeup: (ticket) => turns.listener(ticket), onError: onConnectionError })
+  const listener = new Listener({ url: options.listenUrl ?? url, instance, onWakeup: (ticket) => wakeups.listener(ticket), onError: onConnectionError })
   const close = async (): Promise<void> => {
     await listener[Symbol.asyncDispose]()
     await opened[Symbol.asyncDispose]()
@@ -47,11 +47,11 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
         mayHaveGaps: true
       }),
       keys: new SqlKeyStore({ db, now: () => CLOCK_ONCE, toLockError: (error) => toLockError(error, true) }),
-      wakeups: turns,
+      wakeups,
       warnings,
       pools,
       keepsHistory: keepHistoryMs > 0,
-      executor: new PostgresExecutor(batches, db, { concurrency, keepHistoryMs, random, instance, wake: (turn) => listener.call(turn) }),
+      executor: new PostgresExecutor(batches, db, { concurrency, keepHistoryMs, random, instance, wake: (wakeup) => listener.send(wakeup) }),
       toLockError: (error) => toLockError(error, false),
       ping: () => ping(db),
       [Symbol.asyncDispose]: close
@@ -70,7 +70,7 @@ async function listen(listener: Listener, listenUrl: string | undefined): Promis
   }
 }
 
-/** Brings a database to the newest version and leaves it again; resolves to the names of the migrations that were run. */
+/** Migrates a database to the newest version; resolves to the names of the migrations that ran. */
 export async function migratePostgres(url: string): Promise<readonly string[]> {
   await using opened = await openPostgres(url, 1, () => undefined)
   return await migrate(opened, url)
@@ -93,7 +93,7 @@ export async function advancePostgresTokens(url: string, above: number | undefin
   return { from, to }
 }
 
-/** Opens only the keys. */
+/** Opens only the API keys. */
 export async function postgresKeys(url: string): Promise<OpenKeys> {
   const opened = await openPostgres(url, 1, () => undefined)
   try {
@@ -114,7 +114,7 @@ async function migrate({ db }: OpenPostgres, url: string): Promise<readonly stri
   }
 }
 
-/** A health check must not hang as long as a silent server does. */
+/** A health check must not hang while the server is silent. */
 const PING_WITHIN_MS = 3000
 
 async function ping(db: Kysely<Tables>): Promise<void> {

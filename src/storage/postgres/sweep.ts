@@ -2,27 +2,49 @@ import { sql, type Kysely } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { HistoryPruner } from '../history.js'
-import { KEEP_REQUEST_MS, DEQUEUED, type Tables } from '../tables.js'
+import { DEQUEUED, KEEP_REQUEST_MS, type Tables } from '../tables.js'
 import { SOME_HELD } from './acquire-sql.js'
 import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE, type Session } from './sql.js'
 
-/**
- * Sweeping on PostgreSQL.
- *
- * @param keepHistoryMs older events are removed.
- */
-export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
-  const told =
-    keepHistoryMs > 0
-      ? sql`
+/** Writes down expiries, removes old rows, and prunes history and queues. */
+export class Sweep {
+  readonly #locks: ReturnType<typeof sweepLocks>
+  readonly #statements: ReturnType<typeof pruneStatements>
+  readonly #pruner: HistoryPruner
+
+  /** @param keepHistoryMs older events are removed. */
+  constructor(db: Kysely<Tables>, keepHistoryMs: number) {
+    this.#locks = sweepLocks(db, keepHistoryMs > 0)
+    this.#statements = pruneStatements(db)
+    this.#pruner = new HistoryPruner(keepHistoryMs)
+  }
+
+  async sweep(session: Session, { limit }: SweepCommand): Promise<SweepOutcome> {
+    const { sweepRequests, eventsAfter, removeEvents, pruneWaiters } = this.#statements
+    const [locks, requests, events] = await session.together([
+      session.run(this.#locks, { limit }),
+      session.run(sweepRequests, { limit }),
+      session.run(eventsAfter, { after: this.#pruner.after, limit }),
+      session.run(pruneWaiters, {})
+    ])
+    const { now = 0, seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
+    const upTo = this.#pruner.look(events, now)
+    const pruned = upTo === undefined ? 0 : (await session.run(removeEvents, { upTo, limit })).length
+    const moreEvents = this.#pruner.advance(pruned, limit)
+    return { kind: 'swept', expired, removed, more: seen >= limit || (requests[0]?.seen ?? 0) >= limit || moreEvents }
+  }
+}
+
+/** Returns one row with counts. A restored row with a larger token than the sequence stays until a new grant replaces it. */
+function sweepLocks(db: Kysely<Tables>, keepsHistory: boolean) {
+  const appendedEvents = keepsHistory
+    ? sql`
       told as (
         insert into lock_events (at, kind, resource_name, lock_id, process_id)
         select ended_at, 'expired', resource_name, id, process_id from expired
       ),`
-      : sql``
-
-  /** One row with counts. A row whose number the sequence has not reached yet (a restored one) must stay to be outgrown. */
-  const sweepLocks = compiled<{ limit: number }, { now: EpochMs; seen: number; expired: number; removed: number }>(
+    : sql``
+  return compiled<{ limit: number }, { now: EpochMs; seen: number; expired: number; removed: number }>(
     db,
     (arg) => sql`
       with due as materialized (
@@ -47,7 +69,7 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
         from verdict v where l.resource_name = v.resource_name and act = 'expire'
         returning l.resource_name, l.id, l.process_id, l.ended_at
       ),
-      ${told}
+      ${appendedEvents}
       postponed as (
         update resource_locks l set
           sweep_at = case when l.is_active then l.expires_at else greatest(coalesce(l.ended_at, 0) + ${KEEP}, at + ${KEEP}) end
@@ -63,64 +85,53 @@ export function sweeping(db: Kysely<Tables>, keepHistoryMs: number) {
         (select count(*) from expired) as expired,
         (select count(*) from removed) as removed`
   )
+}
 
-  /** Of what has been remembered for long enough, a request whose grants are still held stays remembered. */
-  const sweepRequests = compiled<{ limit: number }, { seen: number }>(
-    db,
-    (arg) => sql`
-      with due as materialized (
-        select request_id from lock_requests
-        where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('limit')} for update skip locked
-      ),
-      verdict as materialized (select r.request_id, ${SOME_HELD} as held from due join lock_requests r on r.request_id = due.request_id),
-      forgotten as (delete from lock_requests r using verdict v where r.request_id = v.request_id and not v.held),
-      longer as (
-        update lock_requests r set remembered_until = ${CLOCK} + ${sql.lit(KEEP_REQUEST_MS)}
-        from verdict v where r.request_id = v.request_id and v.held
-      )
-      select count(*) as seen from due`
-  )
+function pruneStatements(db: Kysely<Tables>) {
+  return {
+    /** Of the saved requests that are due, those whose grants are still held stay. */
+    sweepRequests: compiled<{ limit: number }, { seen: number }>(
+      db,
+      (arg) => sql`
+        with due as materialized (
+          select request_id from lock_requests
+          where remembered_until <= ${CLOCK_ONCE} order by remembered_until limit ${arg('limit')} for update skip locked
+        ),
+        verdict as materialized (select r.request_id, ${SOME_HELD} as held from due join lock_requests r on r.request_id = due.request_id),
+        forgotten as (delete from lock_requests r using verdict v where r.request_id = v.request_id and not v.held),
+        longer as (
+          update lock_requests r set remembered_until = ${CLOCK} + ${sql.lit(KEEP_REQUEST_MS)}
+          from verdict v where r.request_id = v.request_id and v.held
+        )
+        select count(*) as seen from due`
+    ),
 
-  const eventsAfter = compiled<{ after: number; limit: number }, { id: number; at: EpochMs }>(
-    db,
-    (arg) => sql`select id, at from lock_events where id > ${arg('after')} order by id limit ${arg('limit')}`
-  )
+    eventsAfter: compiled<{ after: number; limit: number }, { id: number; at: EpochMs }>(
+      db,
+      (arg) => sql`select id, at from lock_events where id > ${arg('after')} order by id limit ${arg('limit')}`
+    ),
 
-  /** Only rows that are removed are locked, so that an idle sweep writes nothing. The newest stays, as on SQLite. */
-  const removeEvents = compiled<{ upTo: number; limit: number }, { one: number }>(
-    db,
-    (arg) => sql`
-      delete from lock_events
-      where id in (
-        select id from lock_events
-        where id <= ${arg('upTo')} and id < (select max(id) from lock_events)
-        order by id limit ${arg('limit')} for update skip locked
-      )
-      returning 1 as one`
-  )
-  const pruner = new HistoryPruner(keepHistoryMs)
+    /** Locks only the rows that it removes, so that an idle sweep writes nothing. The newest stays, as on SQLite. */
+    removeEvents: compiled<{ upTo: number; limit: number }, { one: number }>(
+      db,
+      (arg) => sql`
+        delete from lock_events
+        where id in (
+          select id from lock_events
+          where id <= ${arg('upTo')} and id < (select max(id) from lock_events)
+          order by id limit ${arg('limit')} for update skip locked
+        )
+        returning 1 as one`
+    ),
 
-  /** Places that nobody came back to, and those of instances that are gone. */
-  const pruneWaiters = compiled<object>(
-    db,
-    () => sql`
-      with gone as (delete from lock_instances where lease_until + ${sql.lit(60_000)} <= ${CLOCK} returning instance)
-      delete from lock_waiters w
-      where w.lease_until <> ${sql.lit(DEQUEUED)} and not ${LIVE}
-        or (w.lease_until is null or w.lease_until = ${sql.lit(DEQUEUED)}) and w.instance in (select gone.instance from gone)`
-  )
-
-  return async function sweep(session: Session, { limit }: SweepCommand): Promise<SweepOutcome> {
-    const [locks, requests, events] = await session.together([
-      session.run(sweepLocks, { limit }),
-      session.run(sweepRequests, { limit }),
-      session.run(eventsAfter, { after: pruner.after, limit }),
-      session.run(pruneWaiters, {})
-    ])
-    const { now = 0, seen = 0, expired = 0, removed = 0 } = locks[0] ?? {}
-    const upTo = pruner.look(events, now)
-    const pruned = upTo === undefined ? 0 : (await session.run(removeEvents, { upTo, limit })).length
-    const moreEvents = pruner.advance(pruned, limit)
-    return { kind: 'swept', expired, removed, more: seen >= limit || (requests[0]?.seen ?? 0) >= limit || moreEvents }
+    /** Removes kept places that no request took back, and the places of instances that are gone. */
+    pruneWaiters: compiled<object>(
+      db,
+      () => sql`
+        with gone as (delete from lock_instances where lease_until + ${sql.lit(60_000)} <= ${CLOCK} returning instance)
+        delete from lock_waiters w
+        where w.lease_until <> ${sql.lit(DEQUEUED)} and not ${LIVE}
+          or (w.lease_until is null or w.lease_until = ${sql.lit(DEQUEUED)}) and w.instance in (select gone.instance from gone)`
+    )
   }
 }
