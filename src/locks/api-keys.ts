@@ -2,15 +2,15 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { EpochMs } from './lock.js'
 
-/** What a key allows: to look, to take and let go of locks, to take them from others. `admin` includes the other two. */
+/** What a key allows: reading, acquiring and releasing, taking locks away from others. `admin` includes the other two. */
 export type Scope = 'read' | 'write' | 'admin'
 
 export const SCOPES: readonly Scope[] = ['read', 'write', 'admin']
 
-/** What a key is, without what is secret of it. */
+/** A key without its secret. */
 export interface ApiKey {
   readonly id: number
-  /** Keys of one name follow each other: what was taken with one belongs to all of them. See {@link faultOfKeyName}. */
+  /** Keys of one name replace each other: a grant made with one belongs to all of them. See {@link faultOfKeyName}. */
   readonly name: string
   /** At least one, in the order of {@link SCOPES}. */
   readonly scopes: readonly Scope[]
@@ -18,7 +18,7 @@ export interface ApiKey {
   readonly prefix: string
 }
 
-/** What everybody may see of a key, now and later. */
+/** A key as a list shows it. */
 export interface KeyEntry extends ApiKey {
   readonly createdAt: EpochMs
   /** The first instant at which it is no longer valid; null never comes. */
@@ -28,17 +28,17 @@ export interface KeyEntry extends ApiKey {
   readonly state: 'live' | 'expired' | 'revoked'
 }
 
-/** Makes a key easy to tell from other secrets, for people and for programs that look for leaked ones. */
+/** Lets people and secret scanners recognise a key. */
 const BEGINNING = 'rlm_'
 
-/** 256 bits that nobody can guess, in a form that needs no quoting. */
+/** 256 random bits, in a form that needs no quoting. */
 export function newSecret(): string {
   return BEGINNING + randomBytes(32).toString('base64url')
 }
 
 /**
- * What is kept of a key: SHA-256, in hexadecimal digits. No salt and no slow hash, since nobody can try 2^256 keys; so it can
- * be looked up by its digest.
+ * What is stored of a key: its SHA-256, in hexadecimal digits. Nobody can try 2^256 keys, so it needs no salt and no slow
+ * hash, and can be looked up by its digest.
  */
 export function digestOf(secret: string): string {
   return createHash('sha256').update(secret).digest('hex')
@@ -46,12 +46,12 @@ export function digestOf(secret: string): string {
 
 const NAME = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/
 
-/** Says what is wrong with the name of a key, as the end of a sentence, or undefined when it is good. It is never a number, which an id is. */
+/** What is wrong with the name of a key, as the end of a sentence, or undefined. A name is never a number: numbers are ids. */
 export function faultOfKeyName(name: string): string | undefined {
   return NAME.test(name) ? undefined : 'should begin with a letter and have at most 64 letters, digits, dots, dashes and underscores'
 }
 
-/** Whether a key with those scopes may do what takes this one. */
+/** Whether a key with those scopes may make a call that needs this one. */
 export function allows({ scopes }: Pick<ApiKey, 'scopes'>, scope: Scope): boolean {
   return scopes.includes(scope) || scopes.includes('admin')
 }
@@ -82,16 +82,16 @@ export interface KeyStore {
   /** All keys that were ever made, oldest first. */
   list(): Promise<readonly KeyEntry[]>
 
-  /** Ends a key for ever; false where there is no such key or it was revoked before. */
+  /** Ends a key; false where there is no such key or it was revoked before. */
   revoke(id: number): Promise<boolean>
 
   inUse(): Promise<KeysInUse>
 }
 
-/** How long a key that was made or revoked elsewhere may go unnoticed here, in milliseconds, beside the time of one query. */
+/** How long another instance's new or revoked key may go unnoticed here, in milliseconds, beside the time of one query. */
 export const REFRESH_MS = 1000
 
-/** A key that somebody showed. */
+/** A valid key that a caller sent. */
 export interface KnownKey extends ApiKey {
   /** Fires when the key is no longer valid. */
   readonly ended: AbortSignal
@@ -104,13 +104,13 @@ interface Entry {
 }
 
 export interface ApiKeyCacheOptions {
-  /** Told when the keys cannot be read any more; the last ones that were read hold until they can. */
+  /** Called when the keys cannot be read any more; those that were read last stay in force until they can. */
   readonly onError: (error: unknown) => void
 }
 
 /**
- * The live keys in memory, so that no request asks the database about its key. They are read anew every second: all
- * instances learn within that time of a key that was made, revoked or has expired.
+ * The live keys in memory, so that no request queries the database for its key. They are read again every second: within
+ * that time all instances notice a key that was made, revoked or has expired.
  */
 export class ApiKeyCache implements AsyncDisposable {
   readonly #store: KeyStore
@@ -130,14 +130,14 @@ export class ApiKeyCache implements AsyncDisposable {
   }
 
   /**
-   * Whether any key was ever made, so that callers need one. A key that expires or is revoked leaves nobody in who was not
-   * let in before.
+   * Whether any key was ever made, so that callers need one. When the last key expires or is revoked, the service stays
+   * closed to callers without a key.
    */
   get keysExist(): boolean {
     return this.#keysExist
   }
 
-  /** Fires when the first key was made: from now on everybody needs one. */
+  /** Fires when the first key has been made: from now on every caller needs one. */
   get began(): AbortSignal {
     return this.#began.signal
   }
@@ -160,7 +160,7 @@ export class ApiKeyCache implements AsyncDisposable {
     for (const [digest, entry] of before) if (this.#entries.get(digest) !== entry) entry.end.abort()
   }
 
-  /** Reads the keys from now on every second. */
+  /** Reads the keys every second from now on. */
   start(): void {
     this.#timer = setTimeout(() => {
       this.#refreshing = this.refresh()
@@ -181,7 +181,7 @@ export class ApiKeyCache implements AsyncDisposable {
     await this.#refreshing
   }
 
-  /** Told once for each time that the database is away. */
+  /** Reports once for each time that the database is away. */
   #failed(error: unknown): void {
     if (!this.#failing) this.#options.onError(error)
     this.#failing = true
@@ -190,12 +190,12 @@ export class ApiKeyCache implements AsyncDisposable {
 
 function entryOf({ digest, id, name, scopes, prefix }: LiveKey): Entry {
   const end = new AbortController()
-  // Everybody who waits or watches with the key listens.
+  // Every request that waits or watches with the key listens.
   setMaxListeners(0, end.signal)
   return { key: { id, name, scopes, prefix, ended: end.signal }, digest: Buffer.from(digest), end }
 }
 
-/** The entry as it was, unless somebody has changed what the key allows. */
+/** The previous entry, unless the key's rights have changed. */
 function sameAs(entry: Entry | undefined, { id, name, scopes, prefix }: LiveKey): Entry | undefined {
   if (entry === undefined) return undefined
   const { key } = entry

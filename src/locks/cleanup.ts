@@ -1,25 +1,25 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { ReleaseCommand, IdempotencyKey } from './commands.js'
+import type { IdempotencyKey, ReleaseCommand } from './commands.js'
 import type { Grant } from './lock.js'
 import type { LockStore } from './store.js'
 
-/** Locks that are released in one transaction. */
+/** Locks that are released in one transaction, at most. */
 const MOST_RELEASES = 500
 
 /**
- * The one owner of "the caller is gone": gives up its place and releases what it was granted, each by the request's own
- * idempotency key, and makes up for what failed while the database was away. An abandoned place would be kept from everybody
- * behind it by the heartbeat of this instance; an abandoned lock perhaps forever.
+ * Cleans up after callers that are gone: gives up their places and releases what they were granted, and retries what failed
+ * while the database was away. The heartbeat of this instance would keep an abandoned place alive and block the waiters
+ * behind it; a lock without an expiry would stay forever.
  */
 export class Cleanup {
   readonly #store: LockStore
   readonly #onOwed: () => void
-  #leavers: number[] = []
-  #leaving: Promise<void> | undefined
-  #untidy = false
+  #tickets: number[] = []
+  #dequeuing: Promise<void> | undefined
+  #purgeDue = false
   #owed: ReleaseCommand[] = []
 
-  /** @param onOwed called when something could not be given up, so that `tidy` has to be called after a while. */
+  /** @param onOwed called when something could not be given up, so that {@link retry} has to be called after a while. */
   constructor(store: LockStore, onOwed: () => void) {
     this.#store = store
     this.#onOwed = onOwed
@@ -27,35 +27,35 @@ export class Cleanup {
 
   /** Something could not be given up yet. */
   get owes(): boolean {
-    return this.#untidy || this.#owed.length > 0
+    return this.#purgeDue || this.#owed.length > 0
   }
 
   /** Gives a place up, together with all others of the same turn of the event loop. Never rejects. */
-  leave(ticket: number): Promise<void> {
-    this.#leavers.push(ticket)
-    this.#leaving ??= turn().then(async () => {
-      const tickets = this.#leavers
-      this.#leavers = []
-      this.#leaving = undefined
-      await this.#store.submit({ kind: 'dequeue', tickets, keepFor: null }).catch(() => this.doubt())
+  dequeue(ticket: number): Promise<void> {
+    this.#tickets.push(ticket)
+    this.#dequeuing ??= turn().then(async () => {
+      const tickets = this.#tickets
+      this.#tickets = []
+      this.#dequeuing = undefined
+      await this.#store.submit({ kind: 'dequeue', tickets, keepFor: null }).catch(() => this.purgeLater())
     })
-    return this.#leaving
+    return this.#dequeuing
   }
 
-  /** Says that a place may be in the database that nobody waits at. */
-  doubt(): void {
-    this.#untidy = true
+  /** A place without a waiter may be in the database. */
+  purgeLater(): void {
+    this.#purgeDue = true
     this.#onOwed()
   }
 
   /**
-   * Releases new grants as soon as their caller is gone, unless the request was repeated and the repetition answered with
-   * them. Never rejects; resolves when they are released where the caller is gone already, else at once.
+   * Releases new grants as soon as their caller is gone, unless a repetition of the request has been answered with them.
+   * Never rejects; resolves when they are released if the caller is gone already, else at once.
    *
-   * @param mark of the request that they were granted for.
-   * @param gone fires when the caller goes away before the answer has reached it.
+   * @param idempotencyKey of the request that they were granted for.
+   * @param gone fires when the client disconnects before the response was sent.
    */
-  async releaseAbandoned(grants: readonly Grant[], mark: IdempotencyKey | null, gone: AbortSignal): Promise<void> {
+  async releaseAbandoned(grants: readonly Grant[], idempotencyKey: IdempotencyKey | null, gone: AbortSignal): Promise<void> {
     const releases = grants.map(
       ({ resourceName, processId, lockId }): ReleaseCommand => ({
         kind: 'release',
@@ -64,7 +64,7 @@ export class Cleanup {
         lockId,
         reason: null,
         key: null,
-        unlessClaimed: mark ?? undefined
+        unlessClaimed: idempotencyKey ?? undefined
       })
     )
     if (gone.aborted) await this.#release(releases)
@@ -72,16 +72,16 @@ export class Cleanup {
   }
 
   /**
-   * Tries again what failed. Never rejects.
+   * Retries what failed. Never rejects.
    *
-   * @param inUse every place of this instance that is waited at; none may be taken while this runs.
+   * @param inUse the tickets of all waiters of this instance; no request may enter a queue while this runs.
    */
-  async tidy(inUse: readonly number[]): Promise<void> {
+  async retry(inUse: readonly number[]): Promise<void> {
     const owed = this.#owed.splice(0, MOST_RELEASES)
     if (owed.length > 0) await this.#release(owed)
-    if (!this.#untidy) return
-    this.#untidy = false
-    await this.#store.submit({ kind: 'purge-tickets', tickets: inUse }).catch(() => this.doubt())
+    if (!this.#purgeDue) return
+    this.#purgeDue = false
+    await this.#store.submit({ kind: 'purge-tickets', tickets: inUse }).catch(() => this.purgeLater())
   }
 
   async #release(releases: readonly ReleaseCommand[]): Promise<void> {

@@ -1,4 +1,4 @@
-/** Faults that a caller can meet without having done anything wrong. Refusals (held, not held) are outcomes, not errors. */
+/** Faults that are not the caller's. Refusals (held, not held) are outcomes, not errors. */
 export type LockErrorCode =
   /** The database cannot be reached or refuses to work; nothing was changed. */
   | 'STORAGE_UNAVAILABLE'
@@ -13,7 +13,7 @@ export type LockErrorCode =
   /** The service is shutting down; nothing was changed. */
   | 'DRAINING'
 
-/** What a caller may be told of each fault: no SQL, no path, no host name. */
+/** The message of each fault for callers: no SQL, no path, no host name. */
 const SENTENCES: Record<LockErrorCode, string> = {
   STORAGE_UNAVAILABLE: 'The database is not available; nothing was changed',
   OUTCOME_UNKNOWN: 'The connection to the database broke before it confirmed the change; it may or may not have happened',
@@ -49,7 +49,7 @@ export class ForbiddenError extends Error {
   override readonly name = 'ForbiddenError'
 }
 
-/** What a caller without a key is told. */
+/** The message for a caller without a key. */
 export const KEY_NEEDED = 'This call needs an API key, sent as Authorization: Bearer KEY'
 
 /** The caller has no key, or none that is valid; `message` is safe to send. */

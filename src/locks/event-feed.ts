@@ -1,14 +1,14 @@
 import type { LockEvent, LockStore } from './store.js'
 
-/** How often the history is read for what other instances did, in milliseconds, while anybody watches. */
+/** How often the history is read for events of other instances while somebody watches, in milliseconds. */
 const POLL_MS = 250
-/** How soon it is read after something happened on this instance. */
+/** How soon it is read after a command of this instance. */
 const SOON_MS = 10
-/** Events that are kept in memory, so that many watchers cost one reading. */
+/** Events that are kept in memory, so that many watchers cost one query. */
 const RECENT = 1000
 const PAGE = 500
 
-/** A watcher that is further behind than this is sent away: it would not catch up, and may come back with its last id. */
+/** A watcher that is further behind than this is disconnected: it would not catch up, and can reconnect with its last id. */
 const MOST_BEHIND = 10_000
 
 /** What to watch. */
@@ -28,17 +28,17 @@ export type FeedItem =
   /** The last item: why no more will come. */
   | { readonly kind: 'end'; readonly reason: 'too_old' | 'too_slow' | 'draining' | 'no_history' }
 
-/** Hands the history out as it is written, by whichever instance, to any number of watchers, in order and without gaps. */
+/** Delivers the history as any instance writes it to any number of watchers, in order and without gaps. */
 export class EventFeed {
   readonly #store: LockStore
   readonly #wakers = new Set<() => void>()
   #recent: LockEvent[] = []
-  /** The newest event that was handed out; undefined while nobody watches. */
+  /** The newest event that was delivered; undefined while nobody watches. */
   #position: number | undefined
   #starting: Promise<ReadonlySet<number>> | undefined
   #timer: NodeJS.Timeout | undefined
   #watchers = 0
-  /** A reading is due in a moment. */
+  /** The next read is due in {@link SOON_MS}. */
   #soon = false
   #closed = false
 
@@ -46,7 +46,7 @@ export class EventFeed {
     this.#store = store
   }
 
-  /** To be called when something was written here, so that watchers need not wait for the next poll. */
+  /** Call it after a write, so that watchers need not wait for the next poll. */
   poke(): void {
     if (this.#watchers > 0) this.#schedule(SOON_MS)
   }
@@ -74,9 +74,9 @@ export class EventFeed {
         yield { kind: 'end', reason: 'too_old' }
         return
       }
-      /** Whoever comes back after a while may be far behind at first; afterwards it may not fall back so far. */
+      /** A watcher that reconnects may be far behind at first; once it has caught up it may not fall back so far. */
       let caughtUp = false
-      // So that the other side knows at once that it is connected.
+      // The client knows at once that it is connected.
       yield { kind: 'quiet' }
       let quietAt = performance.now() + quietMs
       for (;;) {
@@ -110,7 +110,7 @@ export class EventFeed {
     }
   }
 
-  /** What follows after that event: from memory where it reaches back so far, else from the database. */
+  /** The events after that one: from memory if it reaches back so far, else from the database. */
   async #next(position: number): Promise<readonly LockEvent[]> {
     const newest = this.#position ?? 0
     if (position >= newest) return []
@@ -120,11 +120,11 @@ export class EventFeed {
     return events.filter(({ eventId }) => eventId <= newest)
   }
 
-  /** Resolves to the ids of events that will be handed out and happened before. */
+  /** Resolves to the ids of events that will be delivered although they happened before. */
   #start(): Promise<ReadonlySet<number>> {
     if (this.#starting !== undefined) return this.#starting
     const starting = this.#store.reads.feedStart().then((start) => {
-      // Every watcher may have gone meanwhile.
+      // All watchers may have left meanwhile.
       if (this.#starting === starting) {
         this.#position = start.after
         this.#schedule(POLL_MS)
@@ -157,7 +157,7 @@ export class EventFeed {
   async #read(): Promise<void> {
     const from = this.#position
     if (from === undefined) return
-    // While the database is away the watchers hear nothing, and miss nothing.
+    // While the database is away watchers receive nothing, and miss nothing.
     const { events, more } = await this.#store.reads.eventsAfter(from, PAGE, 'settled').catch(() => ({ events: [], more: false }))
     const last = events.at(-1)
     if (this.#position !== from) return

@@ -33,10 +33,10 @@ export interface LockServiceOptions {
 
 const EVERYTHING: OwnedBy = { prefix: '', key: null }
 
-/** The commands of the engine as callers give them. What each promises stands at {@link LockStore}. */
+/** The engine for callers: waiting, quotas and statistics around the commands of a {@link LockStore}, which has their promises. */
 export class LockService {
   readonly statistics = new Statistics()
-  /** The names that may be seen begin with this text: all of them do. */
+  /** Callers see the names that begin with this text: all names. */
   readonly prefix: string = ''
   readonly reads: LockReads
   /** Whether there is a history to read. */
@@ -116,7 +116,7 @@ export class LockService {
 
   /**
    * Removes the process from the queues, then releases what it holds, in name order: nothing that it asked for before is
-   * granted to it afterwards. What it asks for meanwhile may or may not be among them.
+   * granted to it afterwards. What it asks for meanwhile may or may not be released.
    */
   async releaseAll(processId: ProcessId, { prefix, key } = EVERYTHING): Promise<ReleasedAll> {
     const { requests } = await this.#submit({ kind: 'dequeue-all', processId, prefix, key })
@@ -143,11 +143,11 @@ export class LockService {
     return outcomes
   }
 
-  /** One heartbeat for all that the process holds, in name order. */
-  async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined, reach = EVERYTHING): Promise<Renewals> {
+  /** Renews everything that the process holds, in name order. */
+  async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined, owned = EVERYTHING): Promise<Renewals> {
     const all: Renewals[number][] = []
     for (let after = ''; ; ) {
-      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, limit: CHUNK_SIZE, ...reach })
+      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, limit: CHUNK_SIZE, ...owned })
       all.push(...renewals)
       for (const _ of renewals) this.statistics.renewed({ kind: 'renewed' })
       const last = renewals.at(-1)
@@ -156,7 +156,7 @@ export class LockService {
     }
   }
 
-  /** Takes a grant away from whoever holds it. `changed`: the lock id that was given is no longer that of the valid grant. */
+  /** Takes a grant away from its holder. `changed`: the given lock id is no longer that of the valid grant. */
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined): Promise<ForceReleaseOutcome> {
     const outcome = await this.#submit(releaseOf(resourceName, null, lockId, reason))
     this.statistics.released(outcome, true)
@@ -179,7 +179,7 @@ export class LockService {
     return this.#store.figures
   }
 
-  /** How many requests of this instance wait in line. */
+  /** How many requests of this instance wait. */
   get waiting(): number {
     return this.#waitQueue.size
   }
@@ -189,7 +189,7 @@ export class LockService {
     return this.#feed.watch(query, quietMs, signal)
   }
 
-  /** Answers everybody who waits with `DRAINING`, gives their places up and ends all watching; nobody can wait from now on. */
+  /** Rejects all waiters with `DRAINING`, gives their places up and ends all watching; no request can wait from now on. */
   drain(): Promise<void> {
     this.#feed.close()
     return this.#waitQueue.drain()
@@ -243,9 +243,9 @@ function renewalOf({ resourceName, processId, lockId, key = null }: GrantRef, tt
   return { kind: 'renew', resourceName, processId, lockId: lockId ?? null, key, ttlMs }
 }
 
-/** @throws Error for what only a request with a ticket can be told. */
+/** @throws Error for an outcome that only a request with a ticket can have. */
 function queuedOutcome(outcome: AcquireOutcome): RequestOutcome {
-  if (outcome.kind === 'dequeued') throw new Error('a request without a place in line was told that it lost it')
+  if (outcome.kind === 'dequeued') throw new Error('a request without a ticket got the outcome dequeued')
   return outcome
 }
 

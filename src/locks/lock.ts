@@ -1,13 +1,15 @@
 /**
- * The words of the engine.
+ * The terms of the engine.
  *
- * - **resource**: whatever a caller wants to have to itself, known by its name.
- * - **holder**: the process that has a resource, known by its process id.
+ * - **resource**: what a caller wants exclusively, identified by its name.
+ * - **holder**: the process that holds a resource, identified by its process id.
  * - **grant**: one acquisition, from being granted until it is released, expires or is taken away.
- * - **lock id**: the number of a grant. Each grant of a resource has a larger one than every earlier
- *   grant of it, for ever, which makes it the **fencing token**.
- * - **lease**: the time a grant lasts, its TTL. **Renewing** moves its end and keeps its number; renewing **afresh** counts
- *   the grant from now on as well, as if its holder had only just been given it.
+ * - **lock id**: the number of a grant. Each grant of a resource has a larger one than every earlier grant of it, forever;
+ *   this makes it the **fencing token**.
+ * - **lease**: the time a grant lasts, its TTL. **Renewing** moves its end and keeps its number; **restarting** the lease
+ *   also counts the grant from now on, as if it had just been granted.
+ * - **waiter**: a request that waits for its grant. Its **ticket** is its place in the **queue** of each resource it wants.
+ * - **key**: the name of the API key with which a request was made; null for none.
  */
 
 declare const brand: unique symbol
@@ -25,7 +27,7 @@ export type EpochMs = number
 /** A lease in whole milliseconds, at least 1; null never expires. */
 export type TtlMs = number | null
 
-/** What a caller wants to find again beside its lock; never interpreted. */
+/** Data of the caller, stored with its lock and never interpreted. */
 export type Metadata = Readonly<Record<string, unknown>>
 
 export interface Grant {
@@ -101,9 +103,9 @@ export type EndReason = 'released' | 'expired' | 'forced'
 
 /** The latest grant of a resource as a store remembers it, valid or not. */
 export interface LatestGrant extends Grant {
-  /** How it ended, when somebody ended it; null while it is valid and also after it expired unseen. */
+  /** How it ended; null while it is valid, and after it expired until the sweeper sees it. */
   readonly ended: EndReason | null
-  /** The name of the key that it belongs to; null for nobody's. */
+  /** The name of the key that it belongs to; null for none. */
   readonly key: string | null
 }
 
@@ -112,7 +114,7 @@ export function isValid(latest: LatestGrant | undefined, at: EpochMs): latest is
   return latest !== undefined && latest.ended === null && (latest.expiresAt === null || latest.expiresAt > at)
 }
 
-/** Who says to hold a resource: a process, with the name of its key. Null stands for whichever. */
+/** Who claims to hold a resource: a process, with the name of its key. Null stands for any. */
 export interface Claim {
   readonly processId: ProcessId | null
   readonly key: string | null
@@ -131,7 +133,7 @@ export function isMeant(
 /**
  * Why that process does not hold that resource at that instant; the same whether or not the sweeper has seen the expiry.
  * A grant that was taken away counts as released. Without a process: why nobody does. How the grant of another key ended is
- * not told.
+ * not disclosed.
  */
 export function whyNotHeld(latest: LatestGrant | undefined, { processId, key }: Claim, at: EpochMs): NotHeldReason {
   if (latest === undefined) return 'not_locked'

@@ -37,7 +37,7 @@ export class Histogram {
 const WINDOW_MS = 5 * 60_000
 const WINDOW_SIZE = 1024
 
-/** The last values of the last five minutes, for percentiles that speak of now. */
+/** The last values of the last five minutes, for percentiles of the present. */
 export class RecentValues {
   readonly #now: () => number
   readonly #values: { readonly at: number; readonly value: number }[] = []
@@ -61,7 +61,7 @@ export class RecentValues {
   }
 }
 
-/** How many names the tally of conflicts keeps; the ones with fewer conflicts make room. */
+/** How many names have their conflicts counted; the ones with the fewest conflicts make room. */
 const MOST_NAMES = 1000
 
 /** From a hundredth of a second to a day. */
@@ -77,7 +77,7 @@ export interface Counters {
   readonly expiries: number
 }
 
-/** How often each call came to each end. A call for several locks counts once when it asks, and for each lock when it releases or renews. */
+/** The calls by outcome. A request for several locks counts once; a release or a renewal counts for each lock. */
 const noCalls = () => ({
   request: { granted: 0, replayed: 0, held: 0, waited_in_vain: 0, request_id_reused: 0 },
   release: { released: 0, not_held: 0 },
@@ -92,10 +92,10 @@ export class Statistics {
   readonly calls = noCalls()
   /** Seconds from a grant to its release; what expired is not among them. */
   readonly holds = new Histogram(HOLD_SECONDS)
-  /** Seconds in line, of those who were served and of those who were not. */
+  /** Seconds that requests waited, by whether they were granted. */
   readonly waits = { granted: new Histogram(WAIT_SECONDS), in_vain: new Histogram(WAIT_SECONDS) }
   readonly recentWaits: RecentValues
-  /** Tells the counters of one instance, and of one run of it, from those of another. */
+  /** Distinguishes the counters of one instance, and of one run of it, from those of another. */
   readonly instance: string = randomUUID()
   readonly #counters = { grants: 0, conflicts: 0, releases: 0, renewals: 0, forcedReleases: 0, expiries: 0 }
   readonly #contended = new Map<string, number>()
@@ -105,7 +105,7 @@ export class Statistics {
     this.recentWaits = new RecentValues(now)
   }
 
-  /** @param waitedMs how long the request was in line; undefined if it was not. */
+  /** @param waitedMs how long the request waited; undefined if it did not. */
   requested(outcome: RequestOutcome, waitedMs: number | undefined): void {
     const { request } = this.calls
     if (outcome.kind === 'request-id-reused') request.request_id_reused += 1

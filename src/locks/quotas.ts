@@ -1,6 +1,6 @@
 import { LockError } from './errors.js'
 
-/** How much one caller, and all of them at one resource, may take up; infinite where nothing is said. */
+/** What one caller, and all callers together at one resource, may use. */
 export interface Limits {
   /** Requests that wait for one resource on this instance. */
   readonly waitersPerResource: number
@@ -15,7 +15,7 @@ export const NO_LIMITS: Limits = { waitersPerResource: Infinity, waitersPerCalle
 /** How long a key that was found full is refused without being counted again, in milliseconds. */
 const FULL_FOR_MS = 1000
 
-/** How many wait for each resource, and on whose account. */
+/** How many requests wait for each resource, and of each caller. */
 export class WaiterQuota {
   readonly #limits: Limits
   readonly #atResource = new Map<string, number>()
@@ -26,9 +26,9 @@ export class WaiterQuota {
   }
 
   /**
-   * Why a request may not wait for those resources: `TOO_MANY_REQUESTS` when one of the lines or the caller has enough waiters.
+   * Why a request may not wait for those resources: `TOO_MANY_REQUESTS` when a queue or the caller has enough waiters.
    *
-   * @param caller whoever the service can tell from others; undefined is not limited.
+   * @param caller identifies the caller; undefined is not limited.
    */
   faultOf(names: readonly string[], caller: string | undefined): LockError | undefined {
     if (names.some((name) => (this.#atResource.get(name) ?? 0) >= this.#limits.waitersPerResource)) {
@@ -40,7 +40,7 @@ export class WaiterQuota {
     return undefined
   }
 
-  /** Counts a request that waits for those resources; returns what counts it out again, to be called once. */
+  /** Counts a request that waits for those resources; returns a function to call once when it has ended. */
   enter(names: readonly string[], caller: string | undefined): () => void {
     const add = (difference: 1 | -1): void => {
       for (const name of names) addTo(this.#atResource, name, difference)
@@ -51,7 +51,7 @@ export class WaiterQuota {
   }
 }
 
-/** How many streams of events there are, and whose. */
+/** How many event streams are open, and of which caller. */
 export class WatcherQuota {
   readonly #limit: number
   readonly #limitPerCaller: number
@@ -66,7 +66,7 @@ export class WatcherQuota {
   /**
    * Lets one more stream begin.
    *
-   * @returns what says that it has ended, to be called once.
+   * @returns a function to call once when it has ended.
    * @throws LockError `TOO_MANY_REQUESTS` when there are enough of them, or the caller has enough.
    */
   enter(caller: string): () => void {
@@ -130,7 +130,7 @@ export class LockQuota {
     return tally !== undefined && tally.counting === undefined && tally.atMost + locks <= this.#limit ? undefined : this.#countAgain(key, locks)
   }
 
-  /** To be told of every new grant. */
+  /** Call it for every new grant. */
   granted(key: string | null, locks: number): void {
     const tally = this.#tallies.get(key)
     if (tally === undefined) return

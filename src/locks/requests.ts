@@ -11,7 +11,7 @@ export interface LockRequest {
   readonly metadata?: Metadata | null | undefined
   /** Chosen by the caller; a repetition with the same id and the same key is answered with the same grants. */
   readonly requestId?: string | undefined
-  /** The name of the key to which the grants will belong; nobody's if left out. */
+  /** The name of the key to which the grants will belong; none if left out. */
   readonly key?: string | null | undefined
 }
 
@@ -20,7 +20,7 @@ export interface GrantRef {
   readonly resourceName: ResourceName
   readonly processId: ProcessId
   readonly lockId?: number | undefined
-  /** Only a grant that belongs to the key of this name, or to nobody; whoever's if left out. */
+  /** Only a grant that belongs to the key of this name, or to none; any grant if left out. */
   readonly key?: string | null | undefined
 }
 
@@ -38,18 +38,17 @@ export interface OwnedBy {
 }
 
 export interface WaitOptions {
-  /** How long to wait in line, in milliseconds. */
+  /** How long to wait, in milliseconds. */
   readonly waitMs: number
-  /** Fires when the caller is gone: while it waits, or before the answer has reached it. What it is granted then is released. */
+  /** Fires when the client disconnects, while it waits or before the response was sent. What it is granted then is released. */
   readonly signal?: AbortSignal | undefined
   /** False for a caller that will not come back for its place; true if left out. */
   readonly keepPlace?: boolean | undefined
-  /** On whose account it waits; see {@link WaiterQuota.enter}. */
+  /** Whose quota it uses; see {@link WaiterQuota.enter}. */
   readonly caller?: string | undefined
 }
 
 
-/** Something stood in the way. */
 export type Held = Extract<AcquireOutcome, { kind: 'held' }>
 
 export type RequestOutcome =
@@ -70,7 +69,7 @@ export interface Fingerprinted {
   readonly processId: ProcessId
   readonly ttlMs: TtlMs | undefined
   readonly metadata: Metadata | null
-  /** The name of the key of whoever asks; null or left out where there is none. */
+  /** The name of the caller's key; null or left out if there is none. */
   readonly key?: string | null
 }
 
@@ -80,7 +79,7 @@ export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key =
   return createHash('sha256').update(content).digest('base64url')
 }
 
-/** Each key has ids of its own: whoever happens upon the id of another key learns nothing of it, and does not take it either. */
+/** Each key has request ids of its own: a caller that uses the id of another key learns nothing and blocks nothing. */
 export function idempotencyKeyOf(requestId: string, content: Fingerprinted): IdempotencyKey {
   const { key = null } = content
   return { id: key === null ? requestId : JSON.stringify([key, requestId]), fingerprint: fingerprintOf(content) }

@@ -6,7 +6,7 @@ import { forwardAll, LOCK_READS, type LockReads, type ReadQuery } from './store.
 import type { LockService } from './lock-service.js'
 import type { GrantRef, LockRequest, OwnedBy, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
 
-/** What one caller may do with locks: anything, which the service itself is, or what its key allows. */
+/** What one caller may do with locks: everything, which is the service itself, or what its key allows. */
 export type Locks = Pick<
   LockService,
   | 'request'
@@ -26,7 +26,7 @@ export type Locks = Pick<
   | 'prefix'
 >
 
-/** Stands for a key as long as nobody has one: everybody may do everything, until the first key is made. */
+/** Stands for a key while none exists: every caller may do everything, until the first key is made. */
 export interface Anybody extends Pick<KnownKey, 'scopes' | 'prefix' | 'ended'> {
   readonly name: null
 }
@@ -36,14 +36,14 @@ export type LocksOf = (key: KnownKey | null) => Locks
 
 /**
  * The locks as one key may see and touch them: only names with its prefix, and of those only grants that were taken with a
- * key of its name or without any, unless it is an admin's. Which scope a call takes is for the edge to check.
+ * key of its name or without any, unless it is an admin's. The HTTP layer checks which scope a call needs.
  *
- * Every method throws a ForbiddenError for a name or a prefix outside of the key's, before anything is asked.
+ * Every method throws a ForbiddenError for a name or a prefix outside of the key's, before it does anything.
  */
 export class ScopedLocks implements Locks {
   readonly #locks: LockService
   readonly #key: KnownKey | Anybody
-  /** Whose grants it may release and renew; null for everybody's. */
+  /** The name of the key whose grants it may release and renew; null for all grants. */
   readonly #owner: string | null
   readonly reads: LockReads
 
@@ -91,7 +91,7 @@ export class ScopedLocks implements Locks {
   }
 
   releaseAll(processId: ProcessId) {
-    return this.#locks.releaseAll(processId, this.#reach)
+    return this.#locks.releaseAll(processId, this.#owned)
   }
 
   async renew(...[lock, ...lease]: Parameters<LockService['renew']>) {
@@ -105,7 +105,7 @@ export class ScopedLocks implements Locks {
   }
 
   renewAll(processId: ProcessId, ttlMs: TtlMs | undefined) {
-    return this.#locks.renewAll(processId, ttlMs, this.#reach)
+    return this.#locks.renewAll(processId, ttlMs, this.#owned)
   }
 
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined) {
@@ -132,7 +132,7 @@ export class ScopedLocks implements Locks {
     yield* this.#locks.watch(query, quietMs, until.signal)
   }
 
-  get #reach(): OwnedBy {
+  get #owned(): OwnedBy {
     return { prefix: this.#key.prefix, key: this.#owner }
   }
 

@@ -27,7 +27,7 @@ export interface ListedGrant extends Grant {
   /** The lease with which it was made. */
   readonly ttlMs: TtlMs
   readonly renewals: number
-  /** How many wait in line for its resource. */
+  /** The length of the queue for its resource. */
   readonly waiters: number
 }
 
@@ -40,7 +40,7 @@ export interface ListPage {
   readonly more: boolean
 }
 
-/** Whose line to read. */
+/** Which queue to read. */
 export interface QueueQuery {
   readonly resourceName: ResourceName
   /** 1 to {@link LIST_LIMIT}. */
@@ -65,7 +65,7 @@ export interface QueuePage {
 
 export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
 
-/** One line of the history. */
+/** One entry of the history. */
 export interface LockEvent {
   /** Grows with every event. */
   readonly eventId: number
@@ -124,7 +124,7 @@ export interface LockReads {
   releasedAt(grant: GrantNumber): Promise<EpochMs | null>
 }
 
-/** What the event feed reads beside that: every event, whoever may see it. */
+/** The reads of the event feed, which sees every event and filters for its watchers. */
 export interface StoreReads extends LockReads {
   /** Where to begin with what happens from now on. */
   feedStart(): Promise<FeedStart>
@@ -146,7 +146,7 @@ type Names<Methods> = Readonly<Record<keyof Methods, true>>
 export const LOCK_READS: Names<LockReads> = { list: true, count: true, countWaiters: true, queue: true, history: true, releasedAt: true }
 export const STORE_READS: Names<StoreReads> = { ...LOCK_READS, feedStart: true, isForgotten: true, eventsAfter: true }
 
-/** Methods of those names, all of which go through one function: what concerns every read is written once. */
+/** An object with those methods, which all go through `call`: what concerns every read is written once. */
 export function forwardAll<Methods extends object>(names: Names<Methods>, call: (name: keyof Methods & string, args: readonly unknown[]) => unknown): Methods {
   const methods = Object.keys(names).map((name) => [name, (...args: unknown[]) => call(name as keyof Methods & string, args)])
   return Object.fromEntries(methods) as Methods
@@ -166,7 +166,7 @@ export interface PoolUse {
   readonly pool: string
   readonly busy: number
   readonly idle: number
-  /** Who waits for a connection. */
+  /** How many statements wait for a connection. */
   readonly waiting: number
 }
 
@@ -184,8 +184,8 @@ export interface FeedStart {
 }
 
 /**
- * The port to the database. Whatever it promises holds across all instances on one database, is decided by the database's
- * clock, and does not depend on whether the sweeper has run. Every rejection is a LockError, unless it is a bug.
+ * The port to the database. Its promises hold across all instances on one database, are decided by the database's clock,
+ * and do not depend on whether the sweeper has run. Every rejection is a LockError, unless it is a bug.
  */
 export interface LockStore extends AsyncDisposable {
   /**
@@ -193,20 +193,20 @@ export interface LockStore extends AsyncDisposable {
    * are committed together; commands for one name take effect in the order in which they were submitted.
    *
    * - `acquire` grants only over free or expired resources, all or none; each new grant's number is drawn while nobody else
-   *   can touch the resource and is larger than every earlier one of it; its lease starts at that moment. A mark never
-   *   yields two sets of grants as long as it is remembered: for ten minutes, for the length of the lease, and while held.
+   *   can touch the resource and is larger than every earlier one of it; its lease starts at that moment. An idempotency key never
+   *   yields two sets of grants while it is saved: for ten minutes, for the length of the lease, and while held.
    * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number;
    *   where a key is given, only one that was taken with it or without any.
    * - `inspect` never reports an expired grant.
-   * - `acquire` without a ticket is refused while anybody waits for one of its resources, with one while anybody waits with a
-   *   smaller ticket; being granted gives the place in line up.
-   * - `sweep` passes over rows that another instance is busy with.
+   * - `acquire` without a ticket is refused while another request waits for one of its resources, with a ticket while one
+   *   with a smaller ticket waits; a grant ends the ticket.
+   * - `sweep` skips rows that another transaction has locked.
    */
   submit<C extends Command>(command: C): Promise<OutcomeOf<C>>
 
   /**
-   * Calls with the ticket of a waiter of this instance when its turn may have come. A hint: it may come for nothing, and it
-   * may be lost, so that whoever waits also asks by itself about once a second.
+   * Calls with the ticket of a waiter of this instance when it may be granted now. A hint: it may be wrong, and it may be
+   * lost, so that the first waiter of a queue also retries by itself about once a second.
    */
   onWakeup(listener: (ticket: number) => void): void
 

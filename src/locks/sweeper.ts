@@ -1,20 +1,20 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { LockStore } from './store.js'
 
-/** Rows per limit: some milliseconds of work. */
+/** Rows per transaction: some milliseconds of work. */
 const CHUNK_SIZE = 200
 
 export interface SweeperOptions {
   readonly intervalMs: number
-  /** Told how many grants a limit found expired. */
+  /** Called with the number of grants that were found expired. */
   readonly onExpired?: (grants: number) => void
-  /** Told of rounds that failed; the next round tries again. */
+  /** Called when a round fails; the next round tries again. */
   readonly onError: (error: unknown) => void
 }
 
 /**
- * Gets expired and long-ended rows out of the way, a limit at a time, so that space stays bounded. No answer of the service
- * depends on it. Several instances may sweep one database: each passes over the rows that another has in hand.
+ * Removes expired and long-ended rows, some at a time, so that space stays bounded. No answer of the service depends on it.
+ * Several instances may sweep one database: each skips the rows that another has locked.
  */
 export class Sweeper implements AsyncDisposable {
   readonly #store: LockStore
@@ -39,7 +39,7 @@ export class Sweeper implements AsyncDisposable {
     this.#timer.unref()
   }
 
-  /** One round: limit after limit until nothing is due, letting requests pass in between. */
+  /** One round: sweeps until nothing is due, and lets requests pass in between. */
   async sweep(): Promise<void> {
     while (!this.#stopped) {
       const { expired, more } = await this.#store.submit({ kind: 'sweep', limit: CHUNK_SIZE })

@@ -5,36 +5,35 @@ import { WaiterQuota, NO_LIMITS, type Limits } from './quotas.js'
 import type { Held, RequestOutcome, WaitOptions } from './requests.js'
 import type { LockStore } from './store.js'
 
-/** How often this instance gives a sign of life and the first of each line asks by itself, in milliseconds. */
+/** How often this instance sends its heartbeat and the first waiter of each queue retries by itself, in milliseconds. */
 const TICK_MS = 1000
 
 interface Waiter {
   readonly ticket: number
   readonly names: readonly string[]
-  /** Set when its turn may have come; the wait reads and clears it. */
-  called: boolean
+  /** Set by a wake-up, cleared before each attempt. */
+  woken: boolean
   wake: () => void
 }
 
 /**
- * Where requests wait for their turn. The line itself is in the database; here they sleep until they are called, the grant
- * in their way expires, or a tick passes, and then ask again with their ticket.
+ * The waiters of this instance. The queues themselves are in the database; a waiter sleeps until it is woken, the grant that
+ * it waits for expires, or a tick passes, and then retries with its ticket.
  *
- * A call may come while its waiter is asking: it is remembered, and the waiter asks once more before it sleeps. So no order
- * of "freed", "called" and "asked" leaves a free resource with a sleeping first waiter; a call that is lost altogether costs
- * a tick.
+ * A wake-up may arrive while the waiter's attempt is in flight; it is recorded, and the waiter retries before sleeping. So no
+ * order of release, wake-up and attempt leaves a free resource with a sleeping first waiter; a lost wake-up costs a tick.
  */
 export class WaitQueue {
   readonly #store: LockStore
   readonly #quota: WaiterQuota
   readonly cleanup: Cleanup
   readonly #waiters = new Set<Waiter>()
-  /** Who is called by a ticket: of two the later one, since the earlier is leaving a place that was kept. */
+  /** The waiter to wake for a ticket: of two the later one, since the earlier one is about to leave the place that it kept. */
   readonly #byTicket = new Map<number, Waiter>()
-  /** The waiters of each line on this instance, the smallest ticket first. */
+  /** The waiters for each resource on this instance, the smallest ticket first. */
   readonly #queues = new Map<string, Waiter[]>()
   readonly #entering = new Set<Promise<Waiter | undefined>>()
-  #tidying: Promise<void> | undefined
+  #purging: Promise<void> | undefined
   #ticking: NodeJS.Timeout | undefined
   #draining = false
   #drained = false
@@ -42,7 +41,7 @@ export class WaitQueue {
   constructor(store: LockStore, limits: Limits = NO_LIMITS) {
     this.#store = store
     this.#quota = new WaiterQuota(limits)
-    this.cleanup = new Cleanup(store, () => this.#keepTicking())
+    this.cleanup = new Cleanup(store, () => this.#startTicking())
     store.onWakeup((ticket) => this.#wake(this.#byTicket.get(ticket)))
   }
 
@@ -55,18 +54,18 @@ export class WaitQueue {
   }
 
   /**
-   * Waits in line until the command is granted, the time is up, the caller is gone or its process left all queues; then its
-   * place is given up, or kept a while where the request bears an id and may come back.
+   * Waits until the command is granted, the time is up, the caller is gone or its process leaves all queues. Then the place is
+   * given up, or kept a while for a request with an id, which may come back.
    *
-   * @param refused what the request was answered before it began to wait.
-   * @throws LockError `DRAINING` when the service stops meanwhile, `TOO_MANY_REQUESTS` when there is no room to wait.
+   * @param refused the outcome of the request before it began to wait.
+   * @throws LockError `DRAINING` when the service stops meanwhile, `TOO_MANY_REQUESTS` when too many wait already.
    */
   async wait(command: AcquireCommand, refused: Held, wait: WaitOptions): Promise<RequestOutcome> {
     if (this.#draining) throw new LockError('DRAINING')
     const deadline = performance.now() + wait.waitMs
-    const { resourceNames: names, idempotencyKey: idempotencyKey } = command
+    const { resourceNames: names, idempotencyKey } = command
     const fault = this.#quota.faultOf(names, wait.caller)
-    // A request that comes back for its place was let in before.
+    // A request that comes back for its place was admitted before.
     const kept = fault === undefined || idempotencyKey === null ? undefined : await this.#queueUp(command, 'only-kept')
     if (fault !== undefined && kept === undefined) throw fault
     const exit = this.#quota.enter(names, wait.caller)
@@ -84,15 +83,15 @@ export class WaitQueue {
     const stays = (): boolean => signal?.aborted !== true && !this.#draining
     try {
       for (;;) {
-        waiter.called = false
+        waiter.woken = false
         const outcome = await this.#store.submit({ ...command, ticket })
         if (outcome.kind === 'granted') {
-          // Granted to an earlier request with the same id: nobody has used this place.
-          if (outcome.replayed) await this.cleanup.leave(ticket)
+          // An earlier request with the same id was granted the lock: the place is unused.
+          if (outcome.replayed) await this.cleanup.dequeue(ticket)
           return outcome
         }
         if (outcome.kind === 'dequeued') {
-          await this.cleanup.leave(ticket)
+          await this.cleanup.dequeue(ticket)
           return refused
         }
         if (outcome.kind === 'held') refused = outcome
@@ -103,33 +102,33 @@ export class WaitQueue {
         }
         if (this.#draining) throw new LockError('DRAINING')
         if (outcome.kind !== 'held' || signal?.aborted === true) {
-          await this.cleanup.leave(ticket)
+          await this.cleanup.dequeue(ticket)
           return outcome
         }
         const { position } = await this.#store.submit({ kind: 'dequeue', tickets: [ticket], keepFor: keepPlace ? command.idempotencyKey : null })
         return { ...outcome, queuePosition: position }
       }
     } catch (error) {
-      await this.cleanup.leave(ticket)
+      await this.cleanup.dequeue(ticket)
       throw error
     } finally {
       this.#exit(waiter)
     }
   }
 
-  /** Wakes everybody, each to leave with `DRAINING`; resolves when all are gone. */
+  /** Wakes every waiter, each to end with `DRAINING`; resolves when all are gone. */
   async drain(): Promise<void> {
     this.#draining = true
     for (const waiter of this.#waiters) waiter.wake()
     while (this.#waiters.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
-    if (this.cleanup.owes) await this.#tidy()
+    if (this.cleanup.owes) await this.#retryCleanup()
     this.#drained = true
     this.#stopTicking()
   }
 
-  async #queueUp({ resourceNames, processId, idempotencyKey: idempotencyKey, key }: AcquireCommand, which?: 'only-kept'): Promise<Waiter | undefined> {
-    // Who tidies must know every place that is in use.
-    while (this.#tidying !== undefined) await this.#tidying
+  async #queueUp({ resourceNames, processId, idempotencyKey, key }: AcquireCommand, which?: 'only-kept'): Promise<Waiter | undefined> {
+    // The cleanup must know every ticket that is in use.
+    while (this.#purging !== undefined) await this.#purging
     const entering = this.#store
       .submit({ kind: 'enqueue', resourceNames, processId, idempotencyKey, key, onlyKept: which === 'only-kept' })
       .then(({ ticket }) => (ticket === null ? undefined : this.#enter(ticket, resourceNames)))
@@ -137,31 +136,31 @@ export class WaitQueue {
     try {
       return await entering
     } catch (error) {
-      if (error instanceof LockError && error.code === 'OUTCOME_UNKNOWN') this.cleanup.doubt()
+      if (error instanceof LockError && error.code === 'OUTCOME_UNKNOWN') this.cleanup.purgeLater()
       throw error
     } finally {
       this.#entering.delete(entering)
     }
   }
 
-  #tidy(): Promise<void> {
-    this.#tidying ??= Promise.allSettled(this.#entering)
-      .then(() => this.cleanup.tidy(Array.from(this.#waiters, ({ ticket }) => ticket)))
-      .finally(() => (this.#tidying = undefined))
-    return this.#tidying
+  #retryCleanup(): Promise<void> {
+    this.#purging ??= Promise.allSettled(this.#entering)
+      .then(() => this.cleanup.retry(Array.from(this.#waiters, ({ ticket }) => ticket)))
+      .finally(() => (this.#purging = undefined))
+    return this.#purging
   }
 
   #enter(ticket: number, names: readonly string[]): Waiter {
-    const waiter: Waiter = { ticket, names, called: false, wake: () => {} }
+    const waiter: Waiter = { ticket, names, woken: false, wake: () => {} }
     this.#waiters.add(waiter)
     this.#byTicket.set(ticket, waiter)
     for (const name of names) {
-      const line = this.#queues.get(name) ?? []
-      const place = line.findLastIndex((other) => other.ticket < ticket) + 1
-      line.splice(place, 0, waiter)
-      this.#queues.set(name, line)
+      const queue = this.#queues.get(name) ?? []
+      const place = queue.findLastIndex((other) => other.ticket < ticket) + 1
+      queue.splice(place, 0, waiter)
+      this.#queues.set(name, queue)
     }
-    this.#keepTicking()
+    this.#startTicking()
     return waiter
   }
 
@@ -170,9 +169,9 @@ export class WaitQueue {
     this.#waiters.delete(waiter)
     if (this.#byTicket.get(ticket) === waiter) this.#byTicket.delete(ticket)
     for (const name of names) {
-      const line = this.#queues.get(name)?.filter((other) => other !== waiter) ?? []
-      if (line.length === 0) this.#queues.delete(name)
-      else this.#queues.set(name, line)
+      const queue = this.#queues.get(name)?.filter((other) => other !== waiter) ?? []
+      if (queue.length === 0) this.#queues.delete(name)
+      else this.#queues.set(name, queue)
     }
     if (this.#waiters.size === 0 && !this.cleanup.owes) this.#stopTicking()
   }
@@ -182,29 +181,29 @@ export class WaitQueue {
     this.#ticking = undefined
   }
 
-  #keepTicking(): void {
-    // Whoever is let go of later than that would start a timer that nobody stops.
+  #startTicking(): void {
+    // A cleanup that fails after draining would start a timer that nobody stops.
     if (this.#drained) return
     this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
-    // What is owed from now on is tried as long as the process lives, and does not keep it alive.
+    // From now on cleanup is retried as long as the process lives, and does not keep it alive.
     if (this.#draining) this.#ticking.unref()
   }
 
   #wake(waiter: Waiter | undefined): void {
     if (waiter === undefined) return
-    waiter.called = true
+    waiter.woken = true
     waiter.wake()
   }
 
-  /** One sign of life for all, and one question per line: a thousand waiters for a resource cost no more than one. */
+  /** One heartbeat for all, and one attempt per queue: a thousand waiters for a resource cost no more than one. */
   #tick(): void {
-    if (this.cleanup.owes) void this.#tidy()
+    if (this.cleanup.owes) void this.#retryCleanup()
     if (this.#waiters.size === 0) return this.cleanup.owes ? undefined : this.#stopTicking()
     this.#store.submit({ kind: 'heartbeat' }).catch(() => undefined)
     for (const [first] of this.#queues.values()) this.#wake(first)
   }
 
-  /** Only the first of a line watches the lease in its way; the others could not be served when it ends. */
+  /** Only the first waiter of a queue wakes when the lease ends; the others could not be granted the lock then. */
   #untilExpiry(waiter: Waiter, { conflicts, at }: Held): number {
     if (!waiter.names.some((name) => this.#queues.get(name)?.[0] === waiter)) return Number.POSITIVE_INFINITY
     const ends = conflicts.flatMap(({ expiresAt }) => (expiresAt === null ? [] : [expiresAt - at]))
@@ -212,7 +211,7 @@ export class WaitQueue {
   }
 
   #sleep(waiter: Waiter, ms: number, signal: AbortSignal | undefined): Promise<void> {
-    if (waiter.called || this.#draining || signal?.aborted === true) return Promise.resolve()
+    if (waiter.woken || this.#draining || signal?.aborted === true) return Promise.resolve()
     return new Promise((resolve) => {
       const wake = (): void => {
         clearTimeout(timer)

@@ -6,7 +6,7 @@ export interface KeyStoreContext {
   readonly db: Kysely<Tables>
   /** The database's clock as an expression that is read once per statement. */
   readonly now: () => Expression<number>
-  /** Turns what a query threw into a LockError, where it is one. */
+  /** Turns the error of a query into a LockError, where it is one. */
   readonly toLockError: (error: unknown) => Error
 }
 
@@ -17,7 +17,7 @@ export interface OpenKeys extends AsyncDisposable {
 
 type KeyRow = Omit<ApiKeysTable, 'id'> & { id: number; now: number }
 
-/** Keys in the `api_keys` table of whichever database. */
+/** Keys in the `api_keys` table of a database. */
 export class SqlKeyStore implements KeyStore {
   readonly #context: KeyStoreContext
 
@@ -70,7 +70,7 @@ export class SqlKeyStore implements KeyStore {
         .where('revoked_at', 'is', null)
         .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now())]))
         .execute()
-      // Not before: a key that is made in between must not be taken for none.
+      // Only afterwards: a key that is made in between must not be missed.
       const one = rows[0] ?? (await db.selectFrom('api_keys').select('id').limit(1).executeTakeFirst())
       return { any: one !== undefined, live: rows.map((row) => Object.assign(keyFromRow(row), { digest: row.digest })) }
     })

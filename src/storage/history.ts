@@ -95,7 +95,7 @@ async function oldestEvent(db: Kysely<Tables>): Promise<number> {
 }
 
 /**
- * The sweeper removes the oldest events and always leaves one, so that the oldest that is left tells what is gone. An event
+ * The sweeper removes the oldest events and always leaves one, so that the oldest one shows what is gone. An event
  * after the newest is gone too: it was in a database to which this one is an earlier backup.
  */
 export async function isForgotten(db: Kysely<Tables>, eventId: number): Promise<boolean> {

@@ -13,8 +13,7 @@ import type { AdvancedTokens } from './migrator.js'
 export type { StoreOptions } from './sql-store.js'
 
 /**
- * Opens the database, brings it to the newest version and hands out its locks. Together with the next functions the only
- * place that knows which databases there are.
+ * Opens the database, migrates it to the newest version and returns its locks. Only this file knows which databases there are.
  *
  * @throws StartupError with one sentence when the database cannot be used.
  */
@@ -56,7 +55,7 @@ export async function advanceTokens(databaseUrl: string, above: number | undefin
   return location.kind === 'sqlite' ? advanceSqliteTokens(location.file, above) : advancePostgresTokens(location.url, above)
 }
 
-/** Where a database is, for a person to read: without user and password. */
+/** Where a database is, for people: without user and password. */
 export function describeDatabase(databaseUrl: string): string {
   const location = parseDatabaseUrl(databaseUrl)
   if (location.kind === 'postgres') return describePostgres(location.url)

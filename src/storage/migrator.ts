@@ -110,7 +110,7 @@ export interface AdvancedTokens {
 /**
  * What the numbers of a restored database have to be raised to, so that they exceed every one that was given after the
  * backup was made: nobody knows how many those were, but for how long they were given out, which is since the last thing
- * that the backup tells of, and how many can be given within a second.
+ * that the backup contains, and how many can be given within a second.
  *
  * @param last the largest number that the database knows.
  * @param now the database's clock.
@@ -124,13 +124,13 @@ export async function target(db: Kysely<Tables>, last: number, now: number, abov
   throw new StartupError(`The numbers would be raised to ${to}, which leaves too few; say with --above up to which they were given.`)
 }
 
-/** When the last thing happened that the database tells of, in milliseconds since 1970. */
+/** The time of the last change that the database contains, in milliseconds since 1970. */
 async function knownUntil(db: Kysely<Tables>): Promise<number> {
-  const { rows } = await sql<{ locked: number | null; told: number | null; migrated: string | null }>`
+  const { rows } = await sql<{ locked: number | null; recorded: number | null; migrated: string | null }>`
     select
       (select max(locked_at) from resource_locks) as locked,
-      (select at from lock_events order by id desc limit 1) as told,
+      (select at from lock_events order by id desc limit 1) as recorded,
       (select max(timestamp) from ${sql.table(MIGRATION_TABLE)}) as migrated`.execute(db)
-  const { locked, told, migrated } = rows[0] ?? {}
-  return Math.max(locked ?? 0, told ?? 0, Date.parse(migrated ?? '1970-01-01T00:00:00Z'))
+  const { locked, recorded, migrated } = rows[0] ?? {}
+  return Math.max(locked ?? 0, recorded ?? 0, Date.parse(migrated ?? '1970-01-01T00:00:00Z'))
 }

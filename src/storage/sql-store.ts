@@ -6,7 +6,7 @@ import { Batcher, type BatchExecutor, type BatcherLimits } from './batcher.js'
 export interface StoreOptions {
   /** See {@link parseDatabaseUrl}. */
   readonly databaseUrl: string
-  /** PostgreSQL only: where to listen for the news of a turn, if not there; needs a session of its own. */
+  /** PostgreSQL only: where to listen for wake-ups if not there; needs a direct session. */
   readonly listenUrl?: string | undefined
   /** SQLite's clock, in milliseconds since 1970; PostgreSQL has its own. */
   readonly clock?: () => number
@@ -14,20 +14,20 @@ export interface StoreOptions {
   readonly keepHistoryMs?: number
   /** 0 to 1, for jitter. */
   readonly random?: () => number
-  /** PostgreSQL batches under way at once. More is not faster: batches become smaller. */
+  /** PostgreSQL batches in flight at once. More is not faster: batches become smaller. */
   readonly concurrency?: number
-  /** Commands that may wait for the database before more are refused. */
+  /** Commands that may wait for the database before more are rejected. */
   readonly maxWaiting?: number
-  /** Told of database connections that break while nobody uses them. */
+  /** Called when an idle database connection breaks. */
   readonly onConnectionError?: (error: Error) => void
-  /** Called once with a fault that cannot heal: from then on nothing is answered, and the process should be started again. */
+  /** Called once with a permanent fault: every further call is rejected, and the process should be restarted. */
   readonly onFatal?: (error: Error) => void
 }
 
 /** Seven days. */
 export const KEEP_HISTORY_MS = 7 * 86_400_000
 
-/** What a database brings along; everything that differs between databases lies behind it. */
+/** A database; everything that differs between databases is behind it. */
 export interface SqlBackend extends AsyncDisposable {
   readonly executor: BatchExecutor
   readonly reads: StoreReads
@@ -35,7 +35,7 @@ export interface SqlBackend extends AsyncDisposable {
   readonly keepsHistory: boolean
   /** What an operator should know about this database, in sentences. */
   readonly warnings: readonly string[]
-  /** Who is told that the turn of a waiter of this instance may have come. */
+  /** Its listener is called with the ticket of a waiter of this instance that may be granted now. */
   readonly wakeups: { listener: (ticket: number) => void }
   /** The connections at this moment, where there are several. */
   readonly pools: () => readonly PoolUse[]
@@ -45,7 +45,7 @@ export interface SqlBackend extends AsyncDisposable {
   readonly toLockError: (error: unknown) => Error
 }
 
-/** Locks in the `resource_locks` table of whichever database the backend speaks to. */
+/** Locks in the `resource_locks` table of a database. */
 export class SqlLockStore implements LockStore {
   readonly #backend: SqlBackend
   readonly #batcher: Batcher
@@ -83,7 +83,7 @@ export class SqlLockStore implements LockStore {
     return this.#backend.ping()
   }
 
-  /** Lets what was submitted finish first. */
+  /** Waits for the submitted commands first. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#batcher.idle()
     await this.#backend[Symbol.asyncDispose]()

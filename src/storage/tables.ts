@@ -6,8 +6,8 @@ import type { EventKind } from '../locks/store.js'
 /**
  * One row per resource that is locked or was a while ago.
  *
- * A row is *granted* and *ended*; being granted again overwrites it. A granted row whose `expires_at` has passed counts as
- * ended although nobody has written that down yet. Earlier versions also laid rows that were never granted, with the id 0.
+ * A row is *granted* and *ended*; the next grant overwrites it. A granted row whose `expires_at` has passed counts as ended
+ * even if that is not written yet. Earlier versions also inserted rows that were never granted, with the id 0.
  */
 export interface ResourceLocksTable {
   resource_name: string
@@ -26,9 +26,9 @@ export interface ResourceLocksTable {
   sweep_at: number | null
   /** How often the grant was renewed. */
   renewals: Generated<number>
-  /** When the history last told of the grant. */
+  /** When the grant's last event was appended to the history. */
   told_at: number | null
-  /** The expired grant that the latest one was made over, where its end had not been written down: its number, holder and expiry. */
+  /** The expired predecessor of the latest grant, if its end had not been written yet: its number, holder and expiry. */
   passed_id: number | null
   passed_process_id: string | null
   passed_at: number | null
@@ -77,7 +77,7 @@ export interface LockWaitersTable {
   api_key: string | null
 }
 
-/** In place of `lease_until`: the process left all queues. The row stays until its waiter has learnt of it. */
+/** In place of `lease_until`: the process left all queues. The row stays until its waiter has seen it. */
 export const DEQUEUED = 0
 
 /** PostgreSQL only: until when an instance counts as alive without a further sign. */
@@ -111,13 +111,13 @@ export interface Tables {
   api_keys: ApiKeysTable
 }
 
-/** How long an ended row stays to tell why a late release was refused, in milliseconds. */
+/** How long an ended row stays, so that a late release can be refused with its reason, in milliseconds. */
 export const KEEP_ENDED_MS = 10 * 60_000
 
-/** How long a request's id is remembered at least, in milliseconds. */
+/** How long a request is saved at least, in milliseconds. */
 export const KEEP_REQUEST_MS = 10 * 60_000
 
-/** A grant's renewals are told in the history at most this often, in milliseconds: enough to see that a holder lives. */
+/** The shortest interval between two renewals of a grant in the history, in milliseconds: enough to see that a holder lives. */
 export const RENEWAL_EVENT_INTERVAL_MS = 60_000
 
 /** What every statement that reads a lock selects. */
@@ -129,13 +129,13 @@ export type GrantRow = Pick<ResourceLocksTable, (typeof GRANT_COLUMNS)[number]>
 export type LatestRow = Pick<ResourceLocksTable, (typeof LATEST_COLUMNS)[number]>
 export type EventRow = Omit<LockEventsTable, 'id'>
 
-/** What a store knows of one resource at one instant of the database's clock. */
+/** One resource at one instant of the database's clock. */
 export interface LockSnapshot {
   readonly at: EpochMs
   readonly latest: LatestGrant | undefined
 }
 
-// The names in these rows passed the parsers on their way in.
+// The parsers have checked every name that is stored.
 export function grantFromRow(row: GrantRow): Grant {
   return {
     lockId: row.id,
@@ -153,7 +153,7 @@ export function latestFromRow(row: LatestRow | undefined): LatestGrant | undefin
   return Object.assign(grantFromRow(row), { ended: row.is_active ? null : (row.end_reason ?? 'released'), key: row.api_key })
 }
 
-/** A valid grant as it stands in the way of a request. */
+/** A valid grant as the conflict of a request. */
 export function conflictOf({ resourceName, processId, lockId, lockedAt, expiresAt }: Grant): Conflict {
   return { resourceName, processId, lockId, lockedAt, expiresAt }
 }
@@ -166,7 +166,7 @@ export function leaseEnd(from: EpochMs, ttlMs: TtlMs): EpochMs | null {
   return ttlMs === null ? null : from + ttlMs
 }
 
-/** A request that was granted, as it is remembered. */
+/** A granted request, as it is saved. */
 export interface SavedRequest {
   readonly fingerprint: string
   readonly grants: readonly (readonly [name: string, lockId: number])[]
@@ -178,10 +178,10 @@ export function grantsToText(grants: readonly Grant[]): string {
 }
 
 /**
- * What a remembered request means for one that bears its id.
+ * What a saved request means for one with the same id.
  *
  * @param snapshots of each resource that it was granted.
- * @returns the grants to answer with again, `reused` where the id must be refused, or undefined where it is forgotten.
+ * @returns the grants for the same answer again, `reused` if the id must be refused, or undefined if the saved request is obsolete.
  */
 export function replayOf(
   savedRequest: SavedRequest,

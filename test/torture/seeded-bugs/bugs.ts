@@ -66,7 +66,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     title: 'waiters rely on being notified',
     patches: [{ file: 'locks/wait-queue.js', find: 'this.#wake(first);', replace: 'void first;' }],
-    caughtBy: { test: 'locks/waiting.test.js' },
+    caughtBy: { test: 'locks/wait-queue.test.js' },
     says: /not ok .*when calls are lost, a waiter is asks by itself/
   },
   {
@@ -107,14 +107,14 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a lock is given back by the id of its request, whatever key that belongs to',
-    patches: [{ file: 'locks/cleanup.js', find: 'unlessClaimed: mark ?? undefined', replace: "unlessClaimed: mark === null ? undefined : { ...mark, id: mark.id.startsWith('[') ? JSON.parse(mark.id)[1] : mark.id }" }],
+    patches: [{ file: 'locks/cleanup.js', find: 'unlessClaimed: idempotencyKey ?? undefined', replace: "unlessClaimed: idempotencyKey === null ? undefined : { ...idempotencyKey, id: idempotencyKey.id.startsWith('[') ? JSON.parse(idempotencyKey.id)[1] : idempotencyKey.id }" }],
     caughtBy: { test: 'locks/claimed.test.js' },
     says: /not ok .*with a key/
   },
   {
     title: 'a place is kept for a request that has another one',
     patches: [{ file: 'storage/sqlite/wait-queue.js', find: ' && this.#reads.otherPlace.get({ ticket, ...key, now }) === undefined', replace: '' }],
-    caughtBy: { test: 'locks/waiting-races.test.js' },
+    caughtBy: { test: 'locks/wait-queue-races.test.js' },
     says: /not ok .*does not stand behind a place that is kept for the first/
   },
   {
@@ -123,7 +123,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
       { file: 'locks/wait-queue.js', find: 'if (this.#byTicket.get(ticket) === waiter)', replace: 'if (true)' },
       { file: 'locks/wait-queue.js', find: 'filter((other) => other !== waiter)', replace: 'filter((other) => other.ticket !== ticket)' }
     ],
-    caughtBy: { test: 'locks/waiting-races.test.js' },
+    caughtBy: { test: 'locks/wait-queue-races.test.js' },
     says: /not ok .*who took a kept place again is called/
   },
   {
