@@ -1,5 +1,6 @@
 /** The public face of the package: the service to embed, the locks without it, and the client. */
 export { buildApp, type AppOptions } from './app.js'
+export { EventStreamParser, type Message } from './client/events.js'
 export * from './client/index.js'
 export type {
   DocumentAcquired,

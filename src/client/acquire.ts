@@ -1,26 +1,25 @@
-import { dataOf, refusalOf } from './api.js'
-import { Backoff, retrying, type Clock } from './clock.js'
+import { grantOf, resultOf, type ClientContext } from './api.js'
+import type { Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import type { ClientContext } from './events.js'
-import { endOf, leaseOf } from './keeper.js'
-import { conflictOf, grantOf, type Answer, type Json } from './transport.js'
-import type { Conflict, Grant, Metadata, RenewOutcome } from './types.js'
+import { endOf, leaseOf } from './leases.js'
+import { Backoff, retrying, type Answer } from './transport.js'
+import type { Conflict, Grant, Metadata } from './types.js'
 
 /** How long one call waits in the queue: short enough for the time limits of proxies between client and service … */
 const LONGEST_CALL_MS = 25_000
-/** … and at most this share of the call's time limit, so that a service that hangs is noticed. */
+/** … and at most this share of the time in which a service that hangs has to be noticed. */
 const WAIT_SHARE = 1 / 2
-/** How long instead where `onWaiting` reports the position in the queue. */
+/** How long instead when the caller wants to hear of its position in the queue. */
 const REPORT_EVERY_MS = 5000
 const FIRST_REPORT_MS = 500
-/** A shorter wait is not tried where the service refuses even this one. */
+/** When a service refuses even so short a wait, the client does not try a shorter one. */
 const SHORTEST_CALL_MS = 250
-/** A wait this short gives up the place in the queue that was kept. */
+/** A wait that is over at once gives up the position in the queue that was kept. */
 const LEAVING_MS = 1
 
-/** A grant whose response took longer than this share of its lease is renewed before the caller gets it. */
+/** A grant whose answer took longer than this share of its lease is renewed before the caller gets it. */
 const FRESH = 1 / 3
-/** After this many grants that ended before their responses arrived, the lease is too short for this service. */
+/** After so many grants that ended before their answer arrived, the lease is too short for this service. */
 const MOST_DEAD = 2
 
 export interface Wanted {
@@ -29,43 +28,40 @@ export interface Wanted {
   /** Whether they are asked for as several, which one may be too. */
   readonly many: boolean
   readonly processId: string
-  /** Undefined takes the service's default, null never ends. */
-  readonly ttlSeconds: number | null | undefined
-  readonly metadata: Metadata | undefined
+  /** Null never ends. */
+  readonly ttlSeconds: number | null
+  readonly metadata?: Metadata | undefined
   /** Infinity waits as long as it takes, 0 does not wait. */
   readonly waitMs: number
-  /** Takes up an earlier request whose answer was lost. */
-  readonly requestId: string | undefined
-  readonly signal: AbortSignal | undefined
-  readonly onWaiting: ((conflict: Conflict) => void) | undefined
+  /** Resumes an earlier request whose answer was lost. */
+  readonly requestId?: string | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onWaiting?: ((conflict: Conflict) => void) | undefined
 }
 
 /** Grants whose leases began at `since` of the client's clock or later. */
 export interface Granted {
-  readonly kind: 'granted'
   readonly grants: readonly { readonly grant: Grant; readonly leaseMs: number | null }[]
   readonly since: number
 }
 
-export type Acquired = Granted | { readonly kind: 'held'; readonly conflict: Conflict }
-
 /**
- * Requests locks until they are granted or the time to wait is over. All calls carry one request id, so that a retry finds what
- * a call with a lost response was granted, and the next of several calls finds its place in the queue.
+ * Asks for locks until they are granted, or the time to wait is over. All calls bear one request id: a repetition of a call
+ * whose answer was lost finds what that was granted, and the next of several calls finds its position in the queue.
  */
 export class Acquisition {
   readonly #wanted: Wanted
   readonly #context: ClientContext
   readonly #clock: Clock
-  readonly #backoff: Backoff
+  #backoff: Backoff
   #requestId: string
-  /** When the first call was sent that may have been granted the lock although its response was lost. */
+  /** When the first of the calls was sent that may have been granted the lock although no answer arrived. */
   #since: number | undefined
-  /** Whether the service keeps a place in the queue for the next call. */
-  #hasPlace = false
+  /** Whether a position in the queue is kept for the next call. */
+  #isQueued = false
   #dead = 0
   /** The longest wait that the service has not refused. */
-  #limitMs: number
+  #limitMs = LONGEST_CALL_MS
   #reportMs: number
 
   constructor(wanted: Wanted, context: ClientContext) {
@@ -74,61 +70,67 @@ export class Acquisition {
     this.#clock = context.clock
     this.#backoff = new Backoff(context)
     this.#requestId = wanted.requestId ?? newId()
-    this.#limitMs = LONGEST_CALL_MS
-    this.#reportMs = wanted.onWaiting === undefined ? Infinity : FIRST_REPORT_MS
+    this.#reportMs = wanted.onWaiting ? FIRST_REPORT_MS : Infinity
   }
 
-  /** Rejects as {@link LockCalls} does. A caller that aborts it, or throws from `onWaiting`, never keeps the lock or a place. */
-  async run(): Promise<Acquired> {
+  /** Rejects as {@link LockCalls} does. A caller that aborts it, or throws from `onWaiting`, keeps neither a lock nor a position in the queue. */
+  async run(): Promise<Granted | Conflict> {
     try {
       return await this.#ask()
     } catch (error) {
       const { signal, processId } = this.#wanted
       const unsure = this.#since !== undefined
-      if (error instanceof LockServiceUnavailableError && signal?.aborted !== true) {
+      if (error instanceof LockServiceUnavailableError && !signal?.aborted) {
         if (unsure && error.outcomeUnknown) Object.assign(error, { requestId: this.#requestId, processId })
-      } else if (unsure || this.#hasPlace) void this.#releaseAbandoned()
+      } else if (unsure || this.#isQueued) void this.#giveUp()
       throw error
     }
   }
 
-  async #ask(): Promise<Acquired> {
+  async #ask(): Promise<Granted | Conflict> {
     const { waitMs, signal, onWaiting, requestId } = this.#wanted
     const deadline = this.#clock.now() + waitMs
     for (;;) {
       signal?.throwIfAborted()
       const timeoutMs = this.#backoff.begin()
-      const callMs = Math.min(Math.max(0, deadline - this.#clock.now()), this.#limitMs, this.#reportMs, timeoutMs * WAIT_SHARE)
+      const now = this.#clock.now()
+      const callMs = Math.min(Math.max(0, deadline - now), this.#limitMs, this.#reportMs, timeoutMs * WAIT_SHARE)
+      const comesBack = now + callMs < deadline
       const lost = this.#since !== undefined
-      this.#since ??= this.#clock.now()
-      const comesBack = this.#clock.now() + callMs < deadline
+      const since = (this.#since ??= now)
       let answer: Answer
       try {
         answer = await this.#call(callMs, timeoutMs, comesBack, signal)
       } catch (error) {
-        if (!lost && changedNothing(error)) this.#since = undefined
-        if (!this.#asksTooMuch(error, callMs)) await this.#backoff.pauseAfter(error, signal)
+        const isRefused = error instanceof LockRequestError
+        if (!lost && (isRefused || (error instanceof LockServiceUnavailableError && !error.outcomeUnknown))) this.#since = undefined
+        // A service whose MAX_WAIT_SECONDS is smaller names the field, and may accept a shorter wait.
+        if (isRefused && callMs >= SHORTEST_CALL_MS && error.message.includes('"wait_seconds"')) this.#limitMs = callMs / 2
+        else await this.#backoff.pauseAfter(error, signal)
         continue
       }
-      this.#backoff.reset()
-      const since = this.#since
-      if (answer.status === 200) {
-        const granted = await this.#confirm(answer.body, since)
-        if (granted !== undefined) return granted
+      // The service is there.
+      this.#backoff = new Backoff(this.#context)
+      const { status, body } = answer
+      if (status === 200) {
+        const granted = await this.#confirm(answer, since)
+        if (granted) return granted
         continue
       }
       this.#since = undefined
-      if (answer.body['code'] === 'REQUEST_ID_REUSED' && lost && requestId === undefined) {
-        // The grant of an earlier call has ended since.
+      const { code, detail: _detail, ...conflict } = body
+      if (code === 'REQUEST_ID_REUSED' && lost && !requestId) {
+        // What an earlier call was granted has ended since.
         this.#countDead(since)
         continue
       }
-      if (answer.body['code'] !== 'RESOURCE_LOCKED') throw refusalOf(answer.status, answer.body)
-      const conflict = conflictOf(answer.body)
-      this.#hasPlace = comesBack
-      if (this.#clock.now() >= deadline) return { kind: 'held', conflict }
-      if (onWaiting !== undefined) {
-        onWaiting(conflict)
+      // Throws.
+      if (code !== 'RESOURCE_LOCKED') resultOf(answer)
+      this.#isQueued = comesBack
+      const found = { queuePosition: null, ...conflict } as unknown as Conflict
+      if (this.#clock.now() >= deadline) return found
+      if (onWaiting) {
+        onWaiting(found)
         this.#reportMs = REPORT_EVERY_MS
       }
     }
@@ -145,57 +147,39 @@ export class Acquisition {
         ttlSeconds,
         metadata,
         requestId: this.#requestId,
-        ...(waitMs > 0 ? { waitSeconds: waitMs / 1000, keepPlace } : {})
+        ...(waitMs > 0 && { waitSeconds: waitMs / 1000, keepPlace })
       },
       timeoutMs,
       signal
     })
   }
 
-  /** A service with a smaller MAX_WAIT_SECONDS refuses the call; a shorter wait may be allowed. */
-  #asksTooMuch(error: unknown, callMs: number): boolean {
-    if (!(error instanceof LockRequestError) || !isAboutTheWait(error) || callMs < SHORTEST_CALL_MS) return false
-    this.#limitMs = callMs / 2
-    return true
-  }
-
   /**
-   * It is unknown when, during a long wait, a lease began. Where that may be long ago, a renewal gives it a known beginning;
-   * undefined when it has ended by then.
+   * The client cannot know when, during a long wait, a lease began. Where that may be long ago, a renewal gives it a
+   * beginning that is known; undefined when it has ended by then.
    */
-  async #confirm(body: Json, since: number): Promise<Granted | undefined> {
-    const grants = grantsOf(body)
-    const fresh: Granted = { kind: 'granted', since, grants: grants.map((grant) => ({ grant, leaseMs: leaseOf(grant, grant.lockedAt) })) }
-    const isOld = this.#wanted.requestId !== undefined && dataOf(body)['replayed'] === true
-    const leaseMs = Math.min(...fresh.grants.map((one) => one.leaseMs ?? Infinity))
-    if (leaseMs === Infinity || (!isOld && this.#clock.now() - since < leaseMs * FRESH)) return fresh
-    const { signal } = this.#wanted
-    let sent = since
+  async #confirm(answer: Answer, since: number): Promise<Granted | undefined> {
+    const { requestId, processId, signal } = this.#wanted
+    const grants = grantsOf(answer)
+    const fresh = { since, grants: grants.map((grant) => ({ grant, leaseMs: leaseOf(grant, grant.lockedAt) })) }
+    const isOld = requestId && resultOf<{ replayed?: boolean }>(answer).replayed
+    const shortestMs = Math.min(...fresh.grants.map(({ leaseMs }) => leaseMs ?? Infinity))
+    if (shortestMs === Infinity || (!isOld && this.#clock.now() - since < shortestMs * FRESH)) return fresh
+    let sentAt = since
     const outcomes = await retrying(
       (timeoutMs) => {
-        sent = this.#clock.now()
-        return this.#renew(grants, timeoutMs)
+        sentAt = this.#clock.now()
+        return this.#context.calls.renewManyOnce(processId, grants, { signal, timeoutMs })
       },
       this.#context,
       signal,
       this.#backoff
     )
-    const renewed = outcomes.flatMap((outcome) => (outcome.kind === 'renewed' ? [outcome] : []))
-    const inTime = this.#clock.now() < Math.min(...renewed.map(({ grant, renewedAt }) => endOf(sent, leaseOf(grant, renewedAt))))
-    if (renewed.length === grants.length && inTime) {
-      return { kind: 'granted', since: sent, grants: renewed.map(({ grant, renewedAt }) => ({ grant, leaseMs: leaseOf(grant, renewedAt) })) }
-    }
+    const renewed = outcomes.flatMap((outcome) => (outcome.kind === 'renewed' ? { grant: outcome.grant, leaseMs: leaseOf(outcome.grant, outcome.renewedAt) } : []))
+    if (renewed.length === grants.length && renewed.every(({ leaseMs }) => this.#clock.now() < endOf(sentAt, leaseMs))) return { since: sentAt, grants: renewed }
     this.#release(grants)
     this.#countDead(since)
     return undefined
-  }
-
-  #renew(grants: readonly Grant[], timeoutMs: number): Promise<RenewOutcome[]> {
-    const { calls } = this.#context
-    const { signal, processId, many } = this.#wanted
-    const [grant] = grants
-    if (!many && grant !== undefined) return calls.renewOnce(grant, undefined, { signal, timeoutMs }).then((outcome) => [outcome])
-    return calls.renewManyOnce(processId, grants, { signal, timeoutMs })
   }
 
   /** @throws LockServiceUnavailableError when it has happened too often. */
@@ -203,9 +187,9 @@ export class Acquisition {
     this.#since = undefined
     this.#dead += 1
     const { ttlSeconds, requestId } = this.#wanted
-    if (this.#dead >= MOST_DEAD || requestId !== undefined) {
+    if (this.#dead >= MOST_DEAD || requestId) {
       const ms = Math.round(this.#clock.now() - since)
-      throw new LockServiceUnavailableError(`A lease of ${ttlSeconds} s is over before the service is heard, which took ${ms} ms: ask for a longer ttlSeconds`, {
+      throw new LockServiceUnavailableError(`A lease of ${ttlSeconds} s was over before its answer came, after ${ms} ms: ask for a longer ttlSeconds`, {
         code: 'LEASE_TOO_SHORT',
         outcomeUnknown: false
       })
@@ -213,36 +197,29 @@ export class Acquisition {
     this.#requestId = newId()
   }
 
-  /** Finds out, in the background, whether the lock was granted just as the caller gave up, and releases it; a kept place goes as well. */
-  async #releaseAbandoned(): Promise<void> {
-    const waitMs = this.#hasPlace ? LEAVING_MS : 0
+  /** Finds out, in the background, whether the lock was granted just as the caller gave up, and releases it; a kept position goes as well. */
+  async #giveUp(): Promise<void> {
+    const waitMs = this.#isQueued ? LEAVING_MS : 0
     try {
       const answer = await retrying((timeoutMs) => this.#call(waitMs, timeoutMs, false), this.#context)
-      if (answer.status === 200) this.#release(grantsOf(answer.body))
+      if (answer.status === 200) this.#release(grantsOf(answer))
     } catch {
-      // A lock that cannot be released now ends with its lease.
+      // What cannot be found out now ends with its lease.
     }
   }
 
   #release(grants: readonly Grant[]): void {
-    for (const grant of grants) this.#context.calls.release(grant).catch(() => undefined)
+    for (const grant of grants) this.#context.calls.release(grant).catch(() => {})
   }
 }
 
-function grantsOf(body: Json): Grant[] {
-  const data = dataOf(body)
-  return ((data['locks'] as Json[] | undefined) ?? [data]).map(grantOf)
+function grantsOf(answer: Answer): Grant[] {
+  const result = resultOf<Grant & { readonly locks?: readonly Grant[] }>(answer)
+  return (result.locks ?? [result]).map(grantOf)
 }
 
-/** 128 random bits; `randomUUID` is not there in pages that came over plain http. */
+/** 128 random bits; `randomUUID` does not exist in pages that came over plain http. */
 export function newId(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
-function isAboutTheWait({ detail }: LockRequestError): boolean {
-  return Array.isArray(detail) && detail.some((fault: { loc?: unknown } | null) => Array.isArray(fault?.loc) && fault.loc.includes('wait_seconds'))
-}
-
-function changedNothing(error: unknown): boolean {
-  return error instanceof LockRequestError || (error instanceof LockServiceUnavailableError && !error.outcomeUnknown)
-}

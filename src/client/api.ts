@@ -1,6 +1,5 @@
-import { retrying, type RetryOptions } from './clock.js'
-import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import { fromWire, grantOf, type Answer, type Call, type Json, type Transport } from './transport.js'
+import { LockRequestError, type LockServiceUnavailableError } from './errors.js'
+import { retrying, type Answer, type Call, type RetryOptions, type Transport } from './transport.js'
 import type {
   ForceReleaseOutcome,
   Grant,
@@ -38,152 +37,164 @@ interface Once extends CallOptions {
   readonly timeoutMs?: number | undefined
 }
 
+/** What all parts of one client share. */
+export interface ClientContext extends RetryOptions {
+  readonly transport: Transport
+  readonly calls: LockCalls
+}
+
 /**
  * The calls of the service that can be repeated without harm, one method each. What a call finds is its result; it rejects
  * with a LockServiceUnavailableError when the service stays away, with a LockRequestError when the call itself is refused,
  * and with the signal's reason when that fires.
  */
 export class LockCalls {
-  readonly #transport: Transport
-  readonly #retrying: RetryOptions
+  readonly #context: Omit<ClientContext, 'calls'>
+  /** False for an older service, which renews only one lock in a call. */
+  #renewsMany = true
 
-  constructor(transport: Transport, retrying: RetryOptions) {
-    this.#transport = transport
-    this.#retrying = retrying
+  constructor(context: Omit<ClientContext, 'calls'>) {
+    this.#context = context
   }
 
   /** Ends a lock of a process. */
-  async release(lock: NamedLock, options: CallOptions & { readonly keepalive?: boolean } = {}): Promise<ReleaseOutcome> {
-    const { resourceName, processId, lockId } = lock
+  async release({ resourceName, processId, lockId }: NamedLock, options: CallOptions & { readonly keepalive?: boolean } = {}): Promise<ReleaseOutcome> {
     let repeated = false
-    const attempt = (timeoutMs: number): Promise<Answer> =>
-      this.#transport
-        .call({ ...options, timeoutMs, method: 'DELETE', path: 'locks/release', query: { resourceName, processId, lockId } })
-        .catch((error: unknown) => {
-          repeated ||= error instanceof LockServiceUnavailableError && error.outcomeUnknown
-          throw error
-        })
-    const { status, body } = await retrying(attempt, this.#retrying, options.signal)
-    if (status !== 404) return { kind: 'released', ...fromWire<{ releasedAt: Date }>(dataOf(body)) }
-    return { ...notHeldOf(status, body), repeated, ...fromWire<{ releasedAt: Date | null | undefined }>({ released_at: body['released_at'] }) }
+    const answer = await this.#repeat({ ...options, method: 'DELETE', path: 'locks/release', query: { resourceName, processId, lockId } }, (failure) => {
+      repeated ||= failure.outcomeUnknown
+    })
+    if (answer.status !== 404) return { kind: 'released', ...resultOf<{ releasedAt: Date }>(answer) }
+    return { ...notHeldOf(answer), repeated, releasedAt: answer.body['releasedAt'] as Date | null | undefined }
   }
 
   /** @param ttlSeconds from now, null for no end; left out, the lease with which the lock was granted. */
-  async renew(lock: NamedLock, ttlSeconds?: number | null, options: CallOptions = {}): Promise<RenewOutcome> {
-    return retrying((timeoutMs) => this.renewOnce(lock, ttlSeconds, { ...options, timeoutMs }), this.#retrying, options.signal)
+  renew(lock: NamedLock, ttlSeconds?: number | null, options: CallOptions = {}): Promise<RenewOutcome> {
+    return retrying((timeoutMs) => this.renewOnce(lock, ttlSeconds, { ...options, timeoutMs }), this.#context, options.signal)
   }
 
-  /** {@link renew} without a retry, for callers that keep the time themselves. */
-  async renewOnce(lock: NamedLock, ttlSeconds?: number | null, options: Once = {}): Promise<RenewOutcome> {
-    const { resourceName, processId, lockId } = lock
-    const answer = await this.#transport.call({ ...options, method: 'POST', path: 'locks/renew', body: { resourceName, processId, lockId, ttlSeconds } })
-    return answer.status === 404 ? notHeldOf(answer.status, answer.body) : renewedOf(dataOf(answer.body))
+  /** {@link renew} without a second try, for a caller that keeps the time itself. */
+  async renewOnce({ resourceName, processId, lockId }: NamedLock, ttlSeconds?: number | null, options: Once = {}): Promise<RenewOutcome> {
+    const answer = await this.#context.transport.call({ ...options, method: 'POST', path: 'locks/renew', body: { resourceName, processId, lockId, ttlSeconds } })
+    return answer.status === 404 ? notHeldOf(answer) : renewedOf(resultOf(answer))
   }
 
-  /** Renews 1 to 100 locks of a process on different resources in one call, once; the outcomes are in their order. */
+  /** Renews 1 to 100 locks of a process on different resources, once, in one call if the service can; the outcomes are in their order. */
   async renewManyOnce(processId: string, locks: readonly Renewal[], options: Once = {}): Promise<RenewOutcome[]> {
-    const body = { processId, locks: locks.map(({ resourceName, lockId, ttlSeconds }) => ({ resourceName, lockId, ttlSeconds })) }
-    const answer = await this.#transport.call({ ...options, method: 'POST', path: 'locks/renew-many', body })
-    if (answer.status !== 200) throw refusalOf(answer.status, answer.body)
-    const { renewed, not_held } = dataOf(answer.body) as { readonly renewed: Json[]; readonly not_held: Json[] }
-    const outcomes = new Map<unknown, RenewOutcome>()
-    for (const one of renewed) outcomes.set(one['resource_name'], renewedOf(one))
-    for (const one of not_held) outcomes.set(one['resource_name'], { kind: 'not-held', reason: one['reason'] as NotHeld['reason'] })
-    return locks.map(({ resourceName }) => outcomes.get(resourceName) ?? { kind: 'not-held', reason: 'not_locked' })
+    if (locks.length > 1 && this.#renewsMany) {
+      try {
+        const body = { processId, locks: locks.map(({ resourceName, lockId, ttlSeconds }) => ({ resourceName, lockId, ttlSeconds })) }
+        const answer = await this.#context.transport.call({ ...options, method: 'POST', path: 'locks/renew-many', body })
+        const { renewed, notHeld } = resultOf<{ renewed: Renewed[]; notHeld: (NotHeld & NamedLock)[] }>(answer)
+        return locks.map(({ resourceName }) => {
+          const isIt = (one: { readonly resourceName: string }): boolean => one.resourceName === resourceName
+          const one = renewed.find(isIt)
+          return one ? renewedOf(one) : { kind: 'not-held', reason: notHeld.find(isIt)?.reason ?? 'not_locked' }
+        })
+      } catch (error) {
+        if (!(error instanceof LockRequestError && [404, 405].includes(error.status))) throw error
+        this.#renewsMany = false
+      }
+    }
+    return Promise.all(locks.map((lock) => this.renewOnce({ ...lock, processId }, lock.ttlSeconds, options)))
   }
 
   /** Who holds a resource, and how many wait for it. */
-  async status(resourceName: string, options: CallOptions = {}): Promise<Status> {
+  status(resourceName: string, options?: CallOptions): Promise<Status> {
     return this.#get('status', { resourceName }, options)
   }
 
   /** One page of the valid locks. */
-  async list(query: ListQuery = {}, options: CallOptions = {}): Promise<LockPage> {
+  list(query: ListQuery = {}, options?: CallOptions): Promise<LockPage> {
     return this.#get('all-locked', query, options)
   }
 
-  /** The first waiters of a resource, 100 unless `limit` says otherwise (1 to 1,000). */
-  async queue(resourceName: string, { limit, ...options }: CallOptions & { readonly limit?: number | undefined } = {}): Promise<Queue> {
+  /** The first waiters for a resource, 100 unless `limit` says otherwise (1 to 1,000). */
+  queue(resourceName: string, { limit, ...options }: CallOptions & { readonly limit?: number | undefined } = {}): Promise<Queue> {
     return this.#get('queue', { resourceName, limit }, options)
   }
 
   /** One page of what happened. */
-  async history(query: HistoryQuery = {}, options: CallOptions = {}): Promise<HistoryPage> {
+  history(query: HistoryQuery = {}, options?: CallOptions): Promise<HistoryPage> {
     return this.#get('history', query, options)
   }
 
   /** The figures of the service. */
-  async stats(options: CallOptions = {}): Promise<Stats> {
+  stats(options?: CallOptions): Promise<Stats> {
     return this.#get('stats', {}, options)
   }
 
   /**
-   * Releases a lock that another process holds.
+   * Takes a lock away from its holder.
    *
    * @param reason for the history: 1 to 500 characters.
    * @param options `lockId`: only if that is still the valid grant. Left out, the call is made once, whatever comes of it.
    */
-  async forceRelease(resourceName: string, reason: string, options: CallOptions & { readonly lockId?: number | undefined } = {}): Promise<ForceReleaseOutcome> {
-    const { lockId, signal } = options
-    const body = { resourceName, reason, lockId }
-    const call = { method: 'POST', path: 'locks/force-release', body, signal } as const
-    // Without a lock id, a retry might release the lock of the next holder.
-    const answer = await (lockId === undefined ? this.#transport.call(call) : this.#repeat(call))
+  async forceRelease(
+    resourceName: string,
+    reason: string,
+    { lockId, signal }: CallOptions & { readonly lockId?: number | undefined } = {}
+  ): Promise<ForceReleaseOutcome> {
+    const call = { method: 'POST', path: 'locks/force-release', body: { resourceName, reason, lockId }, signal } as const
+    // Without a number, a repetition might take away the lock of the next holder.
+    const answer = await (lockId === undefined ? this.#context.transport.call(call) : this.#repeat(call))
     if (answer.status === 409) return { kind: 'changed' }
-    if (answer.status === 404) return notHeldOf(answer.status, answer.body)
-    const data = dataOf(answer.body)
-    return { kind: 'released', grant: grantOf(data), ...fromWire<{ releasedAt: Date }>({ released_at: data['released_at'] }) }
+    if (answer.status === 404) return notHeldOf(answer)
+    const { releasedAt, ...grant } = resultOf<Grant & { releasedAt: Date }>(answer)
+    return { kind: 'released', grant: grantOf(grant), releasedAt }
   }
 
   /** Whether the service can work, asked once. Rejects with a LockServiceUnavailableError when nothing answers. */
   async health({ signal }: CallOptions = {}): Promise<Health> {
-    const { response, body } = await this.#transport.send({ method: 'GET', path: 'health', signal })
+    const { response, body } = await this.#context.transport.send({ method: 'GET', path: 'health', signal })
     return { healthy: response.status === 200 && body['status'] === 'healthy', service: String(body['service']), database: String(body['database']) }
   }
 
-  /** Renews all locks of a process in one call. @returns what was renewed, sorted by name. */
-  protected async renewAllOf(processId: string, ttlSeconds: number | null | undefined, { signal }: CallOptions): Promise<Grant[]> {
-    return this.#locksOf({ method: 'POST', path: 'locks/renew-all', body: { processId, ttlSeconds }, signal })
+  /** Makes a call for all locks of a process; the result is what it concerned, sorted by name. */
+  protected async locksOf<Lock>(call: Call): Promise<Lock[]> {
+    return resultOf<{ locks: Lock[] }>(await this.#repeat(call)).locks
   }
 
-  /** Releases all locks of a process in one call. @returns what was released, sorted by name. */
-  protected async releaseAllOf(processId: string, { signal }: CallOptions): Promise<NamedLock[]> {
-    return this.#locksOf({ method: 'DELETE', path: 'locks/release-all', query: { processId }, signal })
+  async #get<Result>(path: string, query: object, { signal }: CallOptions = {}): Promise<Result> {
+    return resultOf(await this.#repeat({ method: 'GET', path: `locks/${path}`, query, signal }))
   }
 
-  async #locksOf<Lock>(call: Call): Promise<Lock[]> {
-    const { status, body } = await this.#repeat(call)
-    if (status !== 200) throw refusalOf(status, body)
-    return fromWire<Lock[]>(dataOf(body)['locks'])
-  }
-
-  async #get<Result>(path: string, query: object, { signal }: CallOptions): Promise<Result> {
-    const { status, body } = await this.#repeat({ method: 'GET', path: `locks/${path}`, query, signal })
-    if (status !== 200) throw refusalOf(status, body)
-    return fromWire<Result>(dataOf(body))
-  }
-
-  #repeat(call: Call): Promise<Answer> {
-    return retrying((timeoutMs) => this.#transport.call({ ...call, timeoutMs }), this.#retrying, call.signal)
+  #repeat(call: Call, onRepeat?: (failure: LockServiceUnavailableError) => void): Promise<Answer> {
+    return retrying(
+      (timeoutMs, failure) => {
+        if (failure) onRepeat?.(failure)
+        return this.#context.transport.call({ ...call, timeoutMs })
+      },
+      this.#context,
+      call.signal
+    )
   }
 }
 
-export function dataOf(body: Json): Json {
-  return body['data'] as Json
+type Renewed = Grant & { readonly renewedAt: Date }
+
+/**
+ * What the service answers to a call that succeeds.
+ *
+ * @throws LockRequestError for an answer that the call has no result for.
+ */
+// oxlint-disable-next-line no-unnecessary-type-parameters -- it saves each caller a cast
+export function resultOf<Result>({ status, body }: Answer): Result {
+  if (status !== 200) throw new LockRequestError(status, String(body['code']), body['detail'])
+  return body['data'] as Result
 }
 
-/** A refusal that the call has no result for. */
-export function refusalOf(status: number, body: Json): LockRequestError {
-  return new LockRequestError(status, String(body['code']), body['detail'])
+/** A service leaves out what a lock does not have. */
+export function grantOf(grant: Omit<Grant, 'metadata'>): Grant {
+  return { metadata: null, ...grant }
 }
 
-function renewedOf(json: Json): RenewOutcome {
-  const { renewedAt, ...grant } = fromWire<Grant & { readonly renewedAt: Date }>(json)
-  return { kind: 'renewed', grant: { ...grant, metadata: grant.metadata ?? null }, renewedAt }
+function renewedOf({ renewedAt, ...grant }: Renewed): RenewOutcome {
+  return { kind: 'renewed', grant: grantOf(grant), renewedAt }
 }
 
-/** A 404 speaks of the lock only by its code; any other says that there is no such call, or no such service. */
-function notHeldOf(status: number, body: Json): NotHeld {
-  if (body['code'] !== 'LOCK_NOT_HELD') throw refusalOf(status, body)
-  return { kind: 'not-held', reason: body['reason'] as NotHeld['reason'] }
+/** Only its code tells a 404 about the lock from one that says that there is no such call, or no such service. */
+function notHeldOf(answer: Answer): NotHeld {
+  const { code, reason } = answer.body
+  if (code !== 'LOCK_NOT_HELD') resultOf(answer)
+  return { kind: 'not-held', reason: reason as NotHeld['reason'] }
 }

@@ -1,16 +1,15 @@
 import type { Conflict, NotHeldReason } from './types.js'
 
-/** Somebody else has the lock, and kept it for as long as was waited. */
+/** Another process has the lock, and kept it for as long as the client waited. */
 export class LockNotAcquiredError extends Error {
   override readonly name = 'LockNotAcquiredError'
-  readonly resourceName: string
-  /** What stood in the way at the last look. */
-  readonly conflict: Conflict
+  declare readonly resourceName: string
+  /** What stood in the way at the last try. */
+  declare readonly conflict: Conflict
 
   constructor(resourceName: string, conflict: Conflict) {
     super(`Resource '${resourceName}' is locked by process '${conflict.lockedBy}'`)
-    this.resourceName = resourceName
-    this.conflict = conflict
+    Object.assign(this, { resourceName, conflict })
   }
 }
 
@@ -28,16 +27,14 @@ const LOSSES: Readonly<Record<LossReason, string>> = {
 /** The lock is no longer held, or may no longer be. Whatever it protects must be left alone from now on. */
 export class LockLostError extends Error {
   override readonly name = 'LockLostError'
-  readonly resourceName: string
-  readonly lockId: number
-  readonly reason: LossReason
+  declare readonly resourceName: string
+  declare readonly lockId: number
+  declare readonly reason: LossReason
 
   /** @param options `cause`: what kept the last renewal from being confirmed. */
   constructor(resourceName: string, lockId: number, reason: LossReason, options?: { cause?: unknown }) {
     super(`Lock ${lockId} of resource '${resourceName}' is lost: ${LOSSES[reason]}`, options)
-    this.resourceName = resourceName
-    this.lockId = lockId
-    this.reason = reason
+    Object.assign(this, { resourceName, lockId, reason })
   }
 }
 
@@ -60,18 +57,17 @@ export interface Unavailability {
 /** The service, or its database, could not be reached or refused to work: that says neither "locked" nor "free". */
 export class LockServiceUnavailableError extends Error {
   override readonly name = 'LockServiceUnavailableError'
-  readonly code: string | undefined
-  readonly status: number | undefined
-  readonly outcomeUnknown: boolean
-  readonly detail: unknown
-  readonly retryAfterMs: number | undefined
-  /** Of a request for a lock that may have been granted: `acquire` with the same `requestId`, `processId` and options takes that up. */
-  readonly requestId: string | undefined
-  readonly processId: string | undefined
+  declare readonly code: string | undefined
+  declare readonly status: number | undefined
+  declare readonly outcomeUnknown: boolean
+  declare readonly detail: unknown
+  declare readonly retryAfterMs: number | undefined
+  /** Of a request for a lock that may have been granted: `acquire` with the same `requestId`, `processId` and options resumes it. */
+  declare readonly requestId: string | undefined
+  declare readonly processId: string | undefined
 
   constructor(message: string, what: Unavailability) {
     super(message)
-    this.outcomeUnknown = what.outcomeUnknown
     Object.assign(this, what)
   }
 }
@@ -79,24 +75,22 @@ export class LockServiceUnavailableError extends Error {
 /** The call itself was refused, and would be again: a fault of form, a key that does not allow it, an id that was used before. */
 export class LockRequestError extends Error {
   override readonly name = 'LockRequestError'
-  readonly status: number
+  declare readonly status: number
   /** `INVALID_REQUEST`, `REDIRECTED`, `UNAUTHORIZED`, `FORBIDDEN`, `REQUEST_ID_REUSED`, … */
-  readonly code: string
+  declare readonly code: string
   /** A sentence, or for `INVALID_REQUEST` the list of faults. */
-  readonly detail: unknown
+  declare readonly detail: unknown
 
   constructor(status: number, code: string, detail: unknown) {
     super(`${code}: ${typeof detail === 'string' ? detail : JSON.stringify(detail)}`)
-    this.status = status
-    this.code = code
-    this.detail = detail
+    Object.assign(this, { status, code, detail })
   }
 }
 
 /** A flow asked `withLock` for a lock that it has: it would wait for itself. */
 export class LockReentryError extends Error {
   override readonly name = 'LockReentryError'
-  readonly resourceName: string
+  declare readonly resourceName: string
 
   constructor(resourceName: string) {
     super(`This flow has the lock of resource '${resourceName}' already and would wait for itself; with reentrant: true it works under that lock`)
@@ -108,7 +102,7 @@ export class LockReentryError extends Error {
 export class LockWatchEndedError extends Error {
   override readonly name = 'LockWatchEndedError'
   /** `too_old`: the history no longer reaches back so far. `no_history`: the service keeps none. */
-  readonly reason: string
+  declare readonly reason: string
 
   constructor(reason: string) {
     super(reason === 'no_history' ? 'The service keeps no history to watch' : `The stream of events ended: ${reason}`)

@@ -1,8 +1,13 @@
-import type { LockCalls } from './api.js'
-import { Backoff, onAbort, type RetryOptions } from './clock.js'
-import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError } from './errors.js'
-import { fromWire, read, type Transport } from './transport.js'
-import type { LockEvent } from './types.js'
+import type { ClientContext } from './api.js'
+import { onAbort } from './clock.js'
+import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type LossReason } from './errors.js'
+import { Backoff, fromWire, read } from './transport.js'
+import type { EventKind, LockEvent, WatchOptions } from './types.js'
+
+/*
+ * Bundlers make a chunk of its own of this file, which pages load when they first watch, or hold a lock for more than a
+ * second: the rest of the client imports it by `import()` only.
+ */
 
 /** One message of a stream of server-sent events. */
 export interface Message {
@@ -11,12 +16,9 @@ export interface Message {
   readonly id: string | undefined
 }
 
-/** Comments and the rest of what keeps a connection open. */
-const NOTHING = null
-
 /**
- * Reads server-sent events (WHATWG HTML, section 9.2.6) from chunks of text that are cut anywhere. A sign of life without a
- * message is given as null.
+ * Reads server-sent events (WHATWG HTML, section 9.2.6) from chunks of text that are cut anywhere. A comment, which keeps the
+ * connection open, is given as null.
  */
 export class EventStreamParser {
   #rest = ''
@@ -26,14 +28,14 @@ export class EventStreamParser {
   #id: string | undefined
 
   /** The messages that the chunk completes. */
-  *push(chunk: string): Generator<Message | typeof NOTHING> {
-    // The second half of a line break that was cut.
+  *push(chunk: string): Generator<Message | null> {
+    // The second half of a line's end that was cut.
     const text = this.#afterReturn && chunk.startsWith('\n') ? chunk.slice(1) : chunk
     if (chunk) this.#afterReturn = text.endsWith('\r')
     const lines = (this.#rest + text).split(/\r\n|\n|\r/)
     this.#rest = lines.pop() ?? ''
     for (const line of lines) {
-      if (line.startsWith(':')) yield NOTHING
+      if (line.startsWith(':')) yield null
       else if (line) this.#field(line)
       else {
         if (this.#data.length > 0) yield { event: this.#event || 'message', data: this.#data.join('\n'), id: this.#id }
@@ -53,29 +55,31 @@ export class EventStreamParser {
 
 /** The service says something every 15 seconds; a connection that is silent for longer is dead. */
 const SILENCE_MS = 45_000
+/** How many events of the history the client reads to find what happened before its stream began. */
+const LOOK_BACK = 100
 
-export interface WatchOptions {
-  /** Only names that begin with this. */
-  readonly prefix?: string | undefined
-  /** Only what happens to the locks of this process. */
-  readonly processId?: string | undefined
-  /** The id of the last event that was seen: the stream goes on after it. Left out, it begins with what happens from now on. */
-  readonly after?: number | undefined
-  /** Ends the watching, without an error. */
-  readonly signal?: AbortSignal | undefined
-  /** Called when a connection is open: from now on, every event arrives as it happens. */
-  readonly onOpen?: (() => void) | undefined
-  /** Called when a connection breaks or cannot be opened, and the watching goes on with another one. */
-  readonly onBroken?: ((error: unknown) => void) | undefined
-}
-
-export interface ClientContext extends RetryOptions {
-  readonly transport: Transport
-  readonly calls: LockCalls
-}
-
-/** The reasons after which a stream can be resumed with the last id. */
+/** Why the service ends a stream that may be resumed with the last id. */
 const RESUMABLE = new Set(['draining', 'too_slow'])
+
+/** What an event says of the lock that was granted with the same id. */
+const LOSSES: Readonly<Partial<Record<EventKind, LossReason>>> = { expired: 'expired', released: 'released', force_released: 'released' }
+
+interface Loss extends LockEvent {
+  readonly lossReason: LossReason
+}
+
+/** The grants of a process that end, a little earlier ones too, for as long as the signal does not fire. */
+export async function* lossesOf(context: ClientContext, processId: string, signal: AbortSignal): AsyncGenerator<Loss, void, undefined> {
+  const { events } = await context.calls.history({ processId, limit: LOOK_BACK }, { signal })
+  for (const event of events) yield* lossOf(event)
+  const watched = watchEvents({ ...context, retryMs: Infinity }, { processId, after: events[0]?.eventId ?? 0, signal }, true)
+  for await (const event of watched) yield* lossOf(event)
+}
+
+function lossOf(event: LockEvent): Loss[] {
+  const lossReason = LOSSES[event.event]
+  return lossReason ? [{ ...event, lossReason }] : []
+}
 
 /**
  * Watches until the signal fires, over as many connections as that takes.
@@ -88,19 +92,19 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
   let wasOpen = false
   let backoff = new Backoff(context)
   try {
-    // Without an id to go on from, events would be missed when the first connection breaks.
+    // Without an event to resume after, the client would miss what happens while the first connection breaks.
     last ??= (await context.calls.history({ limit: 1 }, { signal })).events[0]?.eventId ?? 0
     for (;;) {
       try {
         const messages: AsyncGenerator<Message | null | undefined> = connection(context, { ...options, after: last }, backoff.begin(), background)
         let isOpen = false
         for await (const message of messages) {
-          // The service accepted a connection once, so from now on only the caller ends the watching.
+          // The service was there and will come back: from now on only the caller ends the watching.
           backoff = new Backoff({ ...context, retryMs: Infinity })
           if (message === undefined) continue
           if (message?.event === 'end') {
             const { reason } = JSON.parse(message.data) as { reason: string }
-            // There was no event to go on from, as for a key with a prefix: the stream begins with what happens now.
+            // There was no event to resume after, as for a key with a prefix: the stream begins with what happens now.
             if (reason === 'too_old' && last === 0 && after === undefined && !wasOpen) last = undefined
             else if (!RESUMABLE.has(reason)) throw new LockWatchEndedError(reason)
             break
@@ -108,7 +112,7 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
           if (!isOpen) onOpen?.()
           isOpen = wasOpen = true
           if (message === null) continue
-          const event: LockEvent = fromWire<LockEvent>(JSON.parse(message.data))
+          const event = fromWire(JSON.parse(message.data)) as LockEvent
           last = event.eventId
           // A service that does not know the filter sends everything.
           if ((processId ?? event.processId) === event.processId && event.resourceName.startsWith(prefix ?? '')) yield event

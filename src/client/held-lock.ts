@@ -1,58 +1,11 @@
 import type { Lock } from '../embedded/lock-api.js'
-import { retrying, type Clock } from './clock.js'
+import type { ClientContext } from './api.js'
 import { LockLostError, type LossReason } from './errors.js'
-import type { ClientContext } from './events.js'
-import type { Keeper, Lease } from './keeper.js'
-import type { Grant, Metadata } from './types.js'
+import type { Hold, Lease, LeaseKeeper } from './leases.js'
+import { retrying } from './transport.js'
+import type { Metadata } from './types.js'
 
-/** One lock or several that are held and lost together. It has no reference to the object in the caller's hands. */
-export class Hold {
-  readonly clock: Clock
-  readonly leases: Lease[] = []
-  loss: LockLostError | undefined
-  released = false
-  readonly #onEnd: (() => void)[] = []
-
-  constructor(clock: Clock) {
-    this.clock = clock
-  }
-
-  /** Whether all of it is certainly held at this moment. */
-  get held(): boolean {
-    if (!this.released && this.loss === undefined) for (const lease of this.leases) lease.look()
-    return !this.released && this.loss === undefined
-  }
-
-  get deadline(): number {
-    return Math.min(...this.leases.map(({ deadline }) => deadline))
-  }
-
-  /** Calls back when it is released and when it is lost, which may be both. */
-  onEnd(action: () => void): void {
-    this.#onEnd.push(action)
-    if (this.released || this.loss !== undefined) action()
-  }
-
-  /** Only the first loss counts. */
-  lose(grant: Grant, reason: LossReason, cause?: unknown): LockLostError {
-    if (this.loss === undefined) {
-      this.loss = new LockLostError(grant.resourceName, grant.lockId, reason, cause === undefined ? undefined : { cause })
-      this.#end()
-    }
-    return this.loss
-  }
-
-  release(): void {
-    this.released = true
-    this.#end()
-  }
-
-  #end(): void {
-    for (const action of this.#onEnd) action()
-  }
-}
-
-/** When the object in the caller's hands is garbage-collected, its lock is no longer renewed, and ends. */
+/** When the caller's object is collected, the client stops renewing the lock, which then ends. */
 const FORGOTTEN = new FinalizationRegistry<Hold>(({ leases }) => {
   for (const lease of leases) {
     lease.autoRenew = false
@@ -64,12 +17,12 @@ const FORGOTTEN = new FinalizationRegistry<Hold>(({ leases }) => {
 abstract class Held implements AsyncDisposable {
   readonly #hold: Hold
   readonly #context: ClientContext
-  readonly #keeper: Keeper
+  readonly #keeper: LeaseKeeper
   #signal: AbortSignal | undefined
   #lost: Promise<LockLostError | undefined> | undefined
   #releasing: Promise<void> | undefined
 
-  constructor(hold: Hold, context: ClientContext, keeper: Keeper) {
+  constructor(hold: Hold, context: ClientContext, keeper: LeaseKeeper) {
     this.#hold = hold
     this.#context = context
     this.#keeper = keeper
@@ -87,7 +40,7 @@ abstract class Held implements AsyncDisposable {
     return this.#signal
   }
 
-  /** Resolves to why the lock was lost, or to undefined when it is released. Awaiting it keeps the process alive. */
+  /** Resolves to why the lock was lost, or to undefined when it is released. Keeps the process alive meanwhile. */
   get lost(): Promise<LockLostError | undefined> {
     this.#lost ??= new Promise((resolve) => {
       const cancel = this.#context.clock.schedule(Infinity, () => {})
@@ -111,7 +64,7 @@ abstract class Held implements AsyncDisposable {
 
   /** Why the last renewal was not confirmed; undefined after one that was. */
   get renewalError(): unknown {
-    return this.#hold.leases.find(({ failure }) => failure !== undefined)?.failure
+    return this.#hold.leases.find(({ failure }) => failure)?.failure
   }
 
   /** For how long it is certainly held without a renewal, in milliseconds: 0 when it is not, Infinity when it never ends. */
@@ -133,7 +86,7 @@ abstract class Held implements AsyncDisposable {
       this.#hold.leases.map((lease) =>
         retrying(
           async (timeoutMs) => {
-            if (this.held) await this.#keeper.renew(lease, ttlSeconds === undefined ? lease.ttlSeconds : ttlSeconds, timeoutMs, this.signal)
+            if (this.held) await this.#keeper.renew(lease, ttlSeconds, timeoutMs, this.signal)
             if (!this.held) throw this.loss ?? new LockLostError(lease.grant.resourceName, lease.grant.lockId, 'released')
           },
           this.#context,
@@ -144,8 +97,8 @@ abstract class Held implements AsyncDisposable {
   }
 
   /**
-   * Releases the lock. Calling it again is harmless, and so is calling it when the lock was lost: then it does not wait for
-   * the service. It never ends a later lock of the same name.
+   * Releases the lock. Calling it again is harmless, and so is calling it when the lock was lost: then it does not wait for the
+   * service. It never ends a later lock of the same name.
    *
    * @param options `keepalive`: as `fetch` has it, for a page that is being left.
    * @throws LockServiceUnavailableError when the service stays away; the lock then ends with its lease, or by another call.
@@ -169,13 +122,13 @@ abstract class Held implements AsyncDisposable {
       this.#hold.leases.map(async ({ grant }) => {
         const outcome = await this.#context.calls.release(grant, options)
         if (outcome.kind === 'released') return
-        // Released already, by a call whose response was lost or by a proxy that retries: that is no loss.
+        // Released already, by a try whose answer was lost or by a proxy that repeats: not a loss.
         const byItself = outcome.releasedAt === undefined ? outcome.repeated && outcome.reason === 'released' : outcome.releasedAt !== null
         if (!byItself) this.#hold.lose(grant, outcome.reason)
       })
     )
-    // The lease of a lost lock may still run in the database: releasing it lets the next waiter have it sooner.
-    if (wasLost) void releasing.catch(() => undefined)
+    // The lease of a lost lock may still go on in the database: the next waiter gets it sooner.
+    if (wasLost) void releasing.catch(() => {})
     else await releasing
   }
 
@@ -183,10 +136,10 @@ abstract class Held implements AsyncDisposable {
     const losing = new AbortController()
     const { signal } = losing
     this.#hold.onEnd(() => {
-      if (this.loss !== undefined) losing.abort(this.loss)
+      if (this.loss) losing.abort(this.loss)
     })
-    // A signal that is still referenced keeps its lock from being collected.
-    const aborted = (): boolean => !this.held && this.loss !== undefined
+    // The getters refer to the lock: as long as the caller keeps the signal, the lock is not collected.
+    const aborted = (): boolean => !this.held && !!this.loss
     Object.defineProperties(signal, {
       aborted: { get: aborted },
       reason: { get: () => this.loss },
@@ -208,25 +161,21 @@ abstract class Held implements AsyncDisposable {
  */
 export class HeldLock extends Held implements Lock {
   readonly type = 'lock'
-  readonly resourceName: string
-  readonly processId: string
-  readonly lockId: number
-  /** The same number, to be handed to whatever the lock protects, which then can refuse smaller ones. */
-  readonly fencingToken: number
-  readonly lockedAt: Date
-  readonly metadata: Metadata | null
+  declare readonly resourceName: string
+  declare readonly processId: string
+  declare readonly lockId: number
+  /** The same number, for the resource that the lock protects, which then can refuse smaller ones. */
+  declare readonly fencingToken: number
+  declare readonly lockedAt: Date
+  declare readonly metadata: Metadata | null
   readonly #lease: Lease
 
-  constructor(hold: Hold, lease: Lease, context: ClientContext, keeper: Keeper) {
+  constructor(hold: Hold, context: ClientContext, keeper: LeaseKeeper) {
     super(hold, context, keeper)
+    const lease = hold.leases[0] as Lease
     this.#lease = lease
     const { resourceName, processId, lockId, fencingToken, lockedAt, metadata } = lease.grant
-    this.resourceName = resourceName
-    this.processId = processId
-    this.lockId = lockId
-    this.fencingToken = fencingToken
-    this.lockedAt = lockedAt
-    this.metadata = metadata
+    Object.assign(this, { resourceName, processId, lockId, fencingToken, lockedAt, metadata })
   }
 
   /** When it ends unless it is renewed, by the database's clock; null never does. */
@@ -234,7 +183,7 @@ export class HeldLock extends Held implements Lock {
     return this.#lease.expiresAt
   }
 
-  /** Marks it as lost, for a reason that the lock itself cannot see. */
+  /** Counts the lock as lost, for a reason that it does not see itself. */
   static lose(lock: HeldLock, reason: LossReason): void {
     lock.#lease.hold.lose(lock.#lease.grant, reason)
   }
@@ -253,7 +202,7 @@ export class HeldLocks extends Held {
   /** In the order in which they were asked for. */
   readonly locks: readonly HeldPart[]
 
-  constructor(hold: Hold, processId: string, context: ClientContext, keeper: Keeper) {
+  constructor(hold: Hold, processId: string, context: ClientContext, keeper: LeaseKeeper) {
     super(hold, context, keeper)
     this.processId = processId
     this.locks = hold.leases.map(({ grant: { resourceName, lockId, fencingToken } }) => ({ resourceName, lockId, fencingToken }))
@@ -265,7 +214,11 @@ export class HeldLocks extends Held {
   }
 }
 
-/** @throws RangeError for a lease that no lock can have. */
+/** @throws RangeError for a lease that no lock can have; JSON would turn NaN and Infinity into null, which never ends. */
 export function requireLease(ttlSeconds: number | null | undefined): void {
-  if (typeof ttlSeconds === 'number' && !(ttlSeconds > 0 && ttlSeconds < Infinity)) throw new RangeError('ttlSeconds must be a number greater than 0, or null')
+  requireRange('ttlSeconds', typeof ttlSeconds !== 'number' || (ttlSeconds > 0 && ttlSeconds < Infinity), 'greater than 0, or null')
+}
+
+export function requireRange(name: string, isInRange: boolean, range: string): void {
+  if (!isInRange) throw new RangeError(`${name} must be a number, ${range}`)
 }

@@ -1,75 +1,22 @@
-import { FlowStorage, ownProcessId } from '#platform'
+import { outerLock, ownProcessId, runInFlow } from '#platform'
 import type { LockApi } from '../embedded/lock-api.js'
-import { Acquisition, newId, type Acquired, type Granted } from './acquire.js'
-import { LockCalls, type CallOptions, type NamedLock } from './api.js'
-import { systemClock, type Clock } from './clock.js'
-import { LockNotAcquiredError, LockReentryError, LockServiceUnavailableError } from './errors.js'
-import { watchEvents, type ClientContext, type WatchOptions } from './events.js'
-import { HeldLock, HeldLocks, Hold, requireLease } from './held-lock.js'
-import { Keeper, Lease } from './keeper.js'
+import { Acquisition, newId } from './acquire.js'
+import { LockCalls, type CallOptions, type ClientContext, type NamedLock } from './api.js'
+import { systemClock } from './clock.js'
+import { LockNotAcquiredError, LockServiceUnavailableError } from './errors.js'
+import { HeldLock, HeldLocks, requireLease, requireRange } from './held-lock.js'
+import { Hold, Lease, LeaseKeeper } from './leases.js'
 import { Transport } from './transport.js'
-import type { Conflict, Grant, LockEvent, Metadata } from './types.js'
+import type { AcquireOptions, DocumentLockOptions, Grant, HttpLocksOptions, LockEvent, RenewAllOptions, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
 
-const DEFAULTS = { url: 'http://127.0.0.1:8000', ttlSeconds: 30, retrySeconds: 10, timeoutSeconds: 10 }
-
+const DEFAULT_TTL_SECONDS = 30
 /** At most a day: a timer for longer than 24.8 days would fire at once. */
 const LONGEST_TIMEOUT_SECONDS = 86_400
 
 const CLIENT_OPTIONS = ['url', 'apiKey', 'processId', 'retrySeconds', 'timeoutSeconds', 'listen', 'fetch', 'clock', 'random']
 const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant']
 
-export interface HttpLocksOptions {
-  /** Where the service is; `http://127.0.0.1:8000` if left out. */
-  readonly url?: string | undefined
-  /** Sent as `Authorization: Bearer`. */
-  readonly apiKey?: string | undefined
-  /** Who holds what is acquired: 1 to 255 characters. In Node `HOST/PID/RANDOM`, in a page a random one if left out. */
-  readonly processId?: string | undefined
-  /**
-   * For how long calls are repeated while the service is away; 10 if left out, 0 tries once. No call that the service does
-   * not answer takes longer than this and `timeoutSeconds`, whichever is longer.
-   */
-  readonly retrySeconds?: number | undefined
-  /** How long one call may take, including its wait in the queue: a longer wait takes several calls. At most a day; 10 if left out. */
-  readonly timeoutSeconds?: number | undefined
-  /** Whether one stream of events reports the loss of locks that are held for longer than a second; true if left out. */
-  readonly listen?: boolean | undefined
-  readonly fetch?: typeof globalThis.fetch
-  readonly clock?: Clock
-  /** 0 to 1; spreads repetitions. */
-  readonly random?: () => number
-}
-
-export interface TryAcquireOptions {
-  /** The lease, greater than 0; 30 if left out, null never ends. A lock that renews itself lasts longer. */
-  readonly ttlSeconds?: number | null | undefined
-  /** Whether the lock renews itself until it is released or lost; true if left out. */
-  readonly autoRenew?: boolean | undefined
-  readonly metadata?: Metadata | undefined
-  /** Instead of the client's own. */
-  readonly processId?: string | undefined
-  /** That of an earlier request whose answer was lost, as its error says: takes up what it was granted. All else must be the same. */
-  readonly requestId?: string | undefined
-  /** Aborts the request: the call rejects with its reason and leaves no lock behind. Has no effect on a lock once it is held. */
-  readonly signal?: AbortSignal | undefined
-}
-
-export interface AcquireOptions extends TryAcquireOptions {
-  /** How long to wait in the queue; without a limit if left out. */
-  readonly waitSeconds?: number | undefined
-  /** Called with the holder and the position in the queue, after half a second and then every five. */
-  readonly onWaiting?: ((conflict: Conflict) => void) | undefined
-}
-
-export interface WithLockOptions extends AcquireOptions {
-  /** Whether a flow that has the lock already works under it, instead of an error; in Node only. */
-  readonly reentrant?: boolean | undefined
-}
-
-/** The locks that a flow works under, where the platform knows flows. */
-type Flow = readonly { readonly locks: HttpLocks; readonly lock: HeldLock }[]
-
-const FLOW = new FlowStorage<Flow>()
+type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 
 /**
  * Locks of a Resource Lock Manager over HTTP. Needs nothing but `fetch`: it runs in Node and in pages.
@@ -84,99 +31,86 @@ const FLOW = new FlowStorage<Flow>()
  * not change.
  */
 export class HttpLocks extends LockCalls implements LockApi {
-  /** Who holds what is acquired. */
+  /** The holder of what is acquired. */
   readonly processId: string
   readonly #context: ClientContext
-  readonly #keeper: Keeper
+  readonly #keeper: LeaseKeeper
 
   /** @throws TypeError for a URL or an option that cannot be meant, RangeError for a time. */
   constructor(options: HttpLocksOptions = {}) {
     checkOptions('HttpLocks', options, CLIENT_OPTIONS)
-    const { url = DEFAULTS.url, apiKey, retrySeconds = DEFAULTS.retrySeconds, timeoutSeconds = DEFAULTS.timeoutSeconds } = options
+    const { url = 'http://127.0.0.1:8000', apiKey, retrySeconds = 10, timeoutSeconds = 10 } = options
     checkService(url, apiKey)
-    checkTimes(retrySeconds, timeoutSeconds)
+    requireRange('timeoutSeconds', timeoutSeconds > 0 && timeoutSeconds <= LONGEST_TIMEOUT_SECONDS, `greater than 0 and at most ${LONGEST_TIMEOUT_SECONDS}`)
+    requireRange('retrySeconds', retrySeconds >= 0, 'at least 0')
     const { clock = systemClock(), random = Math.random, fetch, listen = true } = options
-    const timeoutMs = timeoutSeconds * 1000
-    const retrying = { clock, random, retryMs: retrySeconds * 1000, timeoutMs }
-    const transport = new Transport({ url, apiKey, fetch, clock, timeoutMs })
-    super(transport, retrying)
+    const times = { clock, random, retryMs: retrySeconds * 1000, timeoutMs: timeoutSeconds * 1000 }
+    const shared = { ...times, transport: new Transport(url, apiKey, fetch, times) }
+    super(shared)
     this.processId = options.processId ?? ownProcessId(newId())
-    this.#context = { ...retrying, transport, calls: this }
-    this.#keeper = new Keeper(this.#context, listen)
+    this.#context = { ...shared, calls: this }
+    this.#keeper = new LeaseKeeper(this.#context, listen)
   }
 
   /**
-   * Takes the lock if it is free and has no waiters. The holder itself is refused too.
+   * Takes the lock if no process has it, and none waits for it. The holder itself is refused too.
    *
    * @param lease the seconds after which the lock ends, as {@link LockApi} has it: such a lock does not renew itself. Or options.
-   * @returns undefined when it is held.
+   * @returns undefined when another process has it.
    */
-  async tryAcquire(resourceName: string, lease: number | TryAcquireOptions = {}): Promise<HeldLock | undefined> {
+  tryAcquire(resourceName: string, lease: number | TryAcquireOptions = {}): Promise<HeldLock | undefined> {
     const options = typeof lease === 'number' ? { ttlSeconds: lease, autoRenew: false } : lease
-    const acquired = await this.#acquire('tryAcquire', [resourceName], false, options, 0)
-    return acquired.kind === 'granted' ? this.#one(acquired, options) : undefined
+    return this.#acquire<HeldLock | undefined>('tryAcquire', resourceName, options)
   }
 
   /**
-   * Takes the lock, and waits in the queue for it, first come, first served.
+   * Takes the lock, and waits for it in the queue, first come, first served.
    *
    * @throws LockNotAcquiredError when the time to wait is over.
    */
-  async acquire(resourceName: string, options: AcquireOptions = {}): Promise<HeldLock> {
-    const acquired = await this.#acquire('acquire', [resourceName], false, options)
-    if (acquired.kind === 'held') throw new LockNotAcquiredError(resourceName, acquired.conflict)
-    return this.#one(acquired, options)
+  acquire(resourceName: string, options: AcquireOptions = {}): Promise<HeldLock> {
+    return this.#acquire<HeldLock>('acquire', resourceName, options)
   }
 
   /** {@link tryAcquire} for 1 to 100 resources, all or none. */
-  async tryAcquireMany(resourceNames: readonly string[], options: TryAcquireOptions = {}): Promise<HeldLocks | undefined> {
-    const acquired = await this.#acquire('tryAcquireMany', resourceNames, true, options, 0)
-    return acquired.kind === 'granted' ? this.#several(acquired, options) : undefined
+  tryAcquireMany(resourceNames: readonly string[], options: TryAcquireOptions = {}): Promise<HeldLocks | undefined> {
+    return this.#acquire<HeldLocks | undefined>('tryAcquireMany', resourceNames, options)
   }
 
   /** {@link acquire} for 1 to 100 resources, all or none. Holds nothing while it waits. */
-  async acquireMany(resourceNames: readonly string[], options: AcquireOptions = {}): Promise<HeldLocks> {
-    const acquired = await this.#acquire('acquireMany', resourceNames, true, options)
-    if (acquired.kind === 'held') throw new LockNotAcquiredError(acquired.conflict.resourceName, acquired.conflict)
-    return this.#several(acquired, options)
+  acquireMany(resourceNames: readonly string[], options: AcquireOptions = {}): Promise<HeldLocks> {
+    return this.#acquire<HeldLocks>('acquireMany', resourceNames, options)
   }
 
   /**
    * Works while it has the lock, and releases it when the work settles. An error of the work goes before every other; work
-   * that succeeded although the lock was lost meanwhile ends in a LockLostError, so that nobody takes it for exclusive. A
-   * lock that cannot be released because the service is away ends with its lease.
+   * that succeeded although the lock was lost meanwhile ends in a LockLostError, so that its result is not taken for
+   * exclusive. A lock that cannot be released because the service is away ends with its lease.
    *
-   * @param work is handed the lock, whose `signal` says when to stop.
+   * @param work gets the lock, whose `signal` says when to stop.
    * @throws LockNotAcquiredError when the time to wait is over.
    * @throws LockReentryError when the flow works under that lock already, in Node.
    */
-  withLock<Result>(resourceName: string, work: (lock: HeldLock) => Promise<Result> | Result): Promise<Result>
-  withLock<Result>(resourceName: string, options: WithLockOptions, work: (lock: HeldLock) => Promise<Result> | Result): Promise<Result>
-  async withLock<Result>(
-    resourceName: string,
-    ...[first, second]: [Work<Result>] | [WithLockOptions, Work<Result>]
-  ): Promise<Result> {
+  withLock<Result>(resourceName: string, work: Work<Result>): Promise<Result>
+  withLock<Result>(resourceName: string, options: WithLockOptions, work: Work<Result>): Promise<Result>
+  async withLock<Result>(resourceName: string, ...[first, second]: [Work<Result>] | [WithLockOptions, Work<Result>]): Promise<Result> {
     const [options, work] = typeof first === 'function' ? [{}, first] : [first, second]
-    if (work === undefined) throw new TypeError('withLock needs work to do')
-    const flow = FLOW.getStore() ?? []
-    const outer = flow.find(({ locks, lock }) => locks === this && lock.resourceName === resourceName && lock.held)
-    if (outer !== undefined) {
-      if (options.reentrant !== true) throw new LockReentryError(resourceName)
-      return work(outer.lock)
-    }
+    if (!work) throw new TypeError('withLock needs work to do')
+    const outer = outerLock<HeldLock>(this, resourceName, options.reentrant)
+    if (outer) return work(outer)
     const lock = await this.acquire(resourceName, options)
     let result: Result
     try {
-      result = await FLOW.run([...flow, { locks: this, lock }], () => work(lock))
+      result = await runInFlow(this, lock, () => work(lock))
     } catch (error) {
-      await lock.release().catch(() => undefined)
+      await lock.release().catch(() => {})
       throw error
     }
     await lock.release().catch((error: unknown) => {
-      // It was held to the end of the work.
+      // The lock was held to the end of the work.
       if (!(error instanceof LockServiceUnavailableError)) throw error
     })
-    if (lock.loss !== undefined) throw lock.loss
+    if (lock.loss) throw lock.loss
     return result
   }
 
@@ -186,13 +120,13 @@ export class HttpLocks extends LockCalls implements LockApi {
    * @returns what was renewed, sorted by name.
    */
   renewAll({ processId = this.processId, ttlSeconds, signal }: RenewAllOptions = {}): Promise<Grant[]> {
-    return this.renewAllOf(processId, ttlSeconds, { signal })
+    return this.locksOf({ method: 'POST', path: 'locks/renew-all', body: { processId, ttlSeconds }, signal })
   }
 
   /** Releases every lock of a process, this client's if left out, in one call. @returns what was released, sorted by name. */
   releaseAll({ processId = this.processId, signal }: CallOptions & { readonly processId?: string } = {}): Promise<NamedLock[]> {
     for (const { hold } of this.#keeper.heldBy(processId)) hold.release()
-    return this.releaseAllOf(processId, { signal })
+    return this.locksOf({ method: 'DELETE', path: 'locks/release-all', query: { processId }, signal })
   }
 
   /**
@@ -200,46 +134,77 @@ export class HttpLocks extends LockCalls implements LockApi {
    *
    * @throws LockWatchEndedError when events were missed for good, or none are kept.
    */
-  watch(options: WatchOptions = {}): AsyncGenerator<LockEvent, void, undefined> {
-    return watchEvents(this.#context, options)
+  async *watch(options: WatchOptions = {}): AsyncGenerator<LockEvent, void, undefined> {
+    const { watchEvents } = await import('./events.js')
+    yield* watchEvents(this.#context, options)
   }
 
-  async #acquire(call: string, resourceNames: readonly string[], many: boolean, options: AcquireOptions, wait = options.waitSeconds ?? Infinity): Promise<Acquired> {
+  /** @param call names the method, of which those that begin with `try` do not wait and do not throw for a conflict. */
+  async #acquire<Held extends HeldLock | HeldLocks | undefined>(call: string, resources: string | readonly string[], options: AcquireOptions): Promise<Held> {
     checkOptions(call, options, ACQUIRE_OPTIONS)
-    const { metadata, signal, onWaiting, requestId, processId = this.processId, ttlSeconds = DEFAULTS.ttlSeconds } = options
-    // JSON knows neither NaN nor Infinity, and would ask for a lock that never ends.
+    const tries = call.startsWith('try')
+    const { processId = this.processId, ttlSeconds = DEFAULT_TTL_SECONDS, autoRenew = true, waitSeconds = Infinity } = options
     requireLease(ttlSeconds)
-    if (!(wait >= 0)) throw new RangeError('waitSeconds must be a number, and at least 0')
-    const wanted = { resourceNames, many, processId, ttlSeconds, metadata, waitMs: wait * 1000, requestId, signal, onWaiting }
-    return new Acquisition(wanted, this.#context).run()
-  }
-
-  #hold({ grants, since }: Granted, { ttlSeconds = DEFAULTS.ttlSeconds, autoRenew = true }: TryAcquireOptions): Hold {
-    const { clock, random } = this.#context
-    const hold = new Hold(clock)
-    for (const { grant, leaseMs } of grants) hold.leases.push(new Lease(hold, grant, since, leaseMs, { ttlSeconds, autoRenew, random }))
-    return hold
-  }
-
-  #one(granted: Granted, options: TryAcquireOptions): HeldLock {
-    const hold = this.#hold(granted, options)
-    return new HeldLock(hold, hold.leases[0] as Lease, this.#context, this.#keeper)
-  }
-
-  #several(granted: Granted, options: TryAcquireOptions): HeldLocks {
-    return new HeldLocks(this.#hold(granted, options), options.processId ?? this.processId, this.#context, this.#keeper)
+    requireRange('waitSeconds', waitSeconds >= 0, 'at least 0')
+    const many = typeof resources !== 'string'
+    const wanted = { ...options, resourceNames: many ? resources : [resources], many, processId, ttlSeconds, waitMs: tries ? 0 : waitSeconds * 1000 }
+    const outcome = await new Acquisition(wanted, this.#context).run()
+    if (!('grants' in outcome)) {
+      if (tries) return undefined as Held
+      throw new LockNotAcquiredError(outcome.resourceName, outcome)
+    }
+    const hold = new Hold(this.#context)
+    for (const { grant, leaseMs } of outcome.grants) hold.leases.push(new Lease(hold, grant, outcome.since, leaseMs, ttlSeconds, autoRenew))
+    return (many ? new HeldLocks(hold, processId, this.#context, this.#keeper) : new HeldLock(hold, this.#context, this.#keeper)) as Held
   }
 }
 
-type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
+/** Chromium lets timers of a hidden page fire once a minute: a third of the lease has to be longer than that. */
+const TTL_SECONDS = 300
+/** A page that is loaded again asks before the release by the page that was left has arrived. */
+const WAIT_SECONDS = 2
 
-export interface RenewAllOptions extends CallOptions {
-  readonly processId?: string | undefined
-  /** From now, null for no end; left out, the lease with which each lock was granted. */
-  readonly ttlSeconds?: number | null | undefined
+/**
+ * Locks a document that is edited in a page, for as long as the page lives: it is renewed meanwhile, and released when the
+ * page is left, also by closing it. A page that is left and shown again, as browsers keep pages, has lost it: its signal
+ * fires then. Another page of the same user is refused as well.
+ *
+ * Its resource is `doc-lock:DOCID`, the one that the calls below `/api/lock` and the route guards know.
+ *
+ * ```ts
+ * const lock = await lockDocument(locks, 'quote-123', { userId: 'ann', username: 'Ann' })
+ * lock.signal.addEventListener('abort', () => showReadOnly())
+ * ```
+ *
+ * @throws LockNotAcquiredError when another page or user has it; `conflict.lockedBy` says who.
+ */
+export async function lockDocument(locks: HttpLocks, docId: string, options: DocumentLockOptions): Promise<HeldLock> {
+  const { userId, username, ttlSeconds = TTL_SECONDS, waitSeconds = WAIT_SECONDS, signal, onWaiting, onReturn } = options
+  const { page = globalThis } = options
+  const lock = await locks.acquire(`doc-lock:${docId}`, {
+    processId: userId,
+    metadata: username === undefined ? undefined : { username },
+    ttlSeconds,
+    waitSeconds,
+    signal,
+    onWaiting
+  })
+  const left = (): void => {
+    page.addEventListener('pageshow', shown)
+    void lock.release({ keepalive: true }).catch(() => undefined)
+  }
+  const shown = (event: Event): void => {
+    page.removeEventListener('pageshow', shown)
+    if (!(event as Partial<PageTransitionEvent>).persisted) return
+    HeldLock.lose(lock, 'released')
+    onReturn?.()
+  }
+  page.addEventListener('pagehide', left, { once: true })
+  void lock.lost.then(() => page.removeEventListener('pagehide', left))
+  return lock
 }
 
-/** @throws TypeError for an unknown option, since a misspelt one would silently have no effect. */
+/** @throws TypeError for what is not an object of these options; an option that is misspelt would silently be ignored. */
 function checkOptions(call: string, options: unknown, known: readonly string[]): void {
   const all = known.join(', ')
   if (typeof options !== 'object' || options === null) throw new TypeError(`${call} takes an object of options: ${all}`)
@@ -247,20 +212,14 @@ function checkOptions(call: string, options: unknown, known: readonly string[]):
     if (known.includes(name)) continue
     const given = name.toLowerCase()
     const meant = known.find((one) => one.toLowerCase().startsWith(given) || given.includes(one.toLowerCase()))
-    throw new TypeError(`${call} has no option '${name}'; ${meant === undefined ? all : `did you mean '${meant}'?`}`)
+    throw new TypeError(`${call} has no option '${name}'; ${meant ? `did you mean '${meant}'?` : all}`)
   }
 }
 
 /** @throws TypeError that repeats neither a password nor a key, since messages end up in logs. */
 function checkService(url: unknown, apiKey: unknown): void {
-  const parsed = typeof url === 'string' && URL.canParse(url) ? new URL(url) : undefined
-  if (parsed !== undefined && `${parsed.username}${parsed.password}` !== '') throw new TypeError('The url holds a user or a password; the service knows keys: apiKey')
-  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) throw new TypeError(`The url is '${String(url)}'; expected one that begins with http:// or https://`)
+  const { protocol = '', username, password }: Partial<URL> = typeof url === 'string' && URL.canParse(url) ? new URL(url) : {}
+  if (username || password) throw new TypeError('The url holds a user or a password; the service knows keys: apiKey')
+  if (!/^https?:$/.test(protocol)) throw new TypeError(`The url is '${String(url)}'; expected one that begins with http:// or https://`)
   if (apiKey !== undefined && !(typeof apiKey === 'string' && /^[!-~]+$/.test(apiKey))) throw new TypeError('The apiKey holds characters that no key has')
-}
-
-/** @throws RangeError for times that no call can have. */
-function checkTimes(retrySeconds: number, timeoutSeconds: number): void {
-  if (!(timeoutSeconds > 0 && timeoutSeconds <= LONGEST_TIMEOUT_SECONDS)) throw new RangeError(`timeoutSeconds must be greater than 0 and at most ${LONGEST_TIMEOUT_SECONDS}`)
-  if (!(retrySeconds >= 0)) throw new RangeError('retrySeconds must be a number, and at least 0')
 }

@@ -1,18 +1,6 @@
-import { fetchInBackground } from '#platform'
-import { onAbort, type Clock } from './clock.js'
+import { fetchInBackground, reasonOf } from '#platform'
+import { onAbort, sleep, type Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import type { Conflict, Grant } from './types.js'
-
-export interface TransportOptions {
-  /** Where the service is; a path in it is kept. */
-  readonly url: string
-  readonly apiKey: string | undefined
-  /** The platform's own if left out. */
-  readonly fetch: typeof globalThis.fetch | undefined
-  readonly clock: Clock
-  /** How long one call may take beside its wait in the queue. */
-  readonly timeoutMs: number
-}
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -31,25 +19,34 @@ export interface Call {
   readonly background?: boolean | undefined
 }
 
+/** A JSON object. */
+export type Json = Readonly<Record<string, unknown>>
+
 export interface Answer {
   readonly status: number
+  /** In camelCase, with its times as dates. */
   readonly body: Json
 }
-
-/** Ordinary answers of a lock service: done, not held, held by somebody else. */
-const ORDINARY = new Set([200, 404, 409])
 
 /** After these nothing was changed, whatever the call asked for. */
 const NOTHING_CHANGED = new Set(['STORAGE_UNAVAILABLE', 'STORAGE_FULL', 'OVERLOADED', 'DRAINING', 'TOO_MANY_REQUESTS'])
 
 /** One HTTP call and what came of it: an answer, or one of two errors. */
 export class Transport {
-  readonly #options: TransportOptions
   readonly #base: string
+  readonly #apiKey: string | undefined
+  readonly #fetch: typeof globalThis.fetch | undefined
+  readonly #options: RetryOptions
 
-  constructor(options: TransportOptions) {
+  /**
+   * @param url of the service; a path in it is kept.
+   * @param fetch the platform's own if left out.
+   */
+  constructor(url: string, apiKey: string | undefined, fetch: typeof globalThis.fetch | undefined, options: RetryOptions) {
+    this.#base = new URL(url.replace(/\/?$/, '/')).href
+    this.#apiKey = apiKey
+    this.#fetch = fetch
     this.#options = options
-    this.#base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`).href
   }
 
   /**
@@ -67,8 +64,8 @@ export class Transport {
 
   /** {@link call} that takes every answer as it is. */
   async send(call: Call): Promise<{ readonly response: Response; readonly body: Json }> {
-    // A body that cannot be written as JSON is the caller's error.
-    const text = call.body === undefined ? undefined : JSON.stringify(toWire(call.body))
+    // What cannot be written as JSON is the caller's fault, and not the service's.
+    const text = call.body && JSON.stringify(toWire(call.body))
     return this.#within(call, async (signal) => {
       const response = await this.#open(call, signal, text)
       return { response, body: await read(response) }
@@ -76,26 +73,28 @@ export class Transport {
   }
 
   /** Sends one call and resolves, in the usual time, when its answer begins; the signal also ends that. */
-  async stream(call: Call & { readonly signal: AbortSignal }): Promise<Response> {
+  stream(call: Call & { readonly signal: AbortSignal }): Promise<Response> {
     return this.#within(call, () => this.#open(call, call.signal))
   }
 
-  /** Separates ordinary replies from errors. A reply that lacks the service's form does not come from the service. */
+  /** Separates ordinary answers from errors. An answer that is not in the service's form did not come from the service. */
   judge(response: Response, body: Json): Answer {
-    const { status } = response
+    const { status, headers } = response
     const code = typeof body['code'] === 'string' ? body['code'] : undefined
-    if (ORDINARY.has(status) && (code !== undefined || 'data' in body)) return { status, body }
+    // Done, not held, held by another process.
+    if ((status === 200 || status === 404 || status === 409) && (code || 'data' in body)) return { status, body }
     if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
-      const to = response.headers.get('location')
-      throw new LockRequestError(status, 'REDIRECTED', `${this.#base} redirects${to === null ? '' : ` to ${to}`}; the url has to be that of the service itself`)
+      const to = headers.get('location')
+      throw new LockRequestError(status, 'REDIRECTED', `${this.#base} redirects${to ? ` to ${to}` : ''}; the url has to be that of the service itself`)
     }
-    if (status >= 500 || status === 429 || status === 408 || code === undefined) {
-      throw new LockServiceUnavailableError(`The lock service answered ${status}${code === undefined ? '' : ` ${code}`}`, {
+    if (!code || status >= 500 || status === 429 || status === 408) {
+      throw new LockServiceUnavailableError(`The lock service answered ${[status, code].join(' ').trim()}`, {
         code,
         status,
-        outcomeUnknown: code === undefined || !NOTHING_CHANGED.has(code),
+        outcomeUnknown: !code || !NOTHING_CHANGED.has(code),
         detail: body['detail'],
-        retryAfterMs: retryAfterOf(response)
+        // Not a number, as a date is none, counts as 0.
+        retryAfterMs: Number(headers.get('retry-after')) * 1000 || undefined
       })
     }
     throw new LockRequestError(status, code, body['detail'])
@@ -103,19 +102,18 @@ export class Transport {
 
   /** That the service did not answer, and why. */
   unreachable(cause: unknown): LockServiceUnavailableError {
-    return new LockServiceUnavailableError(`The lock service at ${this.#base} did not answer: ${whyOf(cause)}`, { outcomeUnknown: true, cause })
+    return new LockServiceUnavailableError(`The lock service at ${this.#base} did not answer: ${reasonOf(cause)}`, { outcomeUnknown: true, cause })
   }
 
   async #within<Result>({ signal, timeoutMs = this.#options.timeoutMs }: Call, work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
     signal?.throwIfAborted()
     const ending = new AbortController()
     const late = new Error(`nothing came within ${Math.round(timeoutMs)} ms`)
-    // Also where a `fetch` takes no notice of its signal.
-    const ended = new Promise<never>((_resolve, reject) => {
-      ending.signal.addEventListener('abort', () => reject(late))
-    })
-    const cancel = this.#options.clock.schedule(timeoutMs, () => ending.abort(late), true)
-    const forget = onAbort(signal, () => ending.abort(signal?.reason))
+    // Also where a `fetch` ignores its signal.
+    const ended = new Promise<never>((_resolve, reject) => onAbort(ending.signal, () => reject(late)))
+    const end = (): void => ending.abort(late)
+    const cancel = this.#options.clock.schedule(timeoutMs, end, true)
+    const forget = onAbort(signal, end)
     try {
       return await Promise.race([work(ending.signal), ended])
     } catch (error) {
@@ -127,15 +125,14 @@ export class Transport {
     }
   }
 
-  #open({ method, path, query = {}, headers = {}, keepalive = false, background = false }: Call, signal: AbortSignal, body?: string): Promise<Response> {
-    const { apiKey } = this.#options
+  #open({ method, path, query = {}, headers, keepalive = false, background }: Call, signal: AbortSignal, body?: string): Promise<Response> {
     const url = new URL(path, this.#base)
     for (const [name, value] of Object.entries(toWire(query))) if (value !== undefined) url.searchParams.set(name, String(value))
     const init = {
       method,
       headers: {
         ...headers,
-        ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
+        ...(this.#apiKey !== undefined && { authorization: `Bearer ${this.#apiKey}` }),
         ...(body !== undefined && { 'content-type': 'application/json' })
       },
       ...(body !== undefined && { body }),
@@ -144,80 +141,109 @@ export class Transport {
       // A redirected POST would arrive as a GET.
       redirect: 'manual' as const
     }
-    const fetch = this.#options.fetch ?? (background ? fetchInBackground : globalThis.fetch)
+    const fetch = this.#fetch ?? (background ? fetchInBackground : globalThis.fetch)
     return fetch(url, init)
   }
 }
 
-/** The body of an answer; an empty object where it is no JSON object. */
+/** The body of an answer; an empty object where it is not a JSON object. */
 export async function read(response: Response): Promise<Json> {
   const text = await response.text()
   try {
-    const body: unknown = JSON.parse(text)
-    return typeof body === 'object' && body !== null ? (body as Json) : {}
+    return Object(fromWire(JSON.parse(text))) as Json
   } catch {
     return {}
   }
 }
 
-/** The network's own error is the innermost cause of what `fetch` throws. */
-function whyOf(cause: unknown): string {
-  let deepest = cause
-  while (deepest instanceof Error && deepest.cause !== undefined) deepest = deepest.cause
-  if (!(deepest instanceof Error)) return String(deepest)
-  const code = 'code' in deepest && typeof deepest.code === 'string' ? deepest.code : ''
-  const why = /REFUSED/.test(code)
-    ? 'nothing listens there'
-    : /ENOTFOUND|EAI_/.test(code)
-      ? 'its name is unknown'
-      : /CERT|SIGNED|VERIFY|ALTNAME/.test(code)
-        ? 'its certificate is not trusted'
-        : deepest.message
-  return code === '' || why.includes(code) ? why : `${why} (${code})`
-}
-
-function retryAfterOf(response: Response): number | undefined {
-  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
-  return Number.isFinite(seconds) ? seconds * 1000 : undefined
-}
-
-/** A JSON object as the service writes it, in snake_case. */
-export type Json = Readonly<Record<string, unknown>>
-
-/**
- * What the service wrote, in camelCase, with its times as dates. Its answers are taken at their word: its contract says what
- * each field is, and extensions only add.
- */
-// oxlint-disable-next-line no-unnecessary-type-parameters -- it saves each caller a cast
-export function fromWire<Type>(value: unknown): Type {
-  if (Array.isArray(value)) return value.map(fromWire) as Type
-  if (typeof value !== 'object' || value === null) return value as Type
+function renamed(value: unknown, rename: (name: string) => string): unknown {
+  if (Array.isArray(value)) return value.map((one) => renamed(one, rename))
+  if (Object(value) !== value) return value
   return Object.fromEntries(
-    Object.entries(value).map(([name, field]) => [
-      name.replaceAll(/_(.)/g, (_match, letter: string) => letter.toUpperCase()),
-      // What a holder put into its metadata is its own.
-      name === 'metadata' ? field : /(?:^|_)(?:at|since|until|as_of)$/.test(name) && typeof field === 'string' ? new Date(field) : fromWire(field)
+    Object.entries(value as Json).map(([name, field]) => [
+      rename(name),
+      // What these contain keeps its names: somebody else gave them.
+      name === 'metadata' || name === 'detail' ? field : typeof field === 'string' && /(^|_)(at|since|until|as_of)$/.test(name) ? new Date(field) : renamed(field, rename)
     ])
-  ) as Type
+  )
+}
+
+/** What the service wrote, in camelCase, with its times as dates. Its contract says what each field is; extensions only add. */
+export function fromWire(value: unknown): unknown {
+  return renamed(value, (name) => name.replaceAll(/_(.)/g, (_match, letter: string) => letter.toUpperCase()))
 }
 
 /** What the client says, in snake_case. */
-export function toWire<Value>(value: Value): Value {
-  if (Array.isArray(value)) return value.map(toWire) as Value
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value).map(([name, field]) => [
-      name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      name === 'metadata' ? (field as unknown) : toWire(field as unknown)
-    ])
-  ) as Value
+function toWire(value: object): object {
+  return renamed(value, (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)) as object
 }
 
-export function grantOf(json: Json): Grant {
-  return { metadata: null, ...fromWire<Omit<Grant, 'metadata'>>(json) }
+/** The first pause after a failure; each further one is twice as long, up to the longest. */
+const FIRST_PAUSE_MS = 50
+const LONGEST_PAUSE_MS = 2000
+
+export interface RetryOptions {
+  readonly clock: Clock
+  /** 0 to 1, to spread callers that failed together. */
+  readonly random: () => number
+  /** For how long the service may be unavailable before a call gives up. */
+  readonly retryMs: number
+  /** How long one try may take. */
+  readonly timeoutMs: number
 }
 
-export function conflictOf(json: Json): Conflict {
-  const { detail: _detail, code: _code, ...conflict } = json
-  return { queuePosition: null, ...fromWire<Omit<Conflict, 'queuePosition'>>(conflict) }
+/** Counts how long the service has been away, and pauses between the tries: together they take no longer than the longer of both times. */
+export class Backoff {
+  readonly #options: RetryOptions
+  #failures = 0
+  #triedAt = 0
+  #awaySince: number | undefined
+
+  constructor(options: RetryOptions) {
+    this.#options = options
+  }
+
+  /** Begins a try; the result is how long it may take. */
+  begin(): number {
+    const { clock, retryMs, timeoutMs } = this.#options
+    this.#triedAt = clock.now()
+    return this.#awaySince === undefined ? timeoutMs : Math.max(1, Math.min(timeoutMs, this.#awaySince + retryMs - this.#triedAt))
+  }
+
+  /**
+   * Resolves to the error when it is time to try again.
+   *
+   * @param onRetry called before the pause, if there will be another try.
+   * @throws the error itself when it says nothing about the service's health, or when the service has been away for too long.
+   * @throws the signal's reason when it fires.
+   */
+  async pauseAfter(error: unknown, signal: AbortSignal | undefined, onRetry?: (error: unknown) => void): Promise<LockServiceUnavailableError> {
+    if (!(error instanceof LockServiceUnavailableError)) throw error
+    const { clock, random, retryMs } = this.#options
+    this.#awaySince ??= this.#triedAt
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures) * (0.5 + random() / 2)
+    const waitMs = Math.max(pauseMs, error.retryAfterMs ?? 0)
+    if (clock.now() + waitMs - this.#awaySince >= retryMs) throw error
+    this.#failures += 1
+    onRetry?.(error)
+    await sleep(clock, waitMs, signal)
+    return error
+  }
+}
+
+/** Tries until the service answers, for at most `retryMs`. For calls that may be made twice; each try learns why the one before failed. */
+export async function retrying<Result>(
+  attempt: (timeoutMs: number, failure?: LockServiceUnavailableError) => Promise<Result>,
+  options: RetryOptions,
+  signal?: AbortSignal,
+  backoff = new Backoff(options)
+): Promise<Result> {
+  let failure: LockServiceUnavailableError | undefined
+  for (;;) {
+    try {
+      return await attempt(backoff.begin(), failure)
+    } catch (error) {
+      failure = await backoff.pauseAfter(error, signal)
+    }
+  }
 }

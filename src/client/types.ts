@@ -1,3 +1,6 @@
+import type { CallOptions } from './api.js'
+import type { Clock } from './clock.js'
+
 /** One acquisition of a resource. */
 export interface Grant {
   /** Each grant of a resource has a larger one than every earlier grant of it, forever. */
@@ -19,7 +22,7 @@ export type Metadata = Readonly<Record<string, unknown>>
 /** What stands in the way of a request. */
 export interface Conflict {
   readonly resourceName: string
-  /** Who holds it, or, where `lockId` is null, whose turn it is. */
+  /** The holder, or, where `lockId` is null, the next in the queue. */
   readonly lockedBy: string
   readonly lockId: number | null
   readonly lockedAt: Date | null
@@ -28,11 +31,11 @@ export interface Conflict {
   readonly retryAfterSeconds: number | null
   /** How many wait in the queue. */
   readonly waiters: number
-  /** The position in the queue that was reached by waiting, 1 being the next; null for a call that did not wait. */
+  /** The position in the queue that the wait reached, 1 being the next to get the lock; null for a call that did not wait. */
   readonly queuePosition: number | null
 }
 
-/** Nobody holds it; another grant is valid; the process held it and it expired, or was released or taken away. */
+/** No process holds it; another grant is valid; the process held it and it expired, or was released or taken away. */
 export type NotHeldReason = 'not_locked' | 'held_by_other' | 'expired' | 'released'
 
 export interface NotHeld {
@@ -146,18 +149,18 @@ export interface Stats {
 }
 
 export interface Waiter {
-  /** 1 is the next to be served. */
+  /** 1 is the next to get the lock. */
   readonly position: number
   readonly processId: string
-  /** Null where that was not written down. */
+  /** Null where that was not recorded. */
   readonly waitingSince: Date | null
-  /** Until when the place is kept for a request that may come back; null while the request waits. */
+  /** Until when the position is kept for a request that may come back; null while the request waits. */
   readonly keptUntil: Date | null
 }
 
 export interface Queue {
   readonly resourceName: string
-  /** In the order in which they will be served. */
+  /** In the order in which they will get the lock. */
   readonly waiters: readonly Waiter[]
   /** How many wait altogether. */
   readonly totalWaiters: number
@@ -167,4 +170,87 @@ export interface Health {
   readonly healthy: boolean
   readonly service: string
   readonly database: string
+}
+
+export interface HttpLocksOptions {
+  /** Where the service is; `http://127.0.0.1:8000` if left out. */
+  readonly url?: string | undefined
+  /** Sent as `Authorization: Bearer`. */
+  readonly apiKey?: string | undefined
+  /** Who holds what is acquired: 1 to 255 characters. In Node `HOST/PID/RANDOM`, in a page a random one if left out. */
+  readonly processId?: string | undefined
+  /**
+   * For how long calls are repeated while the service is away; 10 if left out, 0 tries once. No call that the service does
+   * not answer takes longer than this and `timeoutSeconds`, whichever is longer.
+   */
+  readonly retrySeconds?: number | undefined
+  /** How long one try may take, with its wait in the queue: a longer wait takes several. At most a day; 10 if left out. */
+  readonly timeoutSeconds?: number | undefined
+  /** Whether the client listens, by one stream, for what happens to locks that are held for longer than a second; true if left out. */
+  readonly listen?: boolean | undefined
+  readonly fetch?: typeof globalThis.fetch
+  readonly clock?: Clock
+  /** 0 to 1; spreads repetitions. */
+  readonly random?: () => number
+}
+
+export interface TryAcquireOptions {
+  /** The lease, greater than 0; 30 if left out, null never ends. A lock that renews itself lasts longer. */
+  readonly ttlSeconds?: number | null | undefined
+  /** Whether the lock renews itself until it is released or lost; true if left out. */
+  readonly autoRenew?: boolean | undefined
+  readonly metadata?: Metadata | undefined
+  /** Instead of the client's own. */
+  readonly processId?: string | undefined
+  /** That of an earlier request whose answer was lost, as its error says: resumes what it was granted. All else must be the same. */
+  readonly requestId?: string | undefined
+  /** Stops the acquisition: the call rejects with its reason and leaves no lock behind. Does not concern the lock once it is held. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface AcquireOptions extends TryAcquireOptions {
+  /** How long to wait in the queue; as long as it takes if left out. */
+  readonly waitSeconds?: number | undefined
+  /** Called with who has the lock, and the position in the queue, after half a second and then every five. */
+  readonly onWaiting?: ((conflict: Conflict) => void) | undefined
+}
+
+export interface WithLockOptions extends AcquireOptions {
+  /** Whether a flow that has the lock already works under it, instead of getting an error; in Node only. */
+  readonly reentrant?: boolean | undefined
+}
+
+export interface RenewAllOptions extends CallOptions {
+  readonly processId?: string | undefined
+  /** From now, null for no end; left out, the lease with which each lock was granted. */
+  readonly ttlSeconds?: number | null | undefined
+}
+
+export interface WatchOptions {
+  /** Only names that begin with this. */
+  readonly prefix?: string | undefined
+  /** Only what happens to the locks of this process. */
+  readonly processId?: string | undefined
+  /** The id of the last event that was seen: the stream resumes after it. Left out, it begins with what happens from now on. */
+  readonly after?: number | undefined
+  /** Ends the watching, without an error. */
+  readonly signal?: AbortSignal | undefined
+  /** Called when a connection is open: from now on, every event arrives as it happens. */
+  readonly onOpen?: (() => void) | undefined
+  /** Called when a connection breaks or cannot be opened, and the watching goes on with another one. */
+  readonly onBroken?: ((error: unknown) => void) | undefined
+}
+
+export interface DocumentLockOptions extends Pick<AcquireOptions, 'signal' | 'onWaiting'> {
+  /** Who edits; what the service and other users see as the holder. */
+  readonly userId: string
+  readonly username?: string | undefined
+  /** How long the document stays locked after a page that ended without a word; 300 if left out. */
+  readonly ttlSeconds?: number | undefined
+  /** How long to wait for it in the queue; 2 if left out. */
+  readonly waitSeconds?: number | undefined
+  /** Called when a page that was left, and so has released the document, is shown again; the lock's signal has fired then. */
+  readonly onReturn?: (() => void) | undefined
+  /** What emits `pagehide` and `pageshow`; the window if left out. */
+  readonly page?: EventTarget | undefined
 }

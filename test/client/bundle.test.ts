@@ -1,24 +1,47 @@
 import { gzipSync } from 'node:zlib'
-import { build } from 'esbuild'
+import { build, type Metafile } from 'esbuild'
 import t from 'tap'
 import { inProject } from '../support/program.js'
 
-/** What a page loads that uses all of the client. */
-const MOST_BYTES = 10_000
+/** What a page loads before it first watches, or holds a lock for more than a second. */
+const MOST_BYTES = 8000
+/** The same with the stream of events, in one file. */
+const MOST_BYTES_IN_ONE = 9500
 
-void t.test('the client is one small file for a page, which asks for nothing else', async (t) => {
+/** All that the client has for a page. */
+const NAMES = [
+  'HttpLocks',
+  'lockDocument',
+  'LockLostError',
+  'LockNotAcquiredError',
+  'LockRequestError',
+  'LockServiceUnavailableError',
+  'LockWatchEndedError'
+]
+
+async function bundled(external: string[]): Promise<{ readonly bytes: number; readonly metafile: Metafile }> {
   const { outputFiles, metafile } = await build({
-    entryPoints: [inProject('dist/src/client/index.js')],
+    stdin: { contents: `export { ${NAMES.join(', ')} } from './dist/src/client/index.js'`, resolveDir: inProject('.') },
     bundle: true,
     minify: true,
     format: 'esm',
     platform: 'browser',
     target: 'es2022',
+    external,
     metafile: true,
     write: false
   })
-  t.notOk(Object.keys(metafile.inputs).some((file) => file.endsWith('platform-node.js')), 'nothing of Node')
-  const [bundle] = outputFiles
-  const size = bundle === undefined ? 0 : gzipSync(bundle.contents, { level: 9 }).length
-  t.ok(size > 0 && size <= MOST_BYTES, `${size} bytes`)
+  return { bytes: gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length, metafile }
+}
+
+void t.test('the client is one small file for a page, which loads the stream of events only when it needs it', async (t) => {
+  const { bytes, metafile } = await bundled(['./events.js'])
+  const [output] = Object.values(metafile.outputs)
+  t.match(output?.imports, [{ path: './events.js', kind: 'dynamic-import' }])
+  t.ok(output?.imports.every(({ kind }) => kind === 'dynamic-import'), 'nothing else, and that never at once')
+  t.ok(bytes > 1000 && bytes <= MOST_BYTES, `${bytes} bytes`)
+
+  const whole = await bundled([])
+  t.notOk(Object.keys(whole.metafile.inputs).some((file) => file.endsWith('platform-node.js')), 'nothing of Node')
+  t.ok(whole.bytes > bytes && whole.bytes <= MOST_BYTES_IN_ONE, `${whole.bytes} bytes`)
 })

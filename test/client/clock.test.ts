@@ -33,6 +33,15 @@ void t.test('a timer fires once, and not after it was cancelled', async (t) => {
   t.equal(fired, 1)
 })
 
+void t.test('a timer for longer than the platform can count does not fire at once', async (t) => {
+  const clock = systemClock()
+  let fired = false
+  const cancel = clock.schedule(2 ** 31, () => (fired = true), true)
+  await new Promise<void>((resolve) => clock.schedule(30, resolve))
+  t.equal(fired, false)
+  cancel()
+})
+
 void t.test('a wall clock that is set forward or back changes nothing', (t) => {
   const clock = systemClock()
   const before = clock.now()

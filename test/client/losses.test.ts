@@ -114,6 +114,23 @@ void t.test('many locks are renewed together in few calls', (t) => withClient('s
   t.equal(clock.pending, 0)
 }))
 
+void t.test('clients that began together do not renew together', (t) =>
+  withClient('sqlite', async ({ api, connect, advance }) => {
+    const renewals = async (): Promise<number> => (await api.get<{ data: { renewals: number } }>('/locks/stats')).body.data.renewals
+    // The renewals are spread around a third of the lease.
+    const [early, late] = [connect({ random: () => 0, listen: false }), connect({ random: () => 1, listen: false })]
+    const first = await early.acquire('a', { ttlSeconds: 30 })
+    const second = await late.acquire('b', { ttlSeconds: 30 })
+    const ends = second.expiresAt?.getTime()
+    await advance(9000)
+    await eventually('the early renewal', async () => ((await renewals()) === 1 ? true : undefined))
+    t.equal(second.expiresAt?.getTime(), ends)
+    await advance(4000)
+    await eventually('the late renewal', async () => ((await renewals()) === 2 ? true : undefined))
+    await Promise.all([first.release(), second.release()])
+  })
+)
+
 void t.test('a lease of a second is given up four tenths of a second before it can end', (t) =>
   withClient('sqlite', async ({ locks }) => {
     const margins: number[] = []
