@@ -198,9 +198,9 @@ export interface HeldPart {
 
 /** Several locks that were granted together: when one of them is lost, all of it counts as lost. */
 export class HeldLocks extends Held {
-  readonly processId: string
+  declare readonly processId: string
   /** In the order in which they were asked for. */
-  readonly locks: readonly HeldPart[]
+  declare readonly locks: readonly HeldPart[]
 
   constructor(hold: Hold, processId: string, context: ClientContext, keeper: LeaseKeeper) {
     super(hold, context, keeper)

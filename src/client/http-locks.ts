@@ -93,7 +93,7 @@ export class HttpLocks extends LockCalls implements LockApi {
    */
   withLock<Result>(resourceName: string, work: Work<Result>): Promise<Result>
   withLock<Result>(resourceName: string, options: WithLockOptions, work: Work<Result>): Promise<Result>
-  async withLock<Result>(resourceName: string, ...[first, second]: [Work<Result>] | [WithLockOptions, Work<Result>]): Promise<Result> {
+  async withLock<Result>(resourceName: string, first: Work<Result> | WithLockOptions, second?: Work<Result>): Promise<Result> {
     const [options, work] = typeof first === 'function' ? [{}, first] : [first, second]
     if (!work) throw new TypeError('withLock needs work to do')
     const outer = outerLock<HeldLock>(this, resourceName, options.reentrant)
@@ -219,7 +219,7 @@ function checkOptions(call: string, options: unknown, known: readonly string[]):
 /** @throws TypeError that repeats neither a password nor a key, since messages end up in logs. */
 function checkService(url: unknown, apiKey: unknown): void {
   const { protocol = '', username, password }: Partial<URL> = typeof url === 'string' && URL.canParse(url) ? new URL(url) : {}
-  if (username || password) throw new TypeError('The url holds a user or a password; the service knows keys: apiKey')
+  if (username || password) throw new TypeError('The url contains a user or a password; use apiKey')
   if (!/^https?:$/.test(protocol)) throw new TypeError(`The url is '${String(url)}'; expected one that begins with http:// or https://`)
   if (apiKey !== undefined && !(typeof apiKey === 'string' && /^[!-~]+$/.test(apiKey))) throw new TypeError('The apiKey holds characters that no key has')
 }

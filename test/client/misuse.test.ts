@@ -58,6 +58,20 @@ void t.test('every call gives a service up that does not answer, within the docu
   })
 )
 
+void t.test('a service that fails and then hangs is given up within the same time', (t) =>
+  withClient('sqlite', async ({ connect, clock }) => {
+    for (const ask of ['status', 'acquire', 'tryAcquire'] as const) {
+      let calls = 0
+      const fetch = (): Promise<Response> =>
+        (calls += 1) === 1 ? Promise.resolve(Response.json({ detail: 'soon', code: 'DRAINING' }, { status: 503 })) : new Promise<never>(() => {})
+      const began = clock.now()
+      await t.rejects(clock.drive(connect({ fetch })[ask]('a'), 500), { name: 'LockServiceUnavailableError', message: /did not answer/ })
+      t.equal(calls, 2)
+      t.ok(clock.now() - began <= 11_000, `${ask} took ${clock.now() - began} ms`)
+    }
+  })
+)
+
 void t.test('options that cannot be meant are refused, and the right one is named', async (t) => {
   t.throws(make('http://127.0.0.1:8000'), { name: 'TypeError', message: /takes an object of options: url/ })
   t.throws(make({ baseUrl: 'http://127.0.0.1:8000' }), { name: 'TypeError', message: "HttpLocks has no option 'baseUrl'; did you mean 'url'?" })

@@ -38,6 +38,7 @@ onEachClient(
     t.equal(lock.processId, 'patient', 'first come, first served')
     const ids = bodies.filter((body) => body.includes('patient')).map((body) => (JSON.parse(body) as { request_id: string }).request_id)
     t.equal(new Set(ids).size, 1)
+    t.match(bodies.find((body) => body.includes('patient')), '"wait_seconds":5,', 'a service that waits is not taken for one that hangs')
     await lock.release()
     await (await behind).release()
   },
