@@ -65,7 +65,7 @@ void t.test('a service that fails and then hangs is given up within the same tim
       const fetch = (): Promise<Response> =>
         (calls += 1) === 1 ? Promise.resolve(Response.json({ detail: 'soon', code: 'DRAINING' }, { status: 503 })) : new Promise<never>(() => {})
       const began = clock.now()
-      await t.rejects(clock.drive(connect({ fetch })[ask]('a'), 500), { name: 'LockServiceUnavailableError', message: /did not answer/ })
+      await t.rejects(clock.drive<unknown>(connect({ fetch })[ask]('a'), 500), { name: 'LockServiceUnavailableError', message: /did not answer/ })
       t.equal(calls, 2)
       t.ok(clock.now() - began <= 11_000, `${ask} took ${clock.now() - began} ms`)
     }
