@@ -8,7 +8,7 @@ import { RETRY, type CommandResult } from '../batcher.js'
 /*
  * The messages between the service and the worker thread that has the SQLite file. They are JSON text, which costs a third
  * of copying the objects. The service sends one request in a message; the worker sends a list of responses. In both
- * directions `kind`, or the first element of a list, tells what follows.
+ * directions `kind`, or the first element of a list, says what follows.
  */
 
 export interface WorkerOptions {
