@@ -38,7 +38,8 @@ export type LocksOf = (key: KnownKey | null) => Locks
  * The locks as one key may see and touch them: only names with its prefix, and of those only grants that were taken with a
  * key of its name or without any, unless it is an admin's. The HTTP layer checks which scope a call needs.
  *
- * Every method throws a ForbiddenError for a name or a prefix outside of the key's, before it does anything.
+ * Every method throws a ForbiddenError for a name or a prefix outside of the key's, before it does anything. The methods of
+ * the hot path are not async functions: they pass on the promise of the service.
  */
 export class ScopedLocks implements Locks {
   readonly #locks: LockService
@@ -69,18 +70,21 @@ export class ScopedLocks implements Locks {
     return this.#locks.statistics
   }
 
-  /** @throws UnauthorizedError when the key is revoked or expires during the request, as if its caller were gone. */
-  async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
+  /** @throws UnauthorizedError when the key is revoked or expires while the request waits, as if its caller were gone. */
+  request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     for (const name of request.resourceNames) this.#mustCover(name)
     const mine = { ...request, key: this.#key.name }
-    if (wait === undefined) return this.#locks.request(mine)
+    return wait === undefined ? this.#locks.request(mine) : this.#requestUntilKeyEnds(mine, wait)
+  }
+
+  async #requestUntilKeyEnds(request: LockRequest, wait: WaitOptions): Promise<RequestOutcome> {
     using until = either(wait.signal, this.#key.ended)
-    const outcome = await this.#locks.request(mine, { ...wait, signal: until.signal })
+    const outcome = await this.#locks.request(request, { ...wait, signal: until.signal })
     if (this.#key.ended.aborted) throw this.#key.name === null ? new UnauthorizedError(KEY_NEEDED) : new UnauthorizedError()
     return outcome
   }
 
-  async release(lock: GrantRef) {
+  release(lock: GrantRef) {
     this.#mustCover(lock.resourceName)
     return this.#locks.release({ ...lock, key: this.#owner })
   }
@@ -94,7 +98,7 @@ export class ScopedLocks implements Locks {
     return this.#locks.releaseAll(processId, this.#owned)
   }
 
-  async renew(...[lock, ...lease]: Parameters<LockService['renew']>) {
+  renew(...[lock, ...lease]: Parameters<LockService['renew']>) {
     this.#mustCover(lock.resourceName)
     return this.#locks.renew({ ...lock, key: this.#owner }, ...lease)
   }
