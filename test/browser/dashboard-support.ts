@@ -2,14 +2,14 @@ import type { Browser, Locator, Page } from 'playwright-core'
 import type { Service } from '../support/service.js'
 import { openPage, type OpenedPage, type PageOptions } from './support.js'
 
-/** Opens the dashboard and waits until it is told of everything. */
+/** Opens the dashboard and waits until its stream of events is open. */
 export async function openDashboard(browser: Browser, service: Service, search = '', options: PageOptions = {}): Promise<OpenedPage> {
   const opened = await openPage(browser, service.url, `/dashboard${search}`, { until: 'load', ...options })
   await opened.page.locator('.connection.live').waitFor()
   return opened
 }
 
-/** The line of a lock in the table. */
+/** The row of a lock in the table. */
 export function rowOf(page: Page, name: string): Locator {
   return page.locator('.row.lock', { has: page.locator(`a.name[title=${JSON.stringify(name)}]`) })
 }

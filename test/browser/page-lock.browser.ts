@@ -76,7 +76,7 @@ void t.test('a document that is edited in a page', async (t) => {
     await closeAsUser(page)
   })
 
-  await t.test('tells its page when it is taken away', async (t) => {
+  await t.test('fires the signal of its page when it is force-released', async (t) => {
     const { page } = await openEditor(context, origin, script)
     t.equal(await edit(page, 'ann', 1.5), 'editing')
     const loss = page.evaluate(

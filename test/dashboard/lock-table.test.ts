@@ -52,7 +52,7 @@ void t.test('late news of an earlier grant changes nothing', (t) => {
   t.end()
 })
 
-void t.test('an end that is told before its beginning is remembered for a round', (t) => {
+void t.test('an end that arrives before its beginning is remembered for a round', (t) => {
   const table = new LockTable()
   table.apply(eventOf('released', 'a', 4))
   table.apply(eventOf('granted', 'a', 4))

@@ -92,13 +92,13 @@ const CONNECTION_WORDS = {
 } as const
 
 /** How up to date the page is. */
-export function ConnectionMark({ connection }: { readonly connection: Connection }): VNode {
+function ConnectionMark({ connection }: { readonly connection: Connection }): VNode {
   const [words, hint] = connection.kind === 'lost' ? ['connection lost', connection.why] : CONNECTION_WORDS[connection.kind]
   return html`<span class=${`connection ${connection.kind}`} role="status" title=${hint}><span class="dot"></span>${words}</span>`
 }
 
 /** Announces that the page is not up to date. */
-export function LostBanner({ connection, access }: { readonly connection: Connection; readonly access: Access }): VNode | null {
+function LostBanner({ connection, access }: { readonly connection: Connection; readonly access: Access }): VNode | null {
   if (access !== 'open') return html`<p class="banner" role="alert"><b>No access.</b> The service wants an API key that it knows. What you see is not kept up to date.</p>`
   if (connection.kind !== 'lost') return null
   const { since, why } = connection
@@ -120,7 +120,7 @@ const ACCESS_WORDS: Readonly<Record<Access, string>> = {
 }
 
 /** Asks for an API key. */
-export function KeyDialog({ access, onChange, onClose }: KeyDialogProps): VNode {
+function KeyDialog({ access, onChange, onClose }: KeyDialogProps): VNode {
   const [typed, setTyped] = useState('')
   const submit = (event: Event): void => {
     event.preventDefault()
@@ -166,7 +166,7 @@ const KEYS = [
 ] as const
 
 /** The keys that work on the page. */
-export function HelpDialog({ onClose }: { readonly onClose: () => void }): VNode {
+function HelpDialog({ onClose }: { readonly onClose: () => void }): VNode {
   return html`<${Dialog} title="Keyboard" onClose=${onClose}>
     <dl class="keys">
       ${KEYS.map(([key, what]) => html`<dt key=${key}><kbd>${key}</kbd></dt><dd>${what}</dd>`)}

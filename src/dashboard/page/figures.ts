@@ -3,7 +3,7 @@ import { count, rate, shortDuration } from './format.js'
 import { html } from './hooks.js'
 
 /** Undefined is unknown, which the page never shows as 0. */
-export type Figure = number | undefined
+type Figure = number | undefined
 
 export interface Sample {
   readonly held: Figure
@@ -17,7 +17,7 @@ export interface Sample {
 }
 
 /** How many samples are kept: a minute and a half of them. */
-export const SAMPLES = 45
+const SAMPLES = 45
 /** An instance that has not answered for so long no longer counts towards the rates. */
 const FORGOTTEN_MS = 15_000
 
@@ -136,7 +136,7 @@ const HEIGHT = 28
 const EDGE = 3
 
 /** A figure over time. Unknown values are gaps, and the newest value is at the right. */
-export function Sparkline({ values }: { readonly values: readonly Figure[] }): VNode {
+function Sparkline({ values }: { readonly values: readonly Figure[] }): VNode {
   const known = values.filter((value): value is number => value !== undefined)
   const most = Math.max(1e-9, ...known)
   const least = Math.min(...known, most)

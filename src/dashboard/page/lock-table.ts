@@ -134,7 +134,7 @@ export function shareLeft({ expiresAt, ttlMs, lockedAt }: Lock, now: number): nu
 const BEYOND = /[\ud800-\uffff]/
 
 /** The service's order, that of the UTF-8 bytes: JavaScript's own puts characters beyond U+FFFF before some below it. */
-export function compareNames(a: string, b: string): number {
+function compareNames(a: string, b: string): number {
   if (a === b) return 0
   if (!BEYOND.test(a) || !BEYOND.test(b)) return a < b ? -1 : 1
   const right = Array.from(b)

@@ -66,7 +66,7 @@ interface AttentionProps {
 const SHOWN = 4
 
 /** The locks that an operator should see first. */
-export function AttentionList({ locks, now, navigation }: AttentionProps): VNode {
+function AttentionList({ locks, now, navigation }: AttentionProps): VNode {
   // Once a second is enough, however many events there are, since it reads every lock.
   const { waitedFor, long, expiring } = useMemo(() => attention(locks, now), [Math.floor(now / 1000), locks.length > 0])
   const say = (notable: Notable): VNode => sentence(notable, now)
@@ -103,7 +103,7 @@ const UNUSUAL_LEAST_MS = 60_000
 const FEWEST_FOR_MEDIAN = 5
 const LONG_MS = 15 * 60_000
 
-export interface Notable {
+interface Notable {
   readonly lock: Lock
   readonly note: 'waited-for' | 'long' | 'expiring'
   /** Waiters; times the median age of its group, undefined where there is no median; the share of the lease that is left. */

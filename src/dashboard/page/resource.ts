@@ -151,7 +151,7 @@ interface HolderPanelProps {
 }
 
 /** The holder of the resource. */
-export function HolderPanel({ lock, known, now, onForceRelease }: HolderPanelProps): VNode {
+function HolderPanel({ lock, known, now, onForceRelease }: HolderPanelProps): VNode {
   if (lock === undefined) {
     return html`<section class="panel holder"><h3>Holder</h3><p class="none">${known ? 'Nobody holds it.' : 'unknown'}</p></section>`
   }
@@ -182,7 +182,7 @@ function lease(ttlMs: number | null | undefined): VNode | null {
 }
 
 /** The waiters, the next to be granted first. */
-export function QueueList({ queue, now }: { readonly queue: Queue | undefined; readonly now: number }): VNode {
+function QueueList({ queue, now }: { readonly queue: Queue | undefined; readonly now: number }): VNode {
   return html`<section class="panel queue">
     <h3>Queue${queue !== undefined && queue.totalWaiters > 0 && html` <span class="more">${count(queue.totalWaiters)}</span>`}</h3>
     ${queueContent(queue, now)}
@@ -225,7 +225,7 @@ const EVENT_WORDS: Readonly<Record<EventKind, string>> = {
 }
 
 /** The events of the resource, newest first. */
-export function HistoryList({ history, now, onMore }: HistoryListProps): VNode {
+function HistoryList({ history, now, onMore }: HistoryListProps): VNode {
   return html`<section class="panel history">
     <h3>History</h3>
     ${historyContent(history, now)}

@@ -67,7 +67,7 @@ interface GroupRowProps {
   readonly onFold: (prefix: string) => void
 }
 
-export function GroupRow({ row, index, onFold }: GroupRowProps): VNode {
+function GroupRow({ row, index, onFold }: GroupRowProps): VNode {
   const { prefix, count: locks, waiters, open } = row
   return html`<div class="row group" role="row" aria-rowindex=${index + 2} data-index=${index}>
     <span role="cell" class="cell">
@@ -88,7 +88,7 @@ interface LockRowProps {
   readonly onFocus: (index: number) => void
 }
 
-export function LockRow({ lock, index, now, navigation, onFocus }: LockRowProps): VNode {
+function LockRow({ lock, index, now, navigation, onFocus }: LockRowProps): VNode {
   const { name, process, lockedAt, renewals, lockId, waiters } = lock
   return html`<div class="row lock" role="row" aria-rowindex=${index + 2} data-index=${index} onFocusIn=${() => onFocus(index)}>
     <span role="cell" class="cell name"><${ResourceLink} name=${name} navigation=${navigation} grouped=${true} /></span>
@@ -121,7 +121,7 @@ const BEYOND_PX = 400
 const NARROW = '(max-width: 720px)'
 const HEIGHTS_PX = { wide: { group: 34, lock: 34 }, narrow: { group: 40, lock: 58 } } as const
 
-export interface Window {
+interface Window {
   readonly first: number
   /** The first row that is not drawn. */
   readonly last: number
@@ -130,7 +130,7 @@ export interface Window {
 }
 
 /** Which rows of a long list are visible, as the page scrolls. */
-export function useWindow(body: { readonly current: HTMLElement | null }, rows: readonly Row[]): Window {
+function useWindow(body: { readonly current: HTMLElement | null }, rows: readonly Row[]): Window {
   const narrow = useMedia(NARROW)
   const offsets = useMemo(() => offsetsOf(rows, HEIGHTS_PX[narrow ? 'narrow' : 'wide']), [rows, narrow])
   const [view, setView] = useState<readonly [top: number, bottom: number]>([0, 2000])
@@ -199,7 +199,7 @@ interface ElementRef {
  * @param offsets where each row begins, and where the last one ends.
  * @returns a function to be called with the row that gets the focus by other means.
  */
-export function useRowKeys(body: ElementRef, offsets: readonly number[]): (index: number) => void {
+function useRowKeys(body: ElementRef, offsets: readonly number[]): (index: number) => void {
   const rows = offsets.length - 1
   const at = useRef(-1)
   const wanted = useRef<number | null>(null)

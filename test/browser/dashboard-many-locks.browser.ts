@@ -71,7 +71,7 @@ void t.test('a lost connection is said aloud, and mended when the service is bac
   t.equal(await page.getByRole('alert').count(), 0)
 })
 
-/** Runs in the page: copies a row that often and lets the browser lay all of them out; resolves to the milliseconds it took. */
+/** Runs in the page: copies a row that often and has the browser compute the layout. @returns the milliseconds that it took. */
 function timeToDraw(rows: number): number {
   const row = document.querySelector('.row.lock')
   const began = performance.now()
