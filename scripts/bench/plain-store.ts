@@ -17,7 +17,7 @@ export class PlainStore extends BareStore {
   }
 
   override submit<C extends Command>(command: C): Promise<OutcomeOf<C>> {
-    return this.#carryOut(command) as Promise<OutcomeOf<C>>
+    return this.#carryOut(command)
   }
 
   #carryOut(command: Command): Promise<OutcomeOf<Command>> {

@@ -46,12 +46,6 @@ export async function dashboard(app: FastifyInstance): Promise<void> {
   // The folder's name changes with any of its files, so that browsers may keep them.
   const folder = digestOf(files)
   const hide = { schema: { hide: true } }
-  const send = (reply: FastifyReply, type: string, content: Buffer): FastifyReply =>
-    reply
-      .header('content-security-policy', CONTENT_SECURITY_POLICY)
-      .header('referrer-policy', 'no-referrer')
-      .type(type)
-      .send(content)
 
   // A person who types in the address of the service wants to see something; for a program there is nothing at the root.
   app.get('/', hide, ({ headers: { accept = '' } }, reply) =>
@@ -91,7 +85,6 @@ function pageOf(folder: string): string {
 
 /** Resolves to undefined where `npm run bundle` has not run, as after `tsc` alone. */
 async function readAssets(): Promise<readonly Asset[] | undefined> {
-  const read = (name: string): Promise<Buffer> => readFile(new URL(`bundle/${name}`, import.meta.url))
   try {
     return [
       { name: 'main.js', type: 'text/javascript; charset=utf-8', content: await read('main.js') },
@@ -108,4 +101,16 @@ function digestOf(files: readonly Asset[]): string {
   const hash = createHash('sha256')
   for (const { name, content } of files) hash.update(name).update(content)
   return hash.digest('hex').slice(0, 16)
+}
+
+function send(reply: FastifyReply, type: string, content: Buffer): FastifyReply {
+  return reply
+    .header('content-security-policy', CONTENT_SECURITY_POLICY)
+    .header('referrer-policy', 'no-referrer')
+    .type(type)
+    .send(content)
+}
+
+function read(name: string): Promise<Buffer> {
+  return readFile(new URL(`bundle/${name}`, import.meta.url))
 }

@@ -108,7 +108,7 @@ export class Batcher {
         command,
         tries: 0,
         settle: (result) => {
-          if (result.kind === 'done') resolve(result.outcome as OutcomeOf<C>)
+          if (result.kind === 'done') resolve(result.outcome)
           else if (result.kind === 'failed') reject(result.error)
         }
       })

@@ -1,6 +1,6 @@
 import type { Generated, SqlBool } from 'kysely'
 import type { Conflict } from '../locks/commands.js'
-import { isValid, type NotHeldReason, type EndReason, type LatestGrant, type EpochMs, type Grant, type Metadata, type ProcessId, type ResourceName, type TtlMs } from '../locks/lock.js'
+import { isValid, type EndReason, type LatestGrant, type EpochMs, type Grant, type Metadata, type ProcessId, type ResourceName, type TtlMs } from '../locks/lock.js'
 import type { EventKind } from '../locks/store.js'
 
 /**
@@ -198,9 +198,4 @@ export function replayOf(
   const allHeld = held.length === savedRequest.grants.length
   if (allHeld) return savedRequest.fingerprint === fingerprint ? held : 'reused'
   return held.length === 0 && savedRequest.until <= at ? undefined : 'reused'
-}
-
-export interface NotHeld {
-  readonly kind: 'not-held'
-  readonly reason: NotHeldReason
 }

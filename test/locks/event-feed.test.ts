@@ -44,12 +44,12 @@ for (const kind of DATABASES) {
       const service = serviceOn(store)
       const items = service.watch({ prefix: '', processId: 'q', after: null }, 100)
       await items.next()
-      let quiet = false
+      const heard = { any: false }
       const next = items.next().then(({ value }) => {
-        quiet = true
+        heard.any = true
         return value as FeedItem
       })
-      for (let index = 0; !quiet; index += 1) await take(service, `n${index}`)
+      for (let index = 0; !heard.any; index += 1) await take(service, `n${index}`)
       t.match(await next, { kind: 'quiet' })
       await service.request({ resourceNames: [resourceName('own')], processId: processId('q') })
       t.match(await read(items, 1), [/^granted own /])

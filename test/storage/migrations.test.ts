@@ -10,10 +10,11 @@ import { besideService, DATABASES, emptyDatabase, fileOf, serverUrl, type Databa
 
 type Db = Kysely<Record<string, Record<string, unknown>>>
 
+const ignore = (): void => undefined
+
 /** The database may be dropped while the last connection is still being closed. */
 function poolOf(connectionString: string): pg.Pool {
   const pool = new pg.Pool({ connectionString })
-  const ignore = (): void => undefined
   return pool.on('error', ignore).on('connect', (client) => client.on('error', ignore))
 }
 

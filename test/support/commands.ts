@@ -1,4 +1,4 @@
-import type { AcquireCommand, LeaseRestart, DequeueAllCommand, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, LeaseRestart, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
 import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/store.js'
@@ -21,10 +21,6 @@ export function acquire(names: string | readonly string[], process: string, ttlM
 /** A place in line for one or several resources. */
 export function enqueue(names: string | readonly string[], process: string, idempotencyKey: EnqueueCommand['idempotencyKey'] = null): EnqueueCommand {
   return { kind: 'enqueue', resourceNames: [names].flat().map(resourceName), processId: processId(process), idempotencyKey, key: null, onlyKept: false }
-}
-
-export function dequeueAll(process: string, prefix = '', key: string | null = null): DequeueAllCommand {
-  return { kind: 'dequeue-all', processId: processId(process), prefix, key }
 }
 
 export function release(name: string, process: string, lockId: number | null = null): ReleaseCommand {

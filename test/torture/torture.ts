@@ -117,7 +117,8 @@ class Run implements AsyncDisposable {
     const sightings = await this.#live(resourcesOf, clockMoves, until)
     for (const tenant of TENANTS) {
       const client = this.#members.find((member) => member.tenant === tenant)?.client
-      await Promise.all(resourcesOf(tenant).map((resource) => (clockMoves ? client?.take(resource) : client?.look(resource))))
+      if (client === undefined) continue
+      await Promise.all(resourcesOf(tenant).map((resource) => (clockMoves ? client.take(resource) : client.look(resource))))
     }
     const operations = this.#recorder.take()
     const events = await eventsOf(this.#cluster, this.#admin, TENANTS.flatMap(resourcesOf))
