@@ -96,7 +96,8 @@ export class HttpLocks extends LockCalls implements LockApi {
   async withLock<Result>(resourceName: string, first: Work<Result> | WithLockOptions, second?: Work<Result>): Promise<Result> {
     const [options, work] = typeof first === 'function' ? [{}, first] : [first, second]
     if (!work) throw new TypeError('withLock needs work to do')
-    const outer = outerLock<HeldLock>(this, resourceName, options.reentrant)
+    // The flow has this client's locks only by `runInFlow`, below.
+    const outer = outerLock(this, resourceName, options.reentrant) as HeldLock | undefined
     if (outer) return work(outer)
     const lock = await this.acquire(resourceName, options)
     let result: Result

@@ -46,11 +46,10 @@ const FLOW = new AsyncLocalStorage<readonly (readonly [locks: object, lock: Name
  *
  * @throws LockReentryError when it has one and `reentrant` is not true.
  */
-export function outerLock<Lock extends NamedLock>(locks: object, resourceName: string, reentrant: boolean | undefined): Lock | undefined {
+export function outerLock(locks: object, resourceName: string, reentrant: boolean | undefined): NamedLock | undefined {
   const outer = FLOW.getStore()?.find(([owner, lock]) => owner === locks && lock.resourceName === resourceName && lock.held)
   if (outer !== undefined && reentrant !== true) throw new LockReentryError(resourceName)
-  // Only `runInFlow` adds to it, with the locks of that client.
-  return outer?.[1] as Lock | undefined
+  return outer?.[1]
 }
 
 /** Runs work under a lock. */
