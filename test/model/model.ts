@@ -2,11 +2,8 @@ import type { AcquireCommand, AcquireOutcome, LeaseRestart, FindRequestCommand, 
 import type { NotHeldReason, EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
 import type { ListPage, ListQuery, LockEvent } from '../../src/locks/store.js'
 import { conflictOf, KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'
-import { endOf, hasExpired, isOpenTo, isValid, newest, type Latest } from './grants.js'
-import { ExpectedHistory } from './history.js'
+import { endOf, ExpectedHistory, hasExpired, isOpenTo, isValid, type Latest, newest, RememberedRequests, Sweeping } from './grants.js'
 import { bytewise, faultOfCount, faultOfPage, unlessOneOf, type CountQuery, type Listed } from './list.js'
-import { RememberedRequests } from './requests.js'
-import { Sweeping } from './sweeping.js'
 
 /**
  * The engine as a plain map: what a store must answer, whatever its SQL does. Commands are applied in the order in which

@@ -3,6 +3,12 @@ import { once } from 'node:events'
 import { SEEDED_BUGS, type SeededBug } from './bugs.js'
 import { patchedCopy } from './patching.js'
 
+/** How long a test waits for what a bug keeps from coming. */
+const LIMITS = { TEST_PATIENCE_MS: '30000', TAP_TIMEOUT: '180' }
+
+/** How long a program that has said what it must may take to end by itself, and its servers with it. */
+const GRACE_MS = 20_000
+
 const TORTURE = ['--until-violation', '--minutes', '3', '--epoch-seconds', '6', '--clients', '16']
 
 /*
@@ -24,11 +30,21 @@ async function isCaught(bug: SeededBug): Promise<boolean> {
   await using copy = await patchedCopy(bug.patches)
   const { caughtBy } = bug
   const command = 'test' in caughtBy ? [`dist/test/${caughtBy.test}`] : ['dist/test/torture/run-torture.js', '--database', caughtBy.torture, ...TORTURE]
-  const child = spawn(process.execPath, command, { cwd: copy.path, env: { ...process.env, TAP_TIMEOUT: '300' }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, command, { cwd: copy.path, env: { ...process.env, ...LIMITS, TMPDIR: copy.path }, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  let caught = false
+  let impatience: NodeJS.Timeout | undefined
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      said += chunk.toString()
+      if (caught || !bug.says.test(said)) return
+      caught = true
+      // The other tests of the file may wait a long time for what never comes.
+      impatience = setTimeout(() => child.kill('SIGKILL'), GRACE_MS)
+    })
+  }
   const [code] = (await once(child, 'close')) as [number | null]
-  const caught = code !== 0 && bug.says.test(said)
+  clearTimeout(impatience)
   if (!caught) process.stdout.write(`exit code ${code}; the last that was said:\n${said.slice(-2000)}\n`)
   return caught
 }
