@@ -75,15 +75,16 @@ onEachClient(t, 'while the service is away a lock is kept as long as its lease g
 
 onEachClient(t, 'the error of the work goes before that of the release', async (t, { locks, proxy, clock }) => {
   const own = new Error('my own')
-  /** The clock stands still while the lock is requested, however slow that is, and moves once the service is away. */
+  /** While the lock is requested, the clock does not outrun a slow machine. */
   const workUnder = async (name: string, end: () => string): Promise<string> => {
-    const { outcome } = await new Promise<{ outcome: Promise<string> }>((resolve) => {
+    const began = new Promise<{ outcome: Promise<string> }>((resolve) => {
       const outcome = locks.withLock(name, () => {
         void proxy.hold('requests')
         resolve({ outcome })
         return end()
       })
     })
+    const { outcome } = await clock.drive(began, 2)
     return clock.drive(outcome, 500)
   }
   await t.rejects(
