@@ -53,11 +53,7 @@ interface Import {
 const COMPUTED = 'node:computed'
 
 const ROOT = inProject('.')
-const FILES = ['src', 'migrations'].flatMap((folder) =>
-  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.ts'))
-    .map((path) => `${folder}/${path}`)
-)
+const FILES = ['src', 'migrations'].flatMap(filesOf)
 const IMPORTS = FILES.flatMap((file) => importsOf(file, readFileSync(join(ROOT, file), 'utf8')))
 const OWN = IMPORTS.filter(({ to }) => /^(?:src|migrations)\//.test(to))
 
@@ -90,6 +86,12 @@ void t.test('nothing imports an entry, but rlm the server', (t) => {
 
 void t.test('what is imported is known beforehand', (t) => {
   t.strictSame(IMPORTS.filter(({ to }) => to === COMPUTED), [])
+  t.end()
+})
+
+void t.test('neither the service nor the scripts know the tests', (t) => {
+  const imports = [...FILES, ...filesOf('scripts')].flatMap((file) => importsOf(file, readFileSync(join(ROOT, file), 'utf8')))
+  t.strictSame(imports.filter(({ to }) => isIn(to, 'test')).map(({ from, to }) => `${from} -> ${to}`), [])
   t.end()
 })
 
@@ -141,6 +143,12 @@ void t.test('the reader of imports sees every kind', (t) => {
   ])
   t.end()
 })
+
+function filesOf(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => `${folder}/${path}`)
+}
 
 function importsOf(file: string, text: string): Import[] {
   const found: Import[] = []
