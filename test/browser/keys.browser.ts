@@ -24,8 +24,10 @@ void t.test('a key in a browser: "Authorize" on /docs, and none is asked for on 
     const { page, seen } = opened
     t.same(seen.complaints, [], 'the page itself takes no key')
     const operation = page.locator('.opblock', { has: page.locator('[data-path="/locks/request"]') })
+    await operation.locator('.authorization__btn').waitFor()
     t.equal(await operation.locator('.authorization__btn').count(), 1, 'a call that takes a key has a padlock')
     const open = page.locator('.opblock', { has: page.locator('[data-path="/livez"]') })
+    await open.waitFor()
     t.equal(await open.locator('.authorization__btn').count(), 0, 'one that takes none has none')
 
     await page.locator('.scheme-container .authorize').click()
@@ -53,7 +55,7 @@ void t.test('a key in a browser: "Authorize" on /docs, and none is asked for on 
     const { page, seen } = opened
     await page.locator('.opblock-summary').first().waitFor()
     t.equal(await page.locator('.authorize:visible, .authorization__btn:visible').count(), 0, 'there is nothing to try out')
-    t.ok(await page.getByText('Takes the scope admin').first().isVisible())
+    await page.getByText('Takes the scope admin').first().waitFor()
     t.same(seen.complaints, [])
   })
 })
