@@ -93,19 +93,24 @@ for (const kind of DATABASES) {
     })
 
     await onDatabase('a set that gives up lets those behind it go on at once, on each of its names', async (t, one) => {
-      await one.ask('b', 'holder')
-      const gone = new AbortController()
-      const set = one.ask(['a', 'b', 'c'], 'set', { signal: gone.signal })
-      await one.untilWaiting(1)
-      const behind = ['a', 'c'].map((name) => one.ask(name, 'p'))
-      await one.untilWaiting(3)
-      // The waiters ask with the next tick at the latest; what passes here is calls and nothing else.
       const called = new Set<number>()
-      one.store.onWakeup((ticket) => called.add(ticket))
-      gone.abort()
-      t.match(await set, { kind: 'held' })
-      for (const outcome of await Promise.all(behind)) t.match(outcome, { kind: 'granted' })
-      await eventually('both were called', () => Promise.resolve(called.size === 2 || undefined))
+      // A waiter also asks by itself at each tick: where that comes first there is nobody to call, and the scene is played again.
+      for (let round = 1; called.size < 2 && round <= 20; round += 1) {
+        called.clear()
+        const [a, b, c] = ['a', 'b', 'c'].map((name) => `${name}${round}`) as [string, string, string]
+        await one.ask(b, 'holder')
+        const gone = new AbortController()
+        const set = one.ask([a, b, c], 'set', { signal: gone.signal })
+        await one.untilWaiting(1)
+        const behind = [a, c].map((name) => one.ask(name, 'p'))
+        await one.untilWaiting(3)
+        // What passes here is calls and nothing else.
+        one.store.onWakeup((ticket) => called.add(ticket))
+        gone.abort()
+        t.match(await set, { kind: 'held' })
+        for (const outcome of await Promise.all(behind)) t.match(outcome, { kind: 'granted' })
+      }
+      t.equal(called.size, 2, 'both were called')
     })
 
     await onDatabase('who took a kept place again is called, although the exit of the one before it comes later', async (t, { store }) => {

@@ -11,7 +11,8 @@ const tsc = (...args: readonly string[]) => {
 
 void t.test('npm start compiles what runs, without tests and scripts, and nothing where that is up to date', async (t) => {
   const { scripts } = JSON.parse(await readFile(inProject('package.json'), 'utf8')) as { scripts: Readonly<Record<string, string>> }
-  for (const name of ['start', 'migrate', 'keys', 'raise-numbers']) t.equal(scripts[`pre${name}`], 'tsc -b src', name)
+  for (const name of ['migrate', 'keys', 'raise-numbers']) t.equal(scripts[`pre${name}`], 'tsc -b src', name)
+  t.equal(scripts['prestart'], 'tsc -b src && npm run --silent bundle')
   const own = tsc('-p', 'src', '--listFilesOnly').map((path) => relative(inProject('.'), path)).filter((path) => !path.startsWith('node_modules/'))
   t.ok(own.includes('src/server.ts'))
   t.strictSame(own.filter((path) => !/^(?:src|migrations)\//.test(path)), [])
