@@ -91,11 +91,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     requestTimeout: arrivalMs,
     genReqId: requestIdOf,
     ...(trustProxy === undefined ? {} : { trustProxy: [...trustProxy] }),
-    // Not a hook, which would cost something: whoever asks for another host gets no further than the router.
+    // In the router rather than in a hook, which would cost every request something.
     ...(isKnownHost === undefined
       ? {}
       : { rewriteUrl: ({ headers, url = '' }: IncomingMessage) => (isKnownHost(headers.host) ? url : UNKNOWN_HOST_PATH) }),
-    // Whoever still gets through while the server closes is served, not refused in words that the contract does not know.
+    // A request that still arrives while the server closes is served: Fastify's own refusal is not in the contract.
     return503OnClosing: false,
     routerOptions: { querystringParser: parseQueryString, maxParamLength: MAX_PARAM_LENGTH },
     // Node would look for connections that are over time only every thirty seconds.
@@ -133,7 +133,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(requireKeys, { keys, anonymous })
   await app.register(refuseUnknown)
   if (isTraced()) await app.register(tracing)
-  // Before the server stops accepting: whoever waits is answered, so that nothing keeps it from closing.
+  // Answers all waiters before the server stops accepting, so that none of them keeps it open.
   app.addHook('preClose', () => locks.drain())
   const locksOf = locksOfCallers(locks, keys)
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_APIS[api].tag) })

@@ -178,7 +178,7 @@ async function listen(app: FastifyInstance, { HOST: host, PORT: port }: Config):
   }
 }
 
-/** One sentence for whoever has started the service: what to open in a browser, and where the locks are kept. */
+/** One sentence at start: what to open in a browser, and where the locks are kept. */
 function whereToLook(app: FastifyInstance, { HOST, DATABASE_URL }: Config): string {
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : undefined

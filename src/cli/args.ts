@@ -11,7 +11,7 @@ export interface Session {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly out: Screen
   readonly err: Screen
-  /** The signals that whoever started the process wants to be ignored, as `nohup` does. */
+  /** The signals that the parent process wants to be ignored, as `nohup` does. */
   readonly ignored: readonly NodeJS.Signals[]
 }
 

@@ -43,7 +43,7 @@ export type DocumentReleased = { readonly success: true } | (Refused & { readonl
 
 /**
  * Locks on documents, each held by a user. Every call is decided by one command in the database: of users who race for a
- * document one wins, and whoever has lost it meanwhile is never let in again by a late call.
+ * document one wins, and a user who lost the document meanwhile is never let in again by a late call.
  *
  * Ids are texts of at least one character; with `doc-lock:` before it, that of a document must be a name of a resource.
  * Every method throws a RangeError for ids that break these rules, and a LockError when the database cannot answer.
@@ -88,7 +88,7 @@ export class DocumentLocks {
     }
   }
 
-  /** Takes the document away from whoever holds it, if anybody does. `by`: who does so, for the history. */
+  /** Takes the document away from its holder, if there is one. `by` names the administrator, for the history. */
   async forceReleaseLock(docId: string, by: string): Promise<{ readonly success: true }> {
     await this.#locks.forceRelease(documentName(docId), `force-released by ${by}`, undefined)
     return { success: true }

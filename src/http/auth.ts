@@ -167,7 +167,7 @@ export function accessOf(method: string, url: string): Access {
 }
 
 /**
- * Whoever the service can tell from other callers, for limits: the key, or where none is needed the address that a request
+ * The caller as limits count it: the key, or where none is needed the address that a request
  * came from, of which IPv6 gives everybody 2^64, so that its first 64 bits stand for all of them. Behind a proxy it is the
  * proxy's unless TRUST_PROXY is set.
  */

@@ -127,7 +127,7 @@ export function addErrorHandling(app: FastifyInstance, counts = new Map<ErrorCod
   })
 }
 
-/** Tells the log of a fault that a request failed with, or whoever keeps the log of them. */
+/** Reports a fault that failed a request: to the tracker of outages if there is one, else to the log. */
 export function reportFault({ server, log, id: reqId }: FastifyRequest, error: LockError): void {
   if (NOT_LOGGED.has(error.code)) return
   const { onFault } = server.getDecorator<{ onFault?: (error: LockError) => void }>(ON_FAULT)
@@ -174,7 +174,7 @@ export function answerError(error: FastifyError | Error, request: FastifyRequest
 /** @param frame what stands beside the `error` of another API; left out for the service's own. */
 function send(reply: FastifyReply, code: ErrorCode, detail: string | readonly InvalidInput[], frame?: Frame): FastifyReply {
   const after = RETRY_AFTER_SECONDS[code]
-  // Whoever limits the rate knows better.
+  // The rate limit has set its own value.
   if (after !== undefined && !reply.hasHeader('retry-after')) void reply.header('retry-after', after)
   const counts = reply.server.getDecorator<Map<ErrorCode, number>>(COUNTS)
   counts.set(code, (counts.get(code) ?? 0) + 1)
@@ -199,7 +199,7 @@ interface KnownPath {
   readonly route: Route
 }
 
-/** The paths that some method is served at, with all those methods, for whoever asks with another one. */
+/** The paths that some method is served at, with their methods, for a 405. */
 class KnownPaths {
   readonly #paths = new Map<string, KnownPath>()
 

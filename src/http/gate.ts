@@ -117,7 +117,7 @@ function refusalForHost({ rawHeaders, headers, httpVersionMinor }: IncomingMessa
 
 const WINDOW_MS = 1000
 
-/** Whoever watches over the service must see it at any time, above all when it has much to do. */
+/** Monitoring must reach the service at any time, above all under load. */
 const UNLIMITED = new Set(['/health', '/livez', '/readyz', '/metrics'])
 
 /** Counts the requests of each caller in the present second, whatever they are answered: guessing keys and paths counts too. */

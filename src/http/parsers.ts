@@ -6,7 +6,7 @@ type Done = (error: Error | null, body?: unknown) => void
 
 /**
  * Reads a JSON body. An empty one counts as none, since many clients name a content type on calls without a body.
- * `__proto__` is refused rather than dropped, and so is a property that comes twice: whoever checked the body on its way may
+ * `__proto__` is refused rather than dropped, and so is a property that comes twice: a proxy that checked the body may
  * have looked at the other one. A number that would be stored as another one is refused too.
  */
 export function readJson(request: FastifyRequest, bytes: Buffer, done: Done): void {

@@ -49,7 +49,7 @@ export interface ResourceLockOptions extends FaultOptions {
 /** What both frameworks say of a request. */
 export interface GuardedRequest {
   readonly params: unknown
-  /** Whoever is signed in, by an `id` and, where there is one, a `username`. */
+  /** The signed-in user, by an `id` and, where there is one, a `username`. */
   readonly user?: unknown
 }
 
@@ -75,7 +75,7 @@ export class DocumentGuard {
 
   /**
    * Takes the document for the user, or renews the user's lock; undefined lets the request pass. A client that went away
-   * before it was answered edits nothing: the document that it was given in vain is released, unless the same user has asked
+   * before it was answered edits nothing: its document is released, unless the same user has asked
    * again by then.
    */
   async acquire(request: GuardedRequest, response: RawResponse): Promise<Refusal | undefined> {
@@ -87,7 +87,7 @@ export class DocumentGuard {
       if (!outcome.success) return { status: 409, body: { error: outcome.error, lockedBy: outcome.lockedBy } }
       if (!outcome.renewed) {
         onAnswered(response, (reached) => {
-          if (!reached) this.#report(this.#giveBack(docId, outcome.lockInfo))
+          if (!reached) this.#report(this.#releaseUnused(docId, outcome.lockInfo))
         })
       }
       return undefined
@@ -122,7 +122,7 @@ export class DocumentGuard {
     }
   }
 
-  async #giveBack(docId: string, { userId, timestamp }: DocumentLockInfo): Promise<void> {
+  async #releaseUnused(docId: string, { userId, timestamp }: DocumentLockInfo): Promise<void> {
     // Every renewal has a timestamp of its own.
     const now = await this.#documents.getLockInfo(docId)
     if (now?.userId === userId && now.timestamp === timestamp) await this.#documents.releaseLock(docId, userId)
@@ -228,7 +228,7 @@ function onAnswered(response: RawResponse, answered: (reached: boolean) => void)
  * What a request is told when asking for its lock failed.
  *
  * @throws an error without a status when that is no fault of the request and says nothing about the service: a bug, or a key
- * that the service refuses, which is no concern of whoever sent the request.
+ * that the service refuses, which is no concern of the client.
  */
 function refusalFor(error: unknown): Refusal {
   // A name from the request that no lock can have.

@@ -10,7 +10,7 @@ const SLACK_MS = 1000
 /** The latest grant of a resource, and what the sweeper may have done about it. */
 export interface Latest {
   grant: Grant
-  /** The lease with which it was made, or last renewed afresh. */
+  /** The lease with which it was made, or last restarted by a renewal. */
   ttlMs: TtlMs
   /** The key that it belongs to. */
   readonly key: string | null

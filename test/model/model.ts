@@ -168,11 +168,11 @@ export class Model {
     return grant
   }
 
-  #renewal(latest: Latest, ttlMs: TtlMs | undefined, afresh?: LeaseRestart): { grant: Grant; renewedAt: EpochMs } {
+  #renewal(latest: Latest, ttlMs: TtlMs | undefined, restart?: LeaseRestart): { grant: Grant; renewedAt: EpochMs } {
     const lease = ttlMs === undefined ? latest.ttlMs : ttlMs
-    const counted = afresh === undefined ? {} : { lockedAt: this.now, metadata: afresh.metadata ?? latest.grant.metadata }
+    const counted = restart === undefined ? {} : { lockedAt: this.now, metadata: restart.metadata ?? latest.grant.metadata }
     const grant = { ...latest.grant, ...counted, expiresAt: lease === null ? null : this.now + lease }
-    if (afresh !== undefined) latest.ttlMs = lease
+    if (restart !== undefined) latest.ttlMs = lease
     this.#change(grant.resourceName, () => (latest.grant = grant))
     if (latest.toldAt + RENEWAL_EVENT_INTERVAL_MS <= this.now) {
       latest.toldAt = this.now

@@ -40,7 +40,7 @@ for (const kind of DATABASES) {
       t.match(await store.submit(renew('a', 'p', 5000, 1)), { kind: 'renewed' })
     })
 
-    await onStore('a renewal afresh counts the lock from now on, under its old number', async (t, store, database) => {
+    await onStore('a renewal that restarts the lease counts the lock from now on, under its old number', async (t, store, database) => {
       await store.submit({ ...acquire('a', 'p', 1000), metadata: { by: 'x', more: [1] } })
       await store.submit(acquire('other', 'p', 1000))
       await database.advance(600)
@@ -60,7 +60,7 @@ for (const kind of DATABASES) {
       t.match(await store.submit(inspect('other')), { grant: { lockedAt: START, expiresAt: START + 1000, metadata: null } })
     })
 
-    await onStore('a renewal afresh lets in nobody but the holder, and never brings an ended lock back', async (t, store, database) => {
+    await onStore('a renewal that restarts the lease lets in nobody but the holder, and never brings an ended lock back', async (t, store, database) => {
       await store.submit({ ...acquire('a', 'p', 1000), metadata: { by: 'p' } })
       t.match(await store.submit(renewAfresh('a', 'q', 9000, { by: 'q' })), { kind: 'not-held', reason: 'held_by_other' })
       t.match(await store.submit({ ...renewAfresh('a', 'p', 9000), lockId: 7 }), { kind: 'not-held', reason: 'held_by_other' })
@@ -233,7 +233,7 @@ for (const kind of DATABASES) {
       t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / RENEWAL_EVENT_INTERVAL_MS]), [['renewed', 2], ['renewed', 1], ['granted', 0]])
     })
 
-    await onStore('renewals afresh are told as often as others, and never twice in a millisecond', async (t, store, database) => {
+    await onStore('renewals that restart the lease are recorded as often as others, and never twice in a millisecond', async (t, store, database) => {
       await store.submit(acquire('a', 'p'))
       await store.submit(renewAfresh('a', 'p'))
       for (let beat = 0; beat < 15; beat += 1) {

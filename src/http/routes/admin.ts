@@ -191,7 +191,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
   app.get('/locks/stats', { schema: statsSchema }, async ({ apiKey }) => {
     const locks = locksOf(apiKey)
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
-    // They are not counted by name, so that whoever may see only some names may not see them.
+    // They are not counted by name, so a key that is confined to a prefix must not see them.
     const ofAll = <Figure>(figure: Figure): Figure | null => (locks.prefix === '' ? figure : null)
     const { recentWaits } = locks.statistics
     return success('Retrieved statistics', {

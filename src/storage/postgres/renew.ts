@@ -107,10 +107,10 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         select * from unnest(
           ${arg('names')}::text[], ${arg('processes')}::text[], ${arg('lockIds')}::bigint[], ${arg('own')}::boolean[], ${arg('ttls')}::bigint[],
           ${arg('keys')}::text[], ${arg('restartLease')}::boolean[], ${arg('metadata')}::text[]
-        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, afresh, metadata, ordinal)
+        ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, restarts, metadata, ordinal)
       ),
       chosen as materialized (
-        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.afresh, asked.metadata, asked.ordinal
+        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.restarts, asked.metadata, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
           and ${openTo(sql`asked.key`)}
@@ -123,7 +123,7 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
     renewal(sql`
       chosen as materialized (
         select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
-          false as afresh, null::text as metadata, 1 as ordinal
+          false as restarts, null::text as metadata, 1 as ordinal
         from resource_locks l
         where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
           and starts_with(l.resource_name, ${arg('prefix')}) and ${openTo(sql`${arg('key')}::text`)}
@@ -139,7 +139,7 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
 /**
  * A row's `told_at` is when the history last recorded a renewal; it changes only where another entry is due.
  *
- * @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, afresh, metadata, ordinal`, each name once.
+ * @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, restarts, metadata, ordinal`, each name once.
  */
 function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder<unknown> {
   const appendedEvents = keepsHistory
@@ -153,11 +153,11 @@ function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder
     with ${chosen},
     renewed as (
       update resource_locks l set
-        ttl_ms = case when chosen.afresh and not chosen.own then chosen.ttl_ms else l.ttl_ms end,
+        ttl_ms = case when chosen.restarts and not chosen.own then chosen.ttl_ms else l.ttl_ms end,
         metadata = coalesce(chosen.metadata, l.metadata),
         renewals = l.renewals + 1,
         (locked_at, expires_at, sweep_at, told_at) = (
-          select case when chosen.afresh then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
+          select case when chosen.restarts then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
             case when l.told_at > at - ${EVERY} and l.told_at <= at then l.told_at else at end
           from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
         )
@@ -165,7 +165,7 @@ function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder
       where l.resource_name = chosen.resource_name and ${VALID}
       returning ${columns(GRANT_COLUMNS)}, l.told_at,
         case
-          when chosen.afresh then l.locked_at
+          when chosen.restarts then l.locked_at
           else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK})
         end as at,
         l.told_at <> chosen.told_at as told, chosen.ordinal
