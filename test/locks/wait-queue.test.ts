@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { allEvents, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from '../support/databases.js'
-import { PATIENCE_MS } from '../support/eventually.js'
+import { eventually, PATIENCE_MS } from '../support/eventually.js'
 import { Instance, openOn } from '../support/store.js'
 
 /** Resolves when so many wait, on this instance, and have found the way blocked. */
@@ -180,10 +180,12 @@ void t.test('waiting across instances', async (t) => {
     await using one = await Instance.start(database)
     await using two = await Instance.start(database)
     await one.ask('a', 'p')
-    const waiting = two.ask('a', 'q')
+    // At the end of its time it would ask once more in any case.
+    const waiting = two.ask('a', 'q', { waitMs: 2 * PATIENCE_MS })
     await untilWaiting(two, 1)
     two.store.onWakeup(() => undefined)
     await one.release('a', 'p')
+    await eventually('it asks', async () => ((await one.inspect('a')).grant?.processId === 'q' ? true : undefined))
     t.match(await waiting, { kind: 'granted' })
   })
 

@@ -71,7 +71,7 @@ const RELEASE_ALL = row<ReleaseAll, Answers>('release-all', {
   }
 })
 
-/** Who waits comes and goes by rules of its own, and by a real clock: test/locks/waiting.test.ts covers those commands. */
+/** Who waits comes and goes by rules of its own, and by a real clock: test/locks/wait-queue.test.ts covers those commands. */
 type Uncovered = 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
 
 /** A new command does not compile before it has a row. */

@@ -67,7 +67,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     title: 'waiters rely on being notified',
     patches: [{ file: 'locks/wait-queue.js', find: 'this.#wake(first);', replace: 'void first;' }],
     caughtBy: { test: 'locks/wait-queue.test.js' },
-    says: /not ok .*when calls are lost, a waiter is asks by itself/
+    says: /not ok .*when calls are lost, a waiter asks by itself/
   },
   {
     title: '`synchronous_commit = off`',
@@ -103,7 +103,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     title: 'a lock is given back that a repetition was answered with',
     patches: [{ file: 'storage/postgres/acquire-sql.js', find: 'update lock_requests r set claimed = true', replace: 'update lock_requests r set claimed = false' }],
     caughtBy: { test: 'locks/claimed.test.js' },
-    says: /not ok .*giv/
+    says: /not ok .*a grant that a repetition was answered with is not released/
   },
   {
     title: 'a lock is given back by the id of its request, whatever key that belongs to',

@@ -13,6 +13,14 @@ void t.test('every text that a seeded bug replaces is there, exactly once', asyn
   }
 })
 
+void t.test('the test that must find a seeded bug is there by its name', async (t) => {
+  for (const { title, caughtBy, says } of SEEDED_BUGS) {
+    if (!('test' in caughtBy)) continue
+    const source = await readFile(inProject(`dist/test/${caughtBy.test}`), 'utf8')
+    t.match(source, new RegExp(says.source.replace(/^not ok(?: \.\*)?/, '')), title)
+  }
+})
+
 void t.test('a text that is not there, or twice, is no patch', (t) => {
   const patch = { file: 'a.js', find: 'x', replace: '$&' }
   t.equal(patchedText('axb', patch), 'a$&b', 'what stands there instead is taken as it is')
