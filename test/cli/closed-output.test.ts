@@ -24,7 +24,7 @@ function startPiped(args: readonly string[]) {
 void t.test('a command is stopped when its lock is lost, also when nobody reads what rlm says', async (t) => {
   await using folder = await temporaryFolder()
   const worker = new Worker(folder.path, 'worker')
-  const running = startPiped(['run', 'unread', '--ttl', '2s', '--', 'sh', '-c', `exec ${worker.shellCommand}`])
+  const running = startPiped(['run', 'unread', '--ttl', '60s', '--', 'sh', '-c', `exec ${worker.shellCommand}`])
   await worker.untilAtWork()
   running.stderr.destroy()
   await takeAway('unread')
@@ -38,11 +38,11 @@ void t.test('with --on-lost warn, rlm stays with the command when nobody reads w
   await using folder = await temporaryFolder()
   const go = join(folder.path, 'go')
   const script = 'echo ready; until [ -e "$0" ]; do sleep 0.05; done; exit 5'
-  const running = startPiped(['run', 'warned', '--ttl', '1s', '--on-lost', 'warn', '--', 'sh', '-c', script, go])
+  const running = startPiped(['run', 'warned', '--ttl', '60s', '--on-lost', 'warn', '--', 'sh', '-c', script, go])
   await once(running.stdout, 'data')
   running.stderr.destroy()
   await takeAway('warned')
-  // It has said so by the time at which the lease would have been over.
+  // It hears of a loss within a second.
   await new Promise((resolve) => setTimeout(resolve, 1500))
   t.equal(running.child.exitCode, null, 'it waits for the command')
   spawn('touch', [go])

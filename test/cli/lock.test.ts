@@ -10,7 +10,7 @@ const { url } = service
 const statusOf = async (name: string) => (await service.status(name)).body.data ?? {}
 
 void t.test('lock holds a lock until control C', async (t) => {
-  await using terminal = Terminal.rlm(['lock', 'held', '--ttl', '1500ms'], { RLM_URL: url })
+  await using terminal = Terminal.rlm(['lock', 'held', '--ttl', '6s'], { RLM_URL: url })
   await terminal.until(/Holding 'held' \(lock \d+\) until Ctrl-C\./)
   const { lock_id: token, expires_at: end } = await statusOf('held')
   await eventually('it is renewed', async () => ((await statusOf('held'))['expires_at'] === end ? undefined : true))
@@ -37,7 +37,7 @@ void t.test('lock tells the grant as JSON, waits in line, and says when somebody
 })
 
 void t.test('lock ends when its lock is lost, and runs no command', async (t) => {
-  const holding = startRlm(['lock', 'lost', '--ttl', '1s'], { url })
+  const holding = startRlm(['lock', 'lost', '--ttl', '60s'], { url })
   await holding.find((stdout) => stdout.includes('Holding') || undefined)
   await service.call('POST', '/locks/force-release', { resource_name: 'lost', reason: 'a test' })
   t.match(await holding.end(), { code: 76, stderr: /^rlm: Lock \d+ of resource 'lost' is lost: / })

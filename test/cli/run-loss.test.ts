@@ -47,7 +47,7 @@ void t.test('a service that dies under it: all that ignores TERM is dead before 
 
 void t.test('a lock that is taken away: the command is asked to end, and may take the grace for it', async (t) => {
   const script = 'trap "sleep 0.3; echo tidied; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
-  const running = startRlm(['run', 'taken', '--ttl', '3s', '--', 'sh', '-c', script], { url })
+  const running = startRlm(['run', 'taken', '--ttl', '60s', '--', 'sh', '-c', script], { url })
   await running.find((stdout) => stdout.includes('ready') || undefined)
   await takeAway('taken')
   t.match(await service.request('taken', 'other'), { status: 200 })
@@ -65,7 +65,7 @@ void t.test('--on-lost warn only says so', async (t) => {
     const script = `echo ready; until [ -e "$0" ]; do sleep 0.05; done; echo done; exit ${code}`
     await using folder = await temporaryFolder()
     const go = join(folder.path, 'go')
-    const running = startRlm(['run', name, '--ttl', '3s', '--on-lost', 'warn', '--', 'sh', '-c', script, go], { url })
+    const running = startRlm(['run', name, '--ttl', '60s', '--on-lost', 'warn', '--', 'sh', '-c', script, go], { url })
     await running.find((stdout) => stdout.includes('ready') || undefined)
     await takeAway(name)
     await eventually('it says so', () => Promise.resolve(running.stderr.includes('\n') || undefined))
@@ -93,7 +93,7 @@ void t.test('a loss that shows only at the end is told: success without the lock
 void t.test('a process that sleeps past the lease kills its command as soon as it wakes', async (t) => {
   await using folder = await temporaryFolder()
   const worker = new Worker(folder.path, 'worker')
-  const running = startRlm(['run', 'paused', '--ttl', '3s', '--', 'sh', '-c', worker.shellCommand], { url })
+  const running = startRlm(['run', 'paused', '--ttl', '8s', '--', 'sh', '-c', worker.shellCommand], { url })
   await worker.untilAtWork()
   const { lock_id: token } = await statusOf('paused')
   running.signal('SIGSTOP')
@@ -111,7 +111,7 @@ void t.test('a process that sleeps past the lease kills its command as soon as i
 void t.test('a command that is stopped with its rlm past the lease never works again', async (t) => {
   await using folder = await temporaryFolder()
   const worker = new Worker(folder.path, 'worker')
-  const running = startRlm(['run', 'suspended', '--ttl', '3s', '--', 'sh', '-c', worker.shellCommand], { url })
+  const running = startRlm(['run', 'suspended', '--ttl', '8s', '--', 'sh', '-c', worker.shellCommand], { url })
   await worker.untilAtWork()
   running.signal('SIGTSTP')
   await eventually('the lease ends', async () => (await statusOf('suspended'))['is_locked'] === false || undefined)
