@@ -4,7 +4,7 @@ import { SEEDED_BUGS, type SeededBug } from './bugs.js'
 import { patchedCopy } from './patching.js'
 
 /** How long a test waits for what a bug keeps from coming. */
-const LIMITS = { TEST_PATIENCE_MS: '30000', TAP_TIMEOUT: '180' }
+const LIMITS = { TEST_PATIENCE_MS: '30000', TAP_TIMEOUT: '90' }
 
 /** How long a program that has said what it must may take to end by itself, and its servers with it. */
 const GRACE_MS = 20_000
