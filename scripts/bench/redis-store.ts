@@ -15,12 +15,12 @@ export interface RedisLocks {
 
 /** Locks in a Redis that writes nothing to the disk: `SET NX PX`, and a delete that checks the owner. */
 export async function openRedis(port: number): Promise<RedisLocks> {
-  const redis = new Redis({ host: '127.0.0.1', port, scripts: { giveBack: { lua: RELEASE, numberOfKeys: 1 } } })
+  const redis = new Redis({ host: '127.0.0.1', port, scripts: { releaseOwned: { lua: RELEASE, numberOfKeys: 1 } } })
   await redis.ping()
-  const client = redis as Redis & { giveBack: (name: string, owner: string) => Promise<number> }
+  const client = redis as Redis & { releaseOwned: (name: string, owner: string) => Promise<number> }
   return {
     take: async (name, owner, ttlMs) => (await redis.set(name, owner, 'PX', ttlMs ?? NO_EXPIRY_MS, 'NX')) === 'OK',
-    give: async (name, owner) => (await client.giveBack(name, owner)) === 1,
+    give: async (name, owner) => (await client.releaseOwned(name, owner)) === 1,
     close: async () => void (await redis.quit())
   }
 }

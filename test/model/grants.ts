@@ -14,7 +14,7 @@ export interface Latest {
   ttlMs: TtlMs
   /** The key that it belongs to. */
   readonly key: string | null
-  /** When the history last told of it while it was valid. */
+  /** When the history last had an event of it while it was valid. */
   toldAt: EpochMs
   releasedAt: EpochMs | null
   /** Whether the sweeper has written the expiry down, and the last instant at which it may have. */
@@ -122,7 +122,7 @@ export class RememberedRequests {
 
 type Expected = Omit<LockEvent, 'eventId'>
 
-/** What the history must tell: of each resource exactly that, and in that order. Only when an expiry is told is left open. */
+/** The events that the history must have: of each resource exactly these, in this order. Only an expiry may come earlier or later. */
 export class ExpectedHistory {
   readonly #due = new Map<string, Expected[]>()
 
@@ -132,7 +132,7 @@ export class ExpectedHistory {
     this.#due.set(resourceName, due)
   }
 
-  /** To be told before the next grant of the resource at the latest; unless it was read already. */
+  /** Its event must come before the next grant of the resource, unless it was read already. */
   expectExpiry({ grant, endTold }: Latest): void {
     if (!endTold) this.expect('expired', grant.expiresAt ?? 0, grant)
   }
@@ -154,7 +154,7 @@ export class ExpectedHistory {
   }
 }
 
-/** The expiry that may be told of by now and was not read yet. */
+/** The expiry whose event may be there by now and was not read yet. */
 function openExpiry(latest: Latest, now: EpochMs): Expected | undefined {
   if (latest.endTold || !hasExpired(latest, now)) return undefined
   const { resourceName, lockId, processId, expiresAt } = latest.grant
@@ -177,8 +177,8 @@ export class Sweeping {
   }
 
   /** What is wrong with the counts of a sweep. */
-  fault({ limit: bite }: SweepCommand, { expired, removed, more }: SweepOutcome, now: EpochMs, concurrent: boolean): string | undefined {
-    if (expired + removed > bite) return `worked on more than ${bite} rows`
+  fault({ limit }: SweepCommand, { expired, removed, more }: SweepOutcome, now: EpochMs, concurrent: boolean): string | undefined {
+    if (expired + removed > limit) return `worked on more than ${limit} rows`
     this.#mayExpire -= expired
     if (this.#mayExpire < 0) return 'expired grants that were valid or had ended before'
     if (concurrent) {

@@ -106,12 +106,12 @@ export class Model {
     return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command.ttlMs, command.restartLease) }]
   }
 
-  renewAll({ processId, ttlMs, after, limit: bite, prefix, key }: RenewAllCommand): RenewAllOutcome {
+  renewAll({ processId, ttlMs, after, limit, prefix, key }: RenewAllCommand): RenewAllOutcome {
     const due = [...this.#latest]
       .filter(([name, latest]) => isValid(latest, this.now) && latest.grant.processId === processId && bytewise(name, after) > 0)
       .filter(([name, latest]) => name.startsWith(prefix) && isOpenTo(latest, key))
       .toSorted(([a], [b]) => bytewise(a, b))
-      .slice(0, bite)
+      .slice(0, limit)
     return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, ttlMs)) }
   }
 

@@ -17,7 +17,7 @@ interface ReleaseAll {
 
 interface Answers {
   readonly all: ReleasedAll
-  /** What the waiters are told when they ask from their places afterwards, one after the other. */
+  /** The outcomes of the waiters, which then ask from their places, one after the other. */
   readonly waiters: readonly AcquireOutcome[]
 }
 
@@ -26,7 +26,7 @@ function isRemoved({ processId, prefix, key }: ReleaseAll, waiter: AcquireComman
   return waiter.processId === processId && isOpen && waiter.resourceNames.every((name) => name.startsWith(prefix))
 }
 
-/** A process leaves all queues and lets go of all that it holds; who else waited is served or refused as ever. */
+/** A process leaves all queues and releases all that it holds; the other waiters are granted or refused as ever. */
 const RELEASE_ALL = row<ReleaseAll, Answers>('release-all', {
   weight: 1,
   judged: 'in order',
@@ -63,15 +63,15 @@ const RELEASE_ALL = row<ReleaseAll, Answers>('release-all', {
     for (const [index, waiter] of command.waiters.entries()) {
       const outcome = waiters[index]
       if (outcome === undefined) return 'a waiter was not answered'
-      const told = outcome.kind === 'held' ? { ...outcome, waiters: 0 } : outcome
-      const wrong = isRemoved(command, waiter) ? unlessOneOf([{ kind: 'dequeued' }], told) : model.faultOfAcquire(waiter, told)
+      const shown = outcome.kind === 'held' ? { ...outcome, waiters: 0 } : outcome
+      const wrong = isRemoved(command, waiter) ? unlessOneOf([{ kind: 'dequeued' }], shown) : model.faultOfAcquire(waiter, shown)
       if (wrong !== undefined) return wrong
     }
     return undefined
   }
 })
 
-/** Who waits comes and goes by rules of its own, and by a real clock: test/locks/wait-queue.test.ts covers those commands. */
+/** Waiters come and go by rules of their own, and by a real clock: test/locks/wait-queue.test.ts covers these commands. */
 type Uncovered = 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
 
 /** A new command does not compile before it has a row. */

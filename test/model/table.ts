@@ -170,11 +170,11 @@ export function drawRenew(scene: Scene): RenewCommand {
     ...grant,
     ttlMs: drawRenewal(scene.random),
     key: drawKey(scene, grant.resourceName),
-    restartLease: drawAfresh(scene.random)
+    restartLease: drawRestart(scene.random)
   }
 }
 
-function drawAfresh(random: Random): LeaseRestart | undefined {
+function drawRestart(random: Random): LeaseRestart | undefined {
   return random.chance(0.7) ? undefined : { metadata: random.chance(0.5) ? null : random.pick(METADATA) }
 }
 

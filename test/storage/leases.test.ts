@@ -1,7 +1,7 @@
 import t from 'tap'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'
-import { acquire, allEvents, force, inspect, release, renew, renewAfresh, renewAll, sweep } from '../support/commands.js'
+import { acquire, allEvents, force, inspect, release, renew, renewAndRestart, renewAll, sweep } from '../support/commands.js'
 import { START } from '../../scripts/database-templates.js'
 import { besideService, DATABASES } from '../support/databases.js'
 import { onEachStore } from '../support/store.js'
@@ -44,30 +44,30 @@ for (const kind of DATABASES) {
       await store.submit({ ...acquire('a', 'p', 1000), metadata: { by: 'x', more: [1] } })
       await store.submit(acquire('other', 'p', 1000))
       await database.advance(600)
-      t.match(await store.submit(renewAfresh('a', 'p', 5000)), {
+      t.match(await store.submit(renewAndRestart('a', 'p', 5000)), {
         renewedAt: START + 600,
         grant: { lockId: 1, lockedAt: START + 600, expiresAt: START + 5600, metadata: { by: 'x', more: [1] } }
       })
       await database.advance(100)
-      t.match(await store.submit(renewAfresh('a', 'p', undefined, { by: 'ü' })), {
+      t.match(await store.submit(renewAndRestart('a', 'p', undefined, { by: 'ü' })), {
         renewedAt: START + 700,
         grant: { lockId: 1, lockedAt: START + 700, expiresAt: START + 5700 }
       })
       t.match(await store.submit(renew('a', 'p')), { grant: { lockedAt: START + 700, expiresAt: START + 5700 } }, 'its lease is the new one')
       const { grant } = await store.submit(inspect('a'))
       t.strictSame(grant?.metadata, { by: 'ü' }, 'replaced as a whole')
-      t.match(await store.submit(renewAfresh('a', 'p', null)), { renewedAt: START + 700, grant: { lockedAt: START + 700, expiresAt: null } })
+      t.match(await store.submit(renewAndRestart('a', 'p', null)), { renewedAt: START + 700, grant: { lockedAt: START + 700, expiresAt: null } })
       t.match(await store.submit(inspect('other')), { grant: { lockedAt: START, expiresAt: START + 1000, metadata: null } })
     })
 
     await onStore('a renewal that restarts the lease lets in nobody but the holder, and never brings an ended lock back', async (t, store, database) => {
       await store.submit({ ...acquire('a', 'p', 1000), metadata: { by: 'p' } })
-      t.match(await store.submit(renewAfresh('a', 'q', 9000, { by: 'q' })), { kind: 'not-held', reason: 'held_by_other' })
-      t.match(await store.submit({ ...renewAfresh('a', 'p', 9000), lockId: 7 }), { kind: 'not-held', reason: 'held_by_other' })
+      t.match(await store.submit(renewAndRestart('a', 'q', 9000, { by: 'q' })), { kind: 'not-held', reason: 'held_by_other' })
+      t.match(await store.submit({ ...renewAndRestart('a', 'p', 9000), lockId: 7 }), { kind: 'not-held', reason: 'held_by_other' })
       await database.advance(999)
       t.match(await store.submit(inspect('a')), { grant: { lockedAt: START, metadata: { by: 'p' } } })
       await database.advance(1)
-      t.match(await store.submit(renewAfresh('a', 'p', 9000, { by: 'p' })), { kind: 'not-held', reason: 'expired' })
+      t.match(await store.submit(renewAndRestart('a', 'p', 9000, { by: 'p' })), { kind: 'not-held', reason: 'expired' })
       t.match(await store.submit(inspect('a')), { grant: null })
     })
 
@@ -235,10 +235,10 @@ for (const kind of DATABASES) {
 
     await onStore('renewals that restart the lease are recorded as often as others, and never twice in a millisecond', async (t, store, database) => {
       await store.submit(acquire('a', 'p'))
-      await store.submit(renewAfresh('a', 'p'))
+      await store.submit(renewAndRestart('a', 'p'))
       for (let beat = 0; beat < 15; beat += 1) {
         await database.advance(RENEWAL_EVENT_INTERVAL_MS / 10)
-        await store.submit(renewAfresh('a', 'p'))
+        await store.submit(renewAndRestart('a', 'p'))
         await store.submit(renew('a', 'p'))
       }
       const { events } = await store.reads.history(allEvents)

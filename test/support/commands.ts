@@ -35,12 +35,12 @@ export function renew(name: string, process: string, ttlMs?: TtlMs, lockId: numb
   return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId, key: null }
 }
 
-export function renewAfresh(name: string, process: string, ttlMs?: TtlMs, metadata: LeaseRestart['metadata'] = null): RenewCommand {
+export function renewAndRestart(name: string, process: string, ttlMs?: TtlMs, metadata: LeaseRestart['metadata'] = null): RenewCommand {
   return { ...renew(name, process, ttlMs), restartLease: { metadata } }
 }
 
-export function renewAll(process: string, ttlMs?: TtlMs, after = '', bite = 100): RenewAllCommand {
-  return { kind: 'renew-all', processId: processId(process), ttlMs, after, limit: bite, prefix: '', key: null }
+export function renewAll(process: string, ttlMs?: TtlMs, after = '', limit = 100): RenewAllCommand {
+  return { kind: 'renew-all', processId: processId(process), ttlMs, after, limit, prefix: '', key: null }
 }
 
 export function inspect(name: string): InspectCommand {
