@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env sh
 //usr/bin/env true; while read -r name mask; do [ "$name" = SigIgn: ] && export RLM_IGNORED_SIGNALS="$mask"; done 2>/dev/null </proc/self/status
 //usr/bin/env true; exec node "$0" "$@"
 
