@@ -73,7 +73,7 @@ void t.test('migrate brings the database up to date', async (t) => {
 void t.test('npx finds rlm', (t) => {
   const { bin } = JSON.parse(readFileSync(inProject('package.json'), 'utf8')) as { bin: { rlm: string } }
   t.ok(existsSync(inProject(bin.rlm)))
-  t.match(readFileSync(inProject(bin.rlm), 'utf8'), /^#!\/bin\/sh\n/)
+  t.match(readFileSync(inProject(bin.rlm), 'utf8'), /^#!\/usr\/bin\/env sh\n/)
   const { status, stdout } = spawnSync('npx', ['--no-install', 'rlm', '--version'], { cwd: inProject('.'), encoding: 'utf8' })
   t.match({ status, stdout }, { status: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
   t.end()
