@@ -64,7 +64,7 @@ export class DocumentLocks {
     const ttlMs = ttlFromSeconds(ttlSeconds)
     const metadata: Metadata | null = username === undefined ? null : { username }
     for (let tries = 1; ; tries += 1) {
-      const renewed = await this.#locks.renew(mine, ttlMs, { metadata })
+      const renewed = await this.#locks.renew({ ...mine, ttlMs, metadata, restartLease: true })
       if (renewed.kind === 'renewed') return { success: true, lockInfo: infoOf(renewed.grant), renewed: true }
       const outcome = await this.#locks.request({ resourceNames: [mine.resourceName], processId: mine.processId, ttlMs, metadata })
       if (outcome.kind === 'granted') for (const grant of outcome.grants) return { success: true, lockInfo: infoOf(grant), renewed: false }
@@ -98,7 +98,7 @@ export class DocumentLocks {
   async extendLock(docId: string, userId: string, ttlSeconds = DOCUMENT_TTL_SECONDS): Promise<DocumentExtended> {
     const mine = { resourceName: documentName(docId), processId: processId(userId) }
     for (let tries = 1; ; tries += 1) {
-      const outcome = await this.#locks.renew(mine, ttlFromSeconds(ttlSeconds), { metadata: null })
+      const outcome = await this.#locks.renew({ ...mine, ttlMs: ttlFromSeconds(ttlSeconds), restartLease: true })
       if (outcome.kind === 'renewed') return { success: true, lockInfo: infoOf(outcome.grant) }
       const holder = outcome.reason === 'held_by_other' ? await this.#holder(mine.resourceName) : undefined
       if (holder === undefined) return { success: false, error: 'No lock exists for this document' }

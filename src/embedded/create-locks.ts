@@ -108,7 +108,7 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
       await available(() => this.service.release(grant))
     }
     const renew = async (timeoutSeconds: number): Promise<void> => {
-      const outcome = await available(() => this.service.renew(grant, ttlFromSeconds(timeoutSeconds)))
+      const outcome = await available(() => this.service.renew({ ...grant, ttlMs: ttlFromSeconds(timeoutSeconds) }))
       if (outcome.kind !== 'renewed') throw new LockLostError(grant.resourceName, lockId, outcome.reason)
     }
     return {

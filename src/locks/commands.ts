@@ -93,13 +93,10 @@ export interface RenewCommand {
   readonly lockId: number | null
   /** As in {@link ReleaseCommand}. */
   readonly key: string | null
+  /** Replaces the grant's metadata; null, or left out, keeps it. */
+  readonly metadata?: Metadata | null | undefined
   /** Count the grant from now on: `lockedAt` and the lease with which it was made become those of the renewal. */
-  readonly restartLease?: LeaseRestart | undefined
-}
-
-export interface LeaseRestart {
-  /** Replaces the grant's metadata; null keeps it. */
-  readonly metadata: Metadata | null
+  readonly restartLease?: boolean | undefined
 }
 
 export type RenewOutcome =

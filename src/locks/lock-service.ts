@@ -1,7 +1,6 @@
 import type {
   AcquireCommand,
   AcquireOutcome,
-  LeaseRestart,
   Command,
   FindRequestOutcome,
   InspectOutcome,
@@ -125,19 +124,15 @@ export class LockService {
     return { released, leftQueue: requests }
   }
 
-  /**
-   * @param ttlMs from now; undefined takes the lease with which the grant was made.
-   * @param restartLease counts the grant from now on, see {@link RenewCommand}.
-   */
-  async renew(lock: GrantRef, ttlMs: TtlMs | undefined, restartLease?: LeaseRestart): Promise<RenewOutcome> {
-    const outcome = await this.#submit({ ...renewalOf(lock, ttlMs), restartLease })
+  async renew(lock: RenewalRequest): Promise<RenewOutcome> {
+    const outcome = await this.#submit(renewalOf(lock))
     this.statistics.renewed(outcome)
     return outcome
   }
 
   /** In the order of the locks, together; what is not held does not keep the others from being renewed. */
   async renewMany(locks: readonly RenewalRequest[]): Promise<readonly RenewOutcome[]> {
-    const renewals = locks.map((lock) => renewalOf(lock, lock.ttlMs))
+    const renewals = locks.map(renewalOf)
     const { outcomes } = await this.#submit({ kind: 'renew-many', renewals })
     for (const outcome of outcomes) this.statistics.renewed(outcome)
     return outcomes
@@ -239,8 +234,8 @@ function releaseOf(
   return { kind: 'release', resourceName, processId, lockId: lockId ?? null, reason, key }
 }
 
-function renewalOf({ resourceName, processId, lockId, key = null }: GrantRef, ttlMs: TtlMs | undefined): RenewCommand {
-  return { kind: 'renew', resourceName, processId, lockId: lockId ?? null, key, ttlMs }
+function renewalOf({ resourceName, processId, lockId, key = null, ttlMs, metadata, restartLease }: RenewalRequest): RenewCommand {
+  return { kind: 'renew', resourceName, processId, lockId: lockId ?? null, key, ttlMs, metadata, restartLease }
 }
 
 /** @throws Error for an outcome that only a request with a ticket can have. */

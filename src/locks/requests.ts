@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AcquireOutcome, ReleaseOutcome, RenewAllOutcome, IdempotencyKey } from './commands.js'
+import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome, RenewCommand } from './commands.js'
 import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
 
 export interface LockRequest {
@@ -27,6 +27,10 @@ export interface GrantRef {
 export interface RenewalRequest extends GrantRef {
   /** From now; undefined takes the lease with which the grant was made. */
   readonly ttlMs: TtlMs | undefined
+  /** Replaces the grant's metadata; null, or left out, keeps it. */
+  readonly metadata?: Metadata | null | undefined
+  /** Counts the grant from now on, see {@link RenewCommand}; false if left out. */
+  readonly restartLease?: boolean | undefined
 }
 
 /** What of a process's grants a call for all of them may touch. */

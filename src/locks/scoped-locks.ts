@@ -98,9 +98,9 @@ export class ScopedLocks implements Locks {
     return this.#locks.releaseAll(processId, this.#owned)
   }
 
-  renew(...[lock, ...lease]: Parameters<LockService['renew']>) {
+  renew(lock: RenewalRequest) {
     this.#mustCover(lock.resourceName)
-    return this.#locks.renew({ ...lock, key: this.#owner }, ...lease)
+    return this.#locks.renew({ ...lock, key: this.#owner })
   }
 
   async renewMany(locks: readonly RenewalRequest[]) {

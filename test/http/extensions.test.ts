@@ -34,6 +34,21 @@ onEachDatabase('a release that is repeated is told that this very lock was relea
   t.match(await api.delete('/locks/release', { ...mine, process_id: 'q', lock_id: 2 }), { status: 404, body: { reason: 'released', released_at: null } })
 })
 
+onEachDatabase('a renewal may replace the metadata, and keeps the number and the time of the grant', async (t, api) => {
+  const { body } = await api.post<{ data: object }>('/locks/request', { ...mine, ttl_seconds: 10, metadata: { term: 1 } })
+  await api.advance(1000)
+  const { locked_at } = body.data as { locked_at: string }
+  t.match(await api.post('/locks/renew', { ...mine, metadata: { term: 2 } }), { status: 200, body: { data: { lock_id: 1, locked_at, metadata: { term: 2 } } } })
+  for (const kept of [{}, { metadata: null }]) t.match(await api.post('/locks/renew', { ...mine, ...kept }), { body: { data: { metadata: { term: 2 } } } })
+  t.match(await api.post('/locks/renew-many', { process_id: 'p', locks: [{ ...named, metadata: {} }] }), { body: { data: { renewed: [{ metadata: {} }] } } })
+  t.match(await api.get('/locks/status', named), { body: { data: { metadata: {}, lock_id: 1 } } })
+  const tooLong = { metadata: { text: 'x'.repeat(4096) } }
+  t.match(await api.post('/locks/renew', { ...mine, ...tooLong }), { status: 422, body: { detail: [{ loc: ['body', 'metadata'] }] } })
+  const many = await api.post('/locks/renew-many', { process_id: 'p', locks: [{ ...named, ...tooLong }] })
+  t.match(many, { status: 422, body: { detail: [{ loc: ['body', 'locks', '0', 'metadata'] }] } })
+  t.match(await api.get('/locks/status', named), { body: { data: { metadata: {} } } })
+})
+
 onEachDatabase('several locks are renewed in one call, which says what was not held', async (t, api) => {
   await api.post('/locks/request-many', { resource_names: ['a', 'b'], process_id: 'p', ttl_seconds: 10 })
   await api.post('/locks/request', { resource_name: 'c', process_id: 'q' })

@@ -43,7 +43,7 @@ for (const kind of DATABASES) {
       await one.now('a', 'p')
       await database.setClock(START - HOUR_MS)
       const grants = (await one.inspect('a')).grant
-      if (grants !== null) await one.service.renew(grants, null)
+      if (grants !== null) await one.service.renew({ ...grants, ttlMs: null })
       t.match(await one.store.reads.eventsAfter(1, 10), { events: [{ kind: 'renewed', at: START - HOUR_MS }] })
     })
   })

@@ -1,5 +1,5 @@
-import type { AcquireCommand, AcquireOutcome, LeaseRestart, FindRequestCommand, FindRequestOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
-import type { NotHeldReason, EpochMs, Grant, ProcessId, ResourceName, TtlMs } from '../../src/locks/lock.js'
+import type { AcquireCommand, AcquireOutcome, FindRequestCommand, FindRequestOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
+import type { NotHeldReason, EpochMs, Grant, ProcessId, ResourceName } from '../../src/locks/lock.js'
 import type { ListPage, ListQuery, LockEvent } from '../../src/locks/store.js'
 import { conflictOf, KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'
 import { endOf, ExpectedHistory, hasExpired, isOpenTo, isValid, type Latest, newest, RememberedRequests, Sweeping } from './grants.js'
@@ -103,7 +103,7 @@ export class Model {
 
   renew(command: RenewCommand): RenewOutcome[] {
     const latest = this.#validOf(command)
-    return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command.ttlMs, command.restartLease) }]
+    return latest === undefined ? this.#refusals(command) : [{ kind: 'renewed', ...this.#renewal(latest, command) }]
   }
 
   renewAll({ processId, ttlMs, after, limit, prefix, key }: RenewAllCommand): RenewAllOutcome {
@@ -112,7 +112,7 @@ export class Model {
       .filter(([name, latest]) => name.startsWith(prefix) && isOpenTo(latest, key))
       .toSorted(([a], [b]) => bytewise(a, b))
       .slice(0, limit)
-    return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, ttlMs)) }
+    return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, { ttlMs })) }
   }
 
   /** What is wrong with what is remembered of a request. */
@@ -168,11 +168,11 @@ export class Model {
     return grant
   }
 
-  #renewal(latest: Latest, ttlMs: TtlMs | undefined, restart?: LeaseRestart): { grant: Grant; renewedAt: EpochMs } {
+  #renewal(latest: Latest, { ttlMs, metadata, restartLease = false }: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>): { grant: Grant; renewedAt: EpochMs } {
     const lease = ttlMs === undefined ? latest.ttlMs : ttlMs
-    const counted = restart === undefined ? {} : { lockedAt: this.now, metadata: restart.metadata ?? latest.grant.metadata }
-    const grant = { ...latest.grant, ...counted, expiresAt: lease === null ? null : this.now + lease }
-    if (restart !== undefined) latest.ttlMs = lease
+    const counted = restartLease ? { lockedAt: this.now } : {}
+    const grant = { ...latest.grant, ...counted, metadata: metadata ?? latest.grant.metadata, expiresAt: lease === null ? null : this.now + lease }
+    if (restartLease) latest.ttlMs = lease
     this.#change(grant.resourceName, () => (latest.grant = grant))
     if (latest.toldAt + RENEWAL_EVENT_INTERVAL_MS <= this.now) {
       latest.toldAt = this.now

@@ -1,4 +1,4 @@
-import type { AcquireCommand, Command, LeaseRestart, OutcomeOf, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, Command, OutcomeOf, ReleaseCommand, RenewCommand } from '../../src/locks/commands.js'
 import { type EpochMs, type Metadata, processId, type ResourceName, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import { fingerprintOf } from '../../src/locks/requests.js'
 import type { LockEvent, LockStore } from '../../src/locks/store.js'
@@ -170,12 +170,9 @@ export function drawRenew(scene: Scene): RenewCommand {
     ...grant,
     ttlMs: drawRenewal(scene.random),
     key: drawKey(scene, grant.resourceName),
-    restartLease: drawRestart(scene.random)
+    metadata: scene.random.chance(0.8) ? null : scene.random.pick(METADATA),
+    restartLease: scene.random.chance(0.3)
   }
-}
-
-function drawRestart(random: Random): LeaseRestart | undefined {
-  return random.chance(0.7) ? undefined : { metadata: random.chance(0.5) ? null : random.pick(METADATA) }
 }
 
 /** The lease of a renewal: the grant's own, another, without end. */

@@ -1,4 +1,4 @@
-import type { AcquireCommand, LeaseRestart, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
 import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/store.js'
@@ -35,8 +35,8 @@ export function renew(name: string, process: string, ttlMs?: TtlMs, lockId: numb
   return { kind: 'renew', resourceName: resourceName(name), processId: processId(process), ttlMs, lockId, key: null }
 }
 
-export function renewAndRestart(name: string, process: string, ttlMs?: TtlMs, metadata: LeaseRestart['metadata'] = null): RenewCommand {
-  return { ...renew(name, process, ttlMs), restartLease: { metadata } }
+export function renewAndRestart(name: string, process: string, ttlMs?: TtlMs, metadata: RenewCommand['metadata'] = null): RenewCommand {
+  return { ...renew(name, process, ttlMs), metadata, restartLease: true }
 }
 
 export function renewAll(process: string, ttlMs?: TtlMs, after = '', limit = 100): RenewAllCommand {

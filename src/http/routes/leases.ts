@@ -1,7 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { MAX_NAMES } from '../../locks/lock.js'
-import type { Released, Renewals } from '../../locks/requests.js'
+import { MAX_NAMES, type Metadata, type ProcessId, type ResourceName } from '../../locks/lock.js'
+import type { Released, RenewalRequest, Renewals } from '../../locks/requests.js'
 import { InvalidRequestError } from '../errors.js'
 import { conflictBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../responses.js'
 import { answer, LockIdSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
@@ -12,6 +12,7 @@ import {
   GrantSchema,
   type LeaseLimits,
   LOCK_NOT_HELD,
+  NewMetadata,
   Reason,
   Replayed,
   requestFields,
@@ -20,7 +21,7 @@ import {
   ttlSeconds,
   WITH_BODY
 } from '../schemas/grants.js'
-import { type LockRoutesOptions, requestLocks } from './locks.js'
+import { type LockRoutesOptions, metadataOf, requestLocks } from './locks.js'
 
 const exampleEnd = '2024-01-15T10:32:00.123+00:00'
 const ReleasedLock = Type.Object(
@@ -39,9 +40,9 @@ const renewSchema = ({ maxTtlSeconds }: LeaseLimits) => ({
   operationId: 'renewLock',
   tags,
   summary: 'Renew a lock',
-  description: 'Moves the end of a lock that is still held: it ends so many seconds from now. Its number stays. An ended lock never comes back.',
+  description: 'Moves the end of a lock that is still held: it ends so many seconds from now. Its number stays; with `metadata`, that is replaced at the same time. An ended lock never comes back.',
   body: Type.Object(
-    { resource_name: ResourceNameSchema, process_id: ProcessIdSchema, ttl_seconds: renewFor(maxTtlSeconds), lock_id: Type.Optional(LockIdSchema) },
+    { resource_name: ResourceNameSchema, process_id: ProcessIdSchema, ttl_seconds: renewFor(maxTtlSeconds), lock_id: Type.Optional(LockIdSchema), metadata: NewMetadata },
     { examples: [{ ...exampleNames, ttl_seconds: 300 }] }
   ),
   response: {
@@ -60,7 +61,10 @@ const renewManySchema = ({ maxTtlSeconds, maxNames = MAX_NAMES }: LeaseLimits) =
     {
       process_id: ProcessIdSchema,
       locks: Type.Array(
-        Type.Object({ resource_name: ResourceNameSchema, lock_id: Type.Optional(LockIdSchema), ttl_seconds: renewFor(maxTtlSeconds) }, { additionalProperties: false }),
+        Type.Object(
+          { resource_name: ResourceNameSchema, lock_id: Type.Optional(LockIdSchema), ttl_seconds: renewFor(maxTtlSeconds), metadata: NewMetadata },
+          { additionalProperties: false }
+        ),
         { minItems: 1, maxItems: maxNames, description: `1 to ${maxNames} locks of different resources.` }
       )
     },
@@ -167,8 +171,8 @@ const releaseAllSchema = {
 /** Beyond the mirrored API: renewing, and several locks at once. */
 export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
   app.post('/locks/renew', { schema: renewSchema(limits) }, async ({ body, apiKey }, reply) => {
-    const { resource_name, process_id, lock_id, ttl_seconds } = body
-    const outcome = await locksOf(apiKey).renew({ resourceName: resource_name, processId: process_id, lockId: lock_id }, ttlOf(ttl_seconds))
+    const { resource_name, process_id } = body
+    const outcome = await locksOf(apiKey).renew(renewalOf(process_id, body, ['body', 'metadata']))
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
     return success(`Lock renewed successfully for resource '${resource_name}'`, renewedBody(outcome))
   })
@@ -177,7 +181,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     const { process_id: processId, locks } = body
     mustDiffer(locks.map(({ resource_name }) => resource_name))
     const outcomes = await locksOf(apiKey).renewMany(
-      locks.map(({ resource_name, lock_id, ttl_seconds }) => ({ resourceName: resource_name, processId, lockId: lock_id, ttlMs: ttlOf(ttl_seconds) }))
+      locks.map((lock, index) => renewalOf(processId, lock, ['body', 'locks', String(index), 'metadata']))
     )
     const renewed = outcomes.flatMap((outcome) => (outcome.kind === 'renewed' ? [renewedBody(outcome)] : []))
     const notHeld = locks.flatMap(({ resource_name, lock_id }, index) => {
@@ -228,6 +232,17 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
   })
 
   done()
+}
+
+interface RenewBody {
+  readonly resource_name: ResourceName
+  readonly ttl_seconds?: number | null
+  readonly lock_id?: number
+  readonly metadata?: Metadata | null
+}
+
+function renewalOf(processId: ProcessId, { resource_name, lock_id, ttl_seconds, metadata }: RenewBody, place: readonly string[]): RenewalRequest {
+  return { resourceName: resource_name, processId, lockId: lock_id, ttlMs: ttlOf(ttl_seconds), metadata: metadataOf(metadata, place) }
 }
 
 function mustDiffer(names: readonly string[]): void {

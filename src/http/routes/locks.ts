@@ -271,11 +271,12 @@ export function requestLocks(
   return locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place, caller: callerOf(reply.request) })
 }
 
-function metadataOf(metadata: Metadata | null | undefined): Metadata | null {
+/** @throws InvalidRequestError for metadata over the limit. */
+export function metadataOf(metadata: Metadata | null | undefined, place: readonly string[] = ['body', 'metadata']): Metadata | null {
   if (metadata === null || metadata === undefined) return null
   if (bytesAsJson(metadata) <= MAX_METADATA_BYTES) return metadata
   throw new InvalidRequestError([
-    { type: 'too_long', loc: ['body', 'metadata'], msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
+    { type: 'too_long', loc: place, msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
   ])
 }
 

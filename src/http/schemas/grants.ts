@@ -67,6 +67,14 @@ const KeepPlace = Type.Optional(
   })
 )
 
+export const NewMetadata = Type.Optional(
+  orNull<Record<string, unknown>>('object', {
+    additionalProperties: true,
+    description: 'Replaces the metadata of the lock, at most 4 KiB; null, or left out, keeps it. The number and `locked_at` stay.',
+    examples: [{ host: 'worker-7' }]
+  })
+)
+
 export const Replayed = Type.Optional(Type.Literal(true, { description: 'This answers a repetition; the lock was granted before.' }))
 
 export function ttlSeconds(maxTtlSeconds: number, leftOut: string) {

@@ -95,8 +95,8 @@ function renewArgs(commands: readonly RenewCommand[]): RenewArgs {
     own: commands.map(({ ttlMs }) => ttlMs === undefined),
     ttls: commands.map(({ ttlMs }) => ttlMs ?? null),
     keys: commands.map(({ key }) => key),
-    restartLease: commands.map(({ restartLease }) => restartLease !== undefined),
-    metadata: commands.map(({ restartLease }) => metadataToText(restartLease?.metadata ?? null))
+    restartLease: commands.map(({ restartLease = false }) => restartLease),
+    metadata: commands.map(({ metadata = null }) => metadataToText(metadata))
   }
 }
 

@@ -1,6 +1,6 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import type { LeaseRestart, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
-import { whyNotHeld, type EpochMs, type TtlMs } from '../../locks/lock.js'
+import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
+import { whyNotHeld, type EpochMs } from '../../locks/lock.js'
 import { GRANT_COLUMNS, grantFromRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../tables.js'
 import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
 
@@ -73,14 +73,15 @@ export class Renew {
     this.#statements = statements(context)
   }
 
-  renew({ resourceName, processId, ttlMs, lockId, restartLease, key }: RenewCommand, now: EpochMs): RenewOutcome {
-    const row = this.#statements.renewOne.get({ ...leaseArgs(ttlMs, now, restartLease), key, name: resourceName, process: processId, lockId })
+  renew(command: RenewCommand, now: EpochMs): RenewOutcome {
+    const { resourceName, processId, lockId, key } = command
+    const row = this.#statements.renewOne.get({ ...leaseArgs(command, now), key, name: resourceName, process: processId, lockId })
     if (row !== undefined) return { kind: 'renewed', ...this.#renewed(row, now) }
     return { kind: 'not-held', reason: whyNotHeld(this.#context.readLatest(resourceName, now).latest, { processId, key }, now) }
   }
 
   renewAll({ processId, ttlMs, after, limit, prefix, key }: RenewAllCommand, now: EpochMs): RenewAllOutcome {
-    const rows = this.#statements.renewNext.all({ ...leaseArgs(ttlMs, now), key, process: processId, after, limit, prefix })
+    const rows = this.#statements.renewNext.all({ ...leaseArgs({ ttlMs }, now), key, process: processId, after, limit, prefix })
     // SQLite promises no order for the rows that an update returns.
     rows.sort((a, b) => Buffer.compare(Buffer.from(a.resource_name), Buffer.from(b.resource_name)))
     return { kind: 'renewed-all', renewals: rows.map((row) => this.#renewed(row, now)) }
@@ -96,12 +97,12 @@ export class Renew {
   }
 }
 
-function leaseArgs(ttlMs: TtlMs | undefined, now: EpochMs, restartLease?: LeaseRestart): Omit<LeaseArgs, 'key'> {
+function leaseArgs({ ttlMs, metadata = null, restartLease }: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>, now: EpochMs): Omit<LeaseArgs, 'key'> {
   return {
     own: ttlMs === undefined ? 1 : 0,
     ttlMs: ttlMs ?? null,
-    restartLease: restartLease === undefined ? 0 : 1,
-    metadata: metadataToText(restartLease?.metadata ?? null),
+    restartLease: restartLease === true ? 1 : 0,
+    metadata: metadataToText(metadata),
     now
   }
 }
