@@ -121,8 +121,13 @@ function invalid(type: string, msg: string): InvalidRequestError {
 }
 
 /** Query parameters that are numbers. Anything else, `30` included, stays text, and what is not a plain number stays text too. */
-const NUMBERS = new Set(['lock_id', 'limit'])
-const PLAIN_NUMBER = /^(?:0|[1-9][0-9]{0,15})$/
+const WHOLE = /^(?:0|[1-9][0-9]{0,15})$/
+const NUMBERS = new Map([
+  ['lock_id', WHOLE],
+  ['unlike_lock_id', WHOLE],
+  ['limit', WHOLE],
+  ['wait_seconds', /^(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,3})?$/]
+])
 
 /** Stands for bytes that are no UTF-8: no name with it is well formed, so that it is refused instead of quietly replaced. */
 const UNREADABLE = '\ud800'
@@ -153,7 +158,7 @@ function addPair(query: Record<string, unknown>, pair: string): void {
   const equals = pair.indexOf('=')
   const name = decode(equals < 0 ? pair : pair.slice(0, equals))
   const raw = equals < 0 ? '' : decode(pair.slice(equals + 1))
-  const value = NUMBERS.has(name) && PLAIN_NUMBER.test(raw) ? Number(raw) : raw
+  const value = NUMBERS.get(name)?.test(raw) === true ? Number(raw) : raw
   const present = query[name]
   if (Array.isArray(present)) present.push(value)
   else query[name] = present === undefined ? value : [present, value]

@@ -1,3 +1,4 @@
+import { LockError } from './errors.js'
 import type { LockEvent, LockStore } from './store.js'
 
 /** How often the history is read for events of other instances while somebody watches, in milliseconds. */
@@ -105,9 +106,52 @@ export class EventFeed {
         quietAt = performance.now() + quietMs
       }
     } finally {
-      this.#watchers -= 1
-      if (this.#watchers === 0) this.#stop()
+      this.#leave()
     }
+  }
+
+  /**
+   * Reads a state again whenever the history says something of a resource, and when the time is over that `restMs` gives for
+   * the state; 0 ends it. Without a history it is read every quarter of a second.
+   *
+   * @param signal fires when the caller is gone; the state that was read last is then its result.
+   * @throws LockError `DRAINING` when the service stops meanwhile.
+   */
+  async readUntil<State>(resourceName: string, read: () => Promise<State>, restMs: (state: State) => number, signal: AbortSignal): Promise<State> {
+    const { keepsHistory } = this.#store
+    this.#watchers += 1
+    try {
+      if (keepsHistory) await this.#start()
+      for (;;) {
+        // An event that comes after this position is noticed below; the state shows every earlier one.
+        let position = this.#position ?? 0
+        const state = await read()
+        const until = performance.now() + restMs(state)
+        if (until <= performance.now()) return state
+        do {
+          if (signal.aborted) return state
+          if (this.#closed) throw new LockError('DRAINING')
+          const ms = Math.max(0, until - performance.now())
+          await this.#sleep(keepsHistory ? ms : Math.min(ms, POLL_MS), signal)
+          if (!keepsHistory || this.#isTouched(resourceName, position)) break
+          position = this.#position ?? 0
+        } while (performance.now() < until)
+      }
+    } finally {
+      this.#leave()
+    }
+  }
+
+  /** Whether an event after that position is of the resource, or may be. */
+  #isTouched(resourceName: string, position: number): boolean {
+    if ((this.#position ?? 0) <= position) return false
+    for (let index = this.#recent.length - 1; index >= 0; index -= 1) {
+      const event = this.#recent[index]
+      if (event === undefined || event.eventId <= position) return false
+      if (event.resourceName === resourceName) return true
+    }
+    // The rest is no longer in memory.
+    return true
   }
 
   /** The events after that one: from memory if it reaches back so far, else from the database. */
@@ -135,7 +179,9 @@ export class EventFeed {
     return starting
   }
 
-  #stop(): void {
+  #leave(): void {
+    this.#watchers -= 1
+    if (this.#watchers > 0) return
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#starting = undefined

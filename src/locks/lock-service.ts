@@ -13,7 +13,7 @@ import type {
 } from './commands.js'
 import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
-import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type RenewalRequest, type Renewals, type RequestOutcome, type WaitOptions } from './requests.js'
+import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type InspectWait, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type RenewalRequest, type Renewals, type RequestOutcome, type WaitOptions } from './requests.js'
 import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
 import type { ProcessId, ResourceName, TtlMs } from './lock.js'
 import type { ListPage, ListQuery, LockReads, LockStore, StoreFigures } from './store.js'
@@ -167,6 +167,24 @@ export class LockService {
 
   inspect(resourceName: ResourceName): Promise<InspectOutcome> {
     return this.#submit({ kind: 'inspect', resourceName })
+  }
+
+  /**
+   * Resolves as soon as the current grant is another than that one, or its metadata changes; when the time is over, and when the
+   * caller is gone, to what is there then.
+   */
+  inspectUnlike(resourceName: ResourceName, { unlikeLockId, waitMs, signal }: InspectWait): Promise<InspectOutcome> {
+    const until = performance.now() + waitMs
+    let metadata: string | undefined
+    const restMs = ({ at, grant }: InspectOutcome): number => {
+      const text = JSON.stringify(grant?.metadata)
+      metadata ??= text
+      if ((grant?.lockId ?? 0) !== unlikeLockId || text !== metadata) return 0
+      // A grant ends by the database's clock, whether or not the history says so by then.
+      const endsInMs = grant === null || grant.expiresAt === null ? Infinity : Math.max(1, grant.expiresAt - at)
+      return Math.min(until - performance.now(), endsInMs)
+    }
+    return this.#feed.readUntil(resourceName, () => this.inspect(resourceName), restMs, signal)
   }
 
   /** How the database is being used; undefined where the store does not say. */

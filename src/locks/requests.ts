@@ -52,6 +52,15 @@ export interface WaitOptions {
   readonly caller?: string | undefined
 }
 
+/** How long a look at a resource may wait for another grant than that one. */
+export interface InspectWait {
+  /** 0 stands for none. */
+  readonly unlikeLockId: number
+  /** In milliseconds. */
+  readonly waitMs: number
+  /** Fires when the caller is gone. */
+  readonly signal: AbortSignal
+}
 
 export type Held = Extract<AcquireOutcome, { kind: 'held' }>
 

@@ -4,7 +4,7 @@ import type { FeedItem, WatchQuery } from './event-feed.js'
 import type { ProcessId, ResourceName, TtlMs } from './lock.js'
 import { forwardAll, LOCK_READS, type LockReads, type ReadQuery } from './store.js'
 import type { LockService } from './lock-service.js'
-import type { GrantRef, LockRequest, OwnedBy, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
+import type { GrantRef, InspectWait, LockRequest, OwnedBy, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
 
 /** What one caller may do with locks: everything, which is the service itself, or what its key allows. */
 export type Locks = Pick<
@@ -19,6 +19,7 @@ export type Locks = Pick<
   | 'forceRelease'
   | 'forceReleaseAll'
   | 'inspect'
+  | 'inspectUnlike'
   | 'reads'
   | 'keepsHistory'
   | 'watch'
@@ -74,12 +75,13 @@ export class ScopedLocks implements Locks {
   request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     for (const name of request.resourceNames) this.#mustCover(name)
     const mine = { ...request, key: this.#key.name }
-    return wait === undefined ? this.#locks.request(mine) : this.#requestUntilKeyEnds(mine, wait)
+    if (wait === undefined) return this.#locks.request(mine)
+    return this.#untilKeyEnds(wait.signal, (signal) => this.#locks.request(mine, { ...wait, signal }))
   }
 
-  async #requestUntilKeyEnds(request: LockRequest, wait: WaitOptions): Promise<RequestOutcome> {
-    using until = either(wait.signal, this.#key.ended)
-    const outcome = await this.#locks.request(request, { ...wait, signal: until.signal })
+  async #untilKeyEnds<Outcome>(first: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<Outcome>): Promise<Outcome> {
+    using until = either(first, this.#key.ended)
+    const outcome = await work(until.signal)
     if (this.#key.ended.aborted) throw this.#key.name === null ? new UnauthorizedError(KEY_NEEDED) : new UnauthorizedError()
     return outcome
   }
@@ -124,6 +126,12 @@ export class ScopedLocks implements Locks {
   async inspect(resourceName: ResourceName) {
     this.#mustCover(resourceName)
     return this.#locks.inspect(resourceName)
+  }
+
+  /** @throws UnauthorizedError when the key ends meanwhile. */
+  async inspectUnlike(resourceName: ResourceName, wait: InspectWait) {
+    this.#mustCover(resourceName)
+    return this.#untilKeyEnds(wait.signal, (signal) => this.#locks.inspectUnlike(resourceName, { ...wait, signal }))
   }
 
   /** Ends when the key does. */

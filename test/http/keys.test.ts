@@ -11,6 +11,7 @@ import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 
 const mine = { resource_name: 'a', process_id: 'p' }
+const longLook = { url: '/locks/status?resource_name=a&unlike_lock_id=1&wait_seconds=30' }
 const ask = { method: 'POST', url: '/locks/request', payload: mine } as const
 const look = { method: 'GET', url: '/locks/status?resource_name=a' } as const
 
@@ -128,12 +129,13 @@ void t.test('whoever waits or watches with a key that is revoked is sent away', 
   const waiting = sendWith(api, goes.secret, { ...ask, payload: { ...mine, process_id: 'q', wait_seconds: 30 } })
   await eventually('it waits', async () => ((await api.store.reads.countWaiters({ prefix: '' })) === 1 ? true : undefined))
   const port = await api.listen()
+  const looking = sendWith(api, goes.secret, longLook)
   const socket = connect(port, '127.0.0.1')
   socket.write(`GET /locks/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer ${goes.secret}\r\n\r\n`)
   await once(socket, 'data')
   await api.store.keys.revoke(goes.id)
   await api.keys.refresh()
-  t.match(await waiting, { status: 401, body: { code: 'UNAUTHORIZED' } })
+  for (const sent of [waiting, looking]) t.match(await sent, { status: 401, body: { code: 'UNAUTHORIZED' } })
   await text(socket)
   t.pass('the stream ended')
   t.equal(await api.store.reads.countWaiters({ prefix: '' }), 0, 'its place is free')
@@ -146,11 +148,12 @@ void t.test('whoever waits or watches without a key is sent away when the first 
   await api.send(ask)
   const waiting = api.send({ ...ask, payload: { ...mine, process_id: 'q', wait_seconds: 30, request_id: 'r' } })
   await eventually('it waits', async () => ((await api.store.reads.countWaiters({ prefix: '' })) === 1 ? true : undefined))
+  const looking = api.send(longLook)
   const socket = connect(await api.listen(), '127.0.0.1')
   socket.write('GET /locks/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
   await once(socket, 'data')
   const { secret } = await makeKey(api, 'first', ['write'])
-  t.match(await waiting, { status: 401, body: { code: 'UNAUTHORIZED', detail: /needs an API key/ } })
+  for (const sent of [waiting, looking]) t.match(await sent, { status: 401, body: { code: 'UNAUTHORIZED', detail: /needs an API key/ } })
   await text(socket)
   t.pass('the stream ended')
   t.equal(await api.store.reads.countWaiters({ prefix: '' }), 0, 'its place is free')

@@ -154,6 +154,8 @@ void t.test('so many streams of events may be open, of everybody and of one call
   t.match([first, await watch('10.0.0.1')], [{ status: 200 }, { status: 200 }])
   const over = { status: 429, retryAfter: '1', body: { code: 'TOO_MANY_REQUESTS' } }
   t.match(await watch('10.0.0.1'), { ...over, body: { detail: 'Too many streams of events of this caller are open' } })
+  const look = { url: '/locks/status?resource_name=a&unlike_lock_id=0&wait_seconds=30', headers: { 'x-forwarded-for': '10.0.0.1' } }
+  t.match(await api.send(look), { status: 429, body: { code: 'TOO_MANY_REQUESTS' } }, 'a look that waits counts too')
   t.match(await watch('10.0.0.2'), { status: 200 })
   t.match(await watch('10.0.0.3'), { ...over, body: { detail: 'Too many streams of events are open' } })
   first.leave?.()

@@ -35,6 +35,43 @@ onEachDatabase('the place of whoever waited in vain is kept for its request id, 
   t.match(await api.post('/locks/request', { ...leaving, keep_place: 'no' }), { status: 422, body: { detail: [{ loc: ['body', 'keep_place'] }] } })
 })
 
+onEachDatabase('a look at a resource waits for another lock, other metadata, the end of the lease, or the end of its time', async (t, api) => {
+  const look = (unlike: number, seconds = 30) => api.get('/locks/status', { resource_name: 'a', unlike_lock_id: unlike, wait_seconds: seconds })
+  const take = async (lease: object) => {
+    const { body } = await api.post<{ data: { lock_id: number } }>('/locks/request', { resource_name: 'a', process_id: 'p', ...lease })
+    return body.data.lock_id
+  }
+  t.match(await look(7), { body: { data: { lock_id: null } } }, 'at once')
+  const first = look(0)
+  await api.post('/locks/request', { resource_name: 'other', process_id: 'p' })
+  const id = await take({ ttl_seconds: 300, metadata: { step: 1 } })
+  t.match(await first, { status: 200, body: { data: { lock_id: id, locked_by: 'p', metadata: { step: 1 } } } })
+  t.match(await look(id, 0.02), { body: { data: { lock_id: id } } }, 'nothing has changed')
+  let proclaimed = false
+  const other = look(id).finally(() => (proclaimed = true))
+  for (let step = 2; !proclaimed; step += 1) {
+    await api.post('/locks/renew', { resource_name: 'a', process_id: 'p', metadata: { step } })
+    await sleep(20)
+  }
+  t.match(await other, { body: { data: { lock_id: id, metadata: { step: Number } } } })
+  const last = look(id)
+  await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
+  t.match(await last, { body: { data: { lock_id: null, is_locked: false } } })
+  const expiring = look(await take({ ttl_seconds: 0.2 }))
+  await api.advance(200)
+  t.match(await expiring, { body: { data: { lock_id: null } } }, 'though no event says so')
+  t.match(await api.get('/locks/status', { resource_name: 'a', wait_seconds: 1 }), { status: 422, body: { detail: [{ loc: ['query', 'unlike_lock_id'] }] } })
+  for (const bad of ['-1', '1.5', 'x']) t.match(await api.get('/locks/status', { resource_name: 'a', unlike_lock_id: bad }), { status: 422 })
+  t.match(await api.get('/locks/status', { resource_name: 'a', unlike_lock_id: 1, wait_seconds: 61 }), { status: 422 })
+})
+
+onEachDatabase('a look that waits is answered 503 when the service stops', async (t, api) => {
+  const looking = api.get('/locks/status', { resource_name: 'a', unlike_lock_id: 0, wait_seconds: 30 })
+  await api.get('/livez')
+  await api.app.close()
+  t.match(await looking, { status: 503, headers: { 'retry-after': '1' }, body: { code: 'DRAINING' } })
+})
+
 onEachDatabase('a waiter whose connection is gone loses its place at once', async (t, api) => {
   const port = await api.listen()
   const waiters = async () => (await api.get<{ data: { waiters: number } }>('/locks/status', { resource_name: 'a' })).body.data.waiters

@@ -174,7 +174,8 @@ export class Model {
     const grant = { ...latest.grant, ...counted, metadata: metadata ?? latest.grant.metadata, expiresAt: lease === null ? null : this.now + lease }
     if (restartLease) latest.ttlMs = lease
     this.#change(grant.resourceName, () => (latest.grant = grant))
-    if (latest.toldAt + RENEWAL_EVENT_INTERVAL_MS <= this.now) {
+    const isProclaimed = (metadata ?? null) !== null && !restartLease
+    if (isProclaimed || latest.toldAt + RENEWAL_EVENT_INTERVAL_MS <= this.now) {
       latest.toldAt = this.now
       this.#history.expect('renewed', this.now, grant)
     }

@@ -233,6 +233,14 @@ for (const kind of DATABASES) {
       t.strictSame(events.map(({ kind, at }) => [kind, (at - START) / RENEWAL_EVENT_INTERVAL_MS]), [['renewed', 2], ['renewed', 1], ['granted', 0]])
     })
 
+    await onStore('a renewal with new metadata is always recorded', async (t, store) => {
+      await store.submit(acquire('a', 'p'))
+      await store.submit(acquire('b', 'p', null))
+      for (const name of ['a', 'b', 'a']) await store.submit({ ...renew(name, 'p', name === 'b' ? null : undefined), metadata: { step: 1 } })
+      const { events } = await store.reads.history(allEvents)
+      t.strictSame(events.map(({ kind, resourceName, at }) => [kind, resourceName, at]).slice(0, 3), ['a', 'b', 'a'].map((name) => ['renewed', name, START]))
+    })
+
     await onStore('renewals that restart the lease are recorded as often as others, and never twice in a millisecond', async (t, store, database) => {
       await store.submit(acquire('a', 'p'))
       await store.submit(renewAndRestart('a', 'p'))

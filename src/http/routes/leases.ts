@@ -169,7 +169,7 @@ const releaseAllSchema = {
 }
 
 /** Beyond the mirrored API: renewing, and several locks at once. */
-export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
+export const leaseRoutes: FastifyPluginCallbackTypebox<Omit<LockRoutesOptions, 'watchers'>> = (app, { locksOf, ...limits }, done) => {
   app.post('/locks/renew', { schema: renewSchema(limits) }, async ({ body, apiKey }, reply) => {
     const { resource_name, process_id } = body
     const outcome = await locksOf(apiKey).renew(renewalOf(process_id, body, ['body', 'metadata']))

@@ -1,7 +1,9 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
+import type { InspectOutcome } from '../../locks/commands.js'
 import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../../locks/lock.js'
+import type { WatcherQuota } from '../../locks/quotas.js'
 import type { RequestOutcome } from '../../locks/requests.js'
 import type { Locks, LocksOf } from '../../locks/scoped-locks.js'
 import { LIST_LIMIT } from '../../locks/store.js'
@@ -89,11 +91,22 @@ const releaseSchema = {
   }
 }
 
-const statusSchema = {
+const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
   operationId: 'getLockStatus',
   tags,
   summary: 'Check the status of a resource',
-  querystring: Type.Object({ resource_name: ResourceNameSchema }),
+  description:
+    'With `unlike_lock_id` and `wait_seconds` the answer comes as soon as the current lock is another than that one, its metadata changes, or the time ' +
+    'is over. A caller that asks again each time sees every state that lasts, also across restarts of the service.',
+  querystring: Type.Object({
+    resource_name: ResourceNameSchema,
+    unlike_lock_id: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'The `lock_id` that the caller has seen last; 0 stands for no lock.' })
+    ),
+    wait_seconds: Type.Optional(
+      Type.Number({ minimum: 0, maximum: maxWaitSeconds, description: `Seconds to wait for another lock, at most ${maxWaitSeconds}; only with \`unlike_lock_id\`.` })
+    )
+  }),
   response: {
     200: answer(
       'Whether it is locked, and by whom.',
@@ -124,7 +137,7 @@ const statusSchema = {
     ),
     ...WITH_QUERY
   }
-}
+})
 
 const allLockedSchema = {
   operationId: 'listLocks',
@@ -160,10 +173,12 @@ const allLockedSchema = {
 
 export interface LockRoutesOptions extends LeaseLimits {
   readonly locksOf: LocksOf
+  /** Counts callers that wait for a change. */
+  readonly watchers: WatcherQuota
 }
 
 /** The mirrored API: request, release, status, all-locked. */
-export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
+export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, watchers, ...limits }, done) => {
   app.post('/locks/request', { schema: requestSchema(limits) }, async ({ body, apiKey }, reply) => {
     const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body)
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
@@ -192,12 +207,19 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     })
   })
 
-  app.get('/locks/status', { schema: statusSchema }, async ({ query, apiKey }) => {
-    const { at, grant, waiters } = await locksOf(apiKey).inspect(query.resource_name)
+  app.get('/locks/status', { schema: statusSchema(limits) }, async ({ query, apiKey }, reply) => {
+    const { resource_name, unlike_lock_id: unlikeLockId, wait_seconds = 0 } = query
+    const locks = locksOf(apiKey)
+    const inspectUnlike = (): Promise<InspectOutcome> => {
+      if (unlikeLockId === undefined) throw new InvalidRequestError([{ type: 'missing', loc: ['query', 'unlike_lock_id'], msg: 'Field required' }])
+      const leave = watchers.enter(callerOf(reply.request))
+      return locks.inspectUnlike(resource_name, { unlikeLockId, waitMs: wait_seconds * 1000, signal: goneSignal(reply) }).finally(leave)
+    }
+    const { at, grant, waiters } = await (wait_seconds === 0 ? locks.inspect(resource_name) : inspectUnlike())
     return success(
-      grant === null ? `Resource '${query.resource_name}' is not locked` : `Resource '${query.resource_name}' status retrieved successfully`,
+      grant === null ? `Resource '${resource_name}' is not locked` : `Resource '${resource_name}' status retrieved successfully`,
       {
-        resource_name: query.resource_name,
+        resource_name,
         is_locked: grant !== null,
         locked_by: grant?.processId ?? null,
         locked_at: isoTimeOrNull(grant?.lockedAt ?? null),
@@ -259,6 +281,11 @@ export function requestLocks(
   }
   if (waitMs === 0) return locks.request(request)
 
+  return locks.request(request, { waitMs, signal: goneSignal(reply), keepPlace: body.keep_place, caller: callerOf(reply.request) })
+}
+
+/** Fires when the client disconnects before it has the answer. */
+function goneSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController()
   // Not `writableFinished`: that is true as well for an answer that was written to a connection that is gone.
   let sent = false
@@ -268,7 +295,7 @@ export function requestLocks(
   })
   // A connection that broke before anybody listened does not say so again.
   if (reply.raw.destroyed) gone.abort()
-  return locks.request(request, { waitMs, signal: gone.signal, keepPlace: body.keep_place, caller: callerOf(reply.request) })
+  return gone.signal
 }
 
 /** @throws InvalidRequestError for metadata over the limit. */

@@ -1,4 +1,4 @@
-import { sql, type Kysely, type RawBuilder } from 'kysely'
+import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
 import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
@@ -136,6 +136,9 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   return { renewOnes, renewChunk }
 }
 
+/** New metadata is always recorded; a lease that restarts is a heartbeat, whatever it brings. */
+const IS_PROCLAIMED = sql<SqlBool>`(chosen.metadata is not null and not chosen.restarts)`
+
 /**
  * A row's `told_at` is when the history last recorded a renewal; it changes only where another entry is due.
  *
@@ -158,7 +161,7 @@ function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder
         renewals = l.renewals + 1,
         (locked_at, expires_at, sweep_at, told_at) = (
           select case when chosen.restarts then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
-            case when l.told_at > at - ${EVERY} and l.told_at <= at then l.told_at else at end
+            case when l.told_at > at - ${EVERY} and l.told_at <= at and not ${IS_PROCLAIMED} then l.told_at else at end
           from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
         )
       from chosen
@@ -168,7 +171,7 @@ function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder
           when chosen.restarts then l.locked_at
           else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK})
         end as at,
-        l.told_at <> chosen.told_at as told, chosen.ordinal
+        l.told_at <> chosen.told_at or ${IS_PROCLAIMED} as told, chosen.ordinal
     )${appendedEvents}
     select * from renewed order by resource_name`
 }

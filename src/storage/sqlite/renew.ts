@@ -11,6 +11,8 @@ interface LeaseArgs {
   /** 1 counts the grant from now on. */
   readonly restartLease: 0 | 1
   readonly metadata: string | null
+  /** 1 for new metadata, which is always recorded. */
+  readonly proclaimed: 0 | 1
   readonly now: number
   /** Only grants that belong to this key or to no key; null renews all. */
   readonly key: string | null
@@ -33,7 +35,7 @@ function statements(context: SqliteContext) {
         renewals: sql`renewals + 1`,
         // The sweeper may visit a row too early, never too late: a later expiry does not move the index entry.
         sweep_at: sql`min(coalesce(sweep_at, ${end}), coalesce(${end}, sweep_at))`,
-        told_at: sql`iif(told_at between ${arg('now')} - ${sql.lit(RENEWAL_EVENT_INTERVAL_MS - 1)} and ${arg('now')}, told_at, ${arg('now')})`
+        told_at: sql`iif(not ${arg('proclaimed')} and told_at between ${arg('now')} - ${sql.lit(RENEWAL_EVENT_INTERVAL_MS - 1)} and ${arg('now')}, told_at, ${arg('now')})`
       })
       .where(isValidAt(arg('now')))
       .where(isOpenTo(arg('key')))
@@ -76,7 +78,7 @@ export class Renew {
   renew(command: RenewCommand, now: EpochMs): RenewOutcome {
     const { resourceName, processId, lockId, key } = command
     const row = this.#statements.renewOne.get({ ...leaseArgs(command, now), key, name: resourceName, process: processId, lockId })
-    if (row !== undefined) return { kind: 'renewed', ...this.#renewed(row, now) }
+    if (row !== undefined) return { kind: 'renewed', ...this.#renewed(row, now, isProclaimed(command)) }
     return { kind: 'not-held', reason: whyNotHeld(this.#context.readLatest(resourceName, now).latest, { processId, key }, now) }
   }
 
@@ -87,22 +89,29 @@ export class Renew {
     return { kind: 'renewed-all', renewals: rows.map((row) => this.#renewed(row, now)) }
   }
 
-  #renewed(row: RenewedRow, now: EpochMs) {
+  #renewed(row: RenewedRow, now: EpochMs, proclaims = false) {
     const { resource_name, id: lock_id, process_id } = row
     // An update returns only new values: a renewal in the very millisecond of the grant's latest event looks due too.
-    if (row.is_due && !this.#context.hasEventAt(resource_name, now)) {
+    if (proclaims || (row.is_due && !this.#context.hasEventAt(resource_name, now))) {
       this.#context.appendEvent({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
     }
     return { grant: grantFromRow(row), renewedAt: now }
   }
 }
 
-function leaseArgs({ ttlMs, metadata = null, restartLease }: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>, now: EpochMs): Omit<LeaseArgs, 'key'> {
+/** A lease that restarts is a heartbeat, whatever it brings. */
+function isProclaimed({ metadata = null, restartLease = false }: Pick<RenewCommand, 'metadata' | 'restartLease'>): boolean {
+  return metadata !== null && !restartLease
+}
+
+function leaseArgs(command: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>, now: EpochMs): Omit<LeaseArgs, 'key'> {
+  const { ttlMs, metadata = null, restartLease } = command
   return {
     own: ttlMs === undefined ? 1 : 0,
     ttlMs: ttlMs ?? null,
     restartLease: restartLease === true ? 1 : 0,
     metadata: metadataToText(metadata),
+    proclaimed: isProclaimed(command) ? 1 : 0,
     now
   }
 }
