@@ -49,4 +49,14 @@ post 200 "Seat $id booked successfully. Lock active for 1 minute." /api/book "{\
 post 409 "Seat $id is currently locked.\",\"try_again_in_seconds\":[0-9]+" /api/book "{\"seat_number\": \"$id\"}"
 post 400 '"error":"seat_number is required"' /api/book '{}'
 
+# Terraform and OpenTofu, which have methods of their own. The empty body of force-unlock is the last step.
+run="{\"ID\": \"$id\", \"Operation\": \"OperationTypeApply\", \"Who\": \"ann@laptop\", \"Version\": \"1.11.4\"}"
+state() { call "$2" "$3" --request "$1" "$base/terraform/$id" --header 'Content-Type: application/json' --data "$4"; }
+state LOCK 200 "\"ID\":\"$id\"" "$run"
+state LOCK 423 "\"ID\":\"$id\".*\"Who\":\"ann@laptop\"" '{"ID": "another run"}'
+state UNLOCK 409 'The lock was lost' '{"ID": "another run"}'
+state UNLOCK 200 "\"ID\":\"$id\"" "$run"
+state UNLOCK 404 'The state is not locked' ''
+post 400 '"error":"ID is required"' "/terraform/$id/lock" '{}'
+
 echo "All $steps steps answered as documented."

@@ -6,7 +6,7 @@ import { LONGEST_TTL_SECONDS, MAX_NAMES } from './locks/lock.js'
 import { StartupError } from './locks/errors.js'
 
 /** The other APIs that the service can serve beside its own. */
-export const COMPAT_API_NAMES = ['traffic-jam', 'documents', 'booking'] as const
+export const COMPAT_API_NAMES = ['traffic-jam', 'documents', 'booking', 'terraform'] as const
 
 export type CompatApiName = (typeof COMPAT_API_NAMES)[number]
 

@@ -18,7 +18,7 @@ const DEFAULTS = {
   MAX_WAIT_SECONDS: 60,
   SWEEP_INTERVAL_SECONDS: 5,
   HISTORY_RETENTION_DAYS: 7,
-  COMPAT_APIS: ['traffic-jam', 'documents', 'booking'],
+  COMPAT_APIS: ['traffic-jam', 'documents', 'booking', 'terraform'],
   ALLOW_ANONYMOUS: false,
   ALLOWED_HOSTS: undefined,
   CORS_ORIGIN: undefined,

@@ -52,15 +52,15 @@ export function holderOf(value: unknown, what: string): ProcessId {
  *
  * @throws BadInputError when it is neither, not greater than 0, or over the maximum.
  */
-export function ttlSecondsOf(value: unknown, fallback: number, maximum: number): number {
+export function ttlSecondsOf(value: unknown, fallback: number, maximum: number, what = 'ttl'): number {
   if (value === undefined) return fallback
   const seconds = typeof value === 'string' && /^\d+(?:\.\d+)?$/.test(value) ? Number(value) : value
   if (typeof seconds === 'number' && seconds > 0 && seconds <= maximum) return seconds
-  throw new BadInputError(`ttl should be a number of seconds, greater than 0 and at most ${maximum}`)
+  throw new BadInputError(`${what} should be a number of seconds, greater than 0 and at most ${maximum}`)
 }
 
-export function ttlMsOf(value: unknown, fallback: number, maximum: number): number {
-  return ttlFromSeconds(ttlSecondsOf(value, fallback, maximum))
+export function ttlMsOf(value: unknown, fallback: number, maximum: number, what?: string): number {
+  return ttlFromSeconds(ttlSecondsOf(value, fallback, maximum, what))
 }
 
 function refuseFaulty(id: string, what: string, most: number): void {

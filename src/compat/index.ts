@@ -4,6 +4,7 @@ import type { Frame } from '../http/errors.js'
 import { booking, bookingTag } from './booking.js'
 import { type CompatOptions, refuse } from './common.js'
 import { DOCUMENT_FAULT, documents, documentsTag } from './documents.js'
+import { TERRAFORM_FAULT, terraform, terraformTag } from './terraform.js'
 import { TRAFFIC_JAM_FAULT, trafficJam, trafficJamTag } from './traffic-jam.js'
 
 interface CompatApi {
@@ -22,7 +23,8 @@ export const COMPAT_APIS: Readonly<Record<CompatApiName, CompatApi>> = {
     withId: { path: /^\/(?:un)?lock\/(?:user|company|contract)\/[^/?]+(?:\?|$)/, frame: TRAFFIC_JAM_FAULT }
   },
   documents: { plugin: documents, tag: documentsTag, withId: { path: /^\/api\/lock\/status\/[^/?]+(?:\?|$)/, frame: DOCUMENT_FAULT } },
-  booking: { plugin: booking, tag: bookingTag }
+  booking: { plugin: booking, tag: bookingTag },
+  terraform: { plugin: terraform, tag: terraformTag, withId: { path: /^\/terraform\/[^/?]+(?:\/(?:un)?lock)?(?:\?|$)/, frame: TERRAFORM_FAULT } }
 }
 
 export async function registerCompatApis(app: FastifyInstance, apis: readonly CompatApiName[], options: CompatOptions): Promise<void> {

@@ -12,6 +12,10 @@ declare module 'fastify' {
     /** The key that the caller has shown; null where none is needed. */
     apiKey: KnownKey | null
   }
+  interface FastifyContextConfig {
+    /** Whether the route also takes a key as the password of Basic authentication, from callers that know no other. */
+    keyAsPassword?: boolean
+  }
 }
 
 export interface KeyOptions {
@@ -59,7 +63,7 @@ export const requireKeys = fp((app: FastifyInstance, options: KeyOptions, done: 
 function guard({ scope, ofAllNames }: Needed, keys: ApiKeyCache, anonymous: boolean): onRequestHookHandler {
   return (request, _reply, done) => {
     if (!keys.keysExist && anonymous) return done()
-    const secret = secretIn(request.headers.authorization)
+    const secret = secretIn(request)
     if (secret === undefined) return done(new UnauthorizedError(KEY_NEEDED))
     const key = keys.find(secret)
     if (key === undefined) return done(new UnauthorizedError())
@@ -71,14 +75,20 @@ function guard({ scope, ofAllNames }: Needed, keys: ApiKeyCache, anonymous: bool
 }
 
 /** The key that a request shows, before any call asks for one; null where it shows none that is valid. */
-export function keyIn({ headers }: Pick<FastifyRequest, 'headers'>, keys: ApiKeyCache | undefined): KnownKey | null {
-  const secret = keys?.keysExist === true ? secretIn(headers.authorization) : undefined
+export function keyIn(request: FastifyRequest, keys: ApiKeyCache | undefined): KnownKey | null {
+  const secret = keys?.keysExist === true ? secretIn(request) : undefined
   return (secret === undefined ? undefined : keys?.find(secret)) ?? null
 }
 
-/** RFC 6750, section 2.1. Nowhere else is a key looked for: an address is logged and remembered by too many. */
-function secretIn(header: string | undefined): string | undefined {
-  return /^Bearer +([\x21-\x7e]+) *$/i.exec(header ?? '')?.[1]
+/**
+ * RFC 6750, section 2.1; on some routes RFC 7617 too, where the user may be anything. Nowhere else is a key looked for: an
+ * address is logged and remembered by too many.
+ */
+function secretIn({ headers: { authorization = '' }, routeOptions: { config } }: FastifyRequest): string | undefined {
+  const bearer = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1]
+  if (bearer !== undefined || config.keyAsPassword !== true) return bearer
+  const basic = /^Basic +([A-Za-z0-9+/=]+) *$/i.exec(authorization)?.[1] ?? ''
+  return /^[^:]*:([\x21-\x7e]+)$/.exec(Buffer.from(basic, 'base64').toString('utf8'))?.[1]
 }
 
 function document(route: RouteOptions, scope: Scope): void {
@@ -138,6 +148,10 @@ const ACCESS: Readonly<Record<string, Access>> = {
   'POST /api/lock/force-release': 'admin',
   'POST /api/lock/clear-all': 'admin',
   'POST /api/book': 'write',
+  'LOCK /terraform/:name': 'write',
+  'UNLOCK /terraform/:name': 'write',
+  'POST /terraform/:name/lock': 'write',
+  'POST /terraform/:name/unlock': 'write',
 
   'GET /': 'open',
   'GET /health': 'open',

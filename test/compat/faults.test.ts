@@ -97,6 +97,24 @@ const BOOKINGS = refusals(FRAMED, ['POST /api/book'], [
   ['seat_number should have at most 245 characters', { seat_number: LONG }]
 ])
 
+const INFO = { ID: 'run 1' }
+const STATES: readonly Call[] = [
+  ...refusals({}, ['POST /terraform/1/lock', 'POST /terraform/1/unlock'], [
+    ['ID is required', 'null', '"text"', [], {}, { ID: '' }, { ID: null }, { ID: 0 }],
+    ['ID should be a string', ...wrongIds('ID', {})],
+    ['ID should have no control characters', { ID: 'a\nb' }],
+    ['ID should have at most 255 characters', { ID: LONG }],
+    ['The fields should take at most 4096 bytes as JSON', { ...INFO, Info: 'ü'.repeat(2100) }]
+  ]),
+  ...refusals({}, ['POST /terraform/%07/lock', 'POST /terraform/%07/unlock'], [['The name of the state should have no control characters', INFO]]),
+  ...refusals({}, [`POST /terraform/${LONG}/lock`], [['The name of the state should have at most 245 characters', INFO]]),
+  ...refusals({}, ['POST /terraform/1/lock?ttl_seconds=0', 'POST /terraform/1/lock?ttl_seconds=1e3', 'POST /terraform/1/lock?ttl_seconds=1&ttl_seconds=1'], [
+    ['ttl_seconds should be a number of seconds, greater than 0 and at most 31536000', INFO]
+  ]),
+  ...refusals({}, ['POST /terraform/1/lock?ttl=60'], [['The only parameter is ttl_seconds', INFO]]),
+  ...refusals({}, ['POST /terraform/%ff/lock', 'POST /terraform/%ff/unlock'], [UNDECODABLE])
+]
+
 /** One call of each API that writes, with what it answers its faults with. */
 const WRITES = [
   ['/lock/user/1', P, {}],
@@ -104,14 +122,16 @@ const WRITES = [
   ['/unlock/company/1', { ...P, userIds: ['u'] }, {}],
   ['/api/lock/acquire', DOC, FRAMED],
   ['/api/lock/clear-all', {}, FRAMED],
-  ['/api/book', { seat_number: 'A1' }, FRAMED]
+  ['/api/book', { seat_number: 'A1' }, FRAMED],
+  ['/terraform/1/lock', INFO, {}],
+  ['/terraform/1/unlock', INFO, {}]
 ] as const
 const READS = [['/lock/contract/1', {}], ['/lock/company/1', {}], ['/api/lock/status/d', FRAMED], ['/api/lock/all', FRAMED]] as const
 
 onEachDatabase('a fault of form is refused in the words of its API, and changes nothing', async (t, api) => {
   await api.post('/lock/user/1', P)
   const before = await api.contents()
-  await answersTo(t, api, [...SINGLES, ...COMPANIES, ...DOCUMENTS, ...BOOKINGS])
+  await answersTo(t, api, [...SINGLES, ...COMPANIES, ...DOCUMENTS, ...BOOKINGS, ...STATES])
   t.strictSame(await api.contents(), before)
 })
 
@@ -137,6 +157,7 @@ onEachDatabase('the longest lease is the one that the settings allow', async (t,
   t.match(await api.post('/lock/user/1', { ...P, ttl: 20 }), { status: 200 })
   t.match(await api.post('/lock/user/2', { ...P, ttl: '20.001' }), { status: 400 })
   t.match(await api.post('/api/lock/acquire', { ...DOC, ttl: 21 }), { status: 400, body: { error: /at most 20$/ } })
+  t.match(await api.post('/terraform/1/lock?ttl_seconds=21', INFO), { status: 400, body: { error: /at most 20$/ } })
   t.match(await api.post('/lock/user/2', P), { status: 200 }, 'the lease of an API by itself is not asked for')
 }, { maxTtlSeconds: 20 })
 
@@ -165,7 +186,9 @@ onEachDatabase('a method that a path does not answer is refused in the shape of 
   for (const [url, frame, allow] of [
     ['/unlock/user/1', {}, 'POST'],
     ['/api/lock/acquire', { success: false }, 'POST'],
-    ['/api/book', { success: false }, 'OPTIONS, POST']
+    ['/api/book', { success: false }, 'OPTIONS, POST'],
+    ['/terraform/1', {}, 'LOCK, UNLOCK'],
+    ['/terraform/1/lock', {}, 'POST']
   ] as const) {
     const { status, headers, body } = await api.get(url)
     t.match({ status, allow: headers['allow'] }, { status: 405, allow }, url)

@@ -22,7 +22,8 @@ const anyBody = fc.oneof(
         userId: anyId,
         adminUserId: anyId,
         username: anyValue,
-        seat_number: anyId
+        seat_number: anyId,
+        ID: anyId
       },
       { requiredKeys: [] }
     )
@@ -31,11 +32,13 @@ const anyBody = fc.oneof(
 const anyCall = fc.constantFrom(
   ...['lock', 'unlock'].flatMap((verb) => ['user', 'contract', 'company'].map((kind) => `/${verb}/${kind}/`)),
   ...['acquire', 'release', 'extend', 'force-release', 'clear-all'].map((verb) => `/api/lock/${verb}`),
-  '/api/book'
+  '/api/book',
+  '/terraform/a/lock',
+  '/terraform/a/unlock'
 )
 
 /** What any of these calls may answer to a body that can be read. */
-const EXPECTED = new Set([200, 400, 403, 409])
+const EXPECTED = new Set([200, 400, 403, 409, 423])
 
 onEachDatabase('no body and no id is a fault of the service, and each refusal of form has its sentence', async (t, api) => {
   await fc.assert(

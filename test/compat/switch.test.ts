@@ -6,7 +6,7 @@ import { documentOf, operationsOf, servedRoutes } from '../support/openapi.js'
 import { refused } from '../support/program.js'
 import { Service } from '../support/service.js'
 
-const PATHS: Readonly<Record<CompatApiName, RegExp>> = { 'traffic-jam': /^\/(?:un)?lock\//, documents: /^\/api\/lock\//, booking: /^\/api\/book$/ }
+const PATHS: Readonly<Record<CompatApiName, RegExp>> = { 'traffic-jam': /^\/(?:un)?lock\//, documents: /^\/api\/lock\//, booking: /^\/api\/book$/, terraform: /^\/terraform\// }
 
 for (const on of [[], ...COMPAT_API_NAMES.map((name) => [name]), COMPAT_API_NAMES]) {
   void t.test(`with ${on.join(' and ') || 'none'} of the other APIs on, no other is served or documented`, async (t) => {
@@ -32,6 +32,6 @@ void t.test('COMPAT_APIS chooses them', async (t) => {
     t,
     'server',
     { settings: { COMPAT_APIS: 'booking,redlock' } },
-    /^COMPAT_APIS is 'booking,redlock'; expected some of traffic-jam, documents, booking, separated by commas, or none\.$/
+    /^COMPAT_APIS is 'booking,redlock'; expected some of traffic-jam, documents, booking, terraform, separated by commas, or none\.$/
   )
 })

@@ -18,9 +18,11 @@ const CALLERS = [
 ].flat()
 
 /** What the process p holds with the key 'owner' beside those, by the names that the other APIs give. */
-const OF_OTHER_APIS = ['lock:user:owned', 'lock:contract:owned', 'doc-lock:owned']
+const OF_OTHER_APIS = ['lock:user:owned', 'lock:contract:owned', 'doc-lock:owned', 'terraform:owned']
 
 const body = (method: 'POST', url: string, payload: object): InjectOptions => ({ method, url, payload })
+/** Terraform's own methods, and those by which other callers reach the same. */
+const terraform = (method: 'LOCK' | 'UNLOCK' | 'POST', url: string, payload?: object): InjectOptions => ({ method, url, ...(payload === undefined ? {} : { payload }) })
 const query = (method: 'GET' | 'DELETE', url: string, fields: Record<string, string> = {}): InjectOptions => ({
   method,
   url: `${url}?${new URLSearchParams(fields).toString()}`
@@ -80,7 +82,7 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
     [body('POST', '/locks/force-release-all', reason), `${N}  403 403 200 403 403  403 403 200  403 403 200`],
     [body('POST', '/locks/force-release-all', { prefix: 'in/', ...reason }), `${N}  403 403 200 403 403  403 403 200  403 403 403`]
   ],
-  // The names of the other APIs' resources begin with `lock:`, `doc-lock:` and `seat_lock:`, which neither prefix covers.
+  // The names of the other APIs' resources begin with `lock:`, `doc-lock:`, `seat_lock:` and `terraform:`, which neither prefix covers.
   ...Object.fromEntries(
     ['user', 'contract'].flatMap((kind) => [
       [
@@ -119,6 +121,28 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
   'GET /api/lock/all': [[query('GET', '/api/lock/all'), `${N}  403 403 200 403 403  403 403 403  403 403 403`]],
   'POST /api/lock/clear-all': [[body('POST', '/api/lock/clear-all', {}), `${N}  403 403 200 403 403  403 403 403  403 403 403`]],
   'POST /api/book': [[body('POST', '/api/book', { seat_number: 'A1' }), `${N}  403 200 200 200 200  403 403 403  403 403 403`]],
+  ...Object.fromEntries(
+    [['LOCK', 'UNLOCK', ''] as const, ['POST', 'POST', 'lock'] as const].flatMap(([lock, unlock, path], index) => {
+      const at = (name: string, call: string): string => `/terraform/${name}${path && `/${call}`}`
+      return [
+        [
+          `${lock} ${at('{name}', 'lock')}`,
+          [
+            // For a key of the same name, the ID is one that was used before.
+            [terraform(lock, at(`free${index}`, 'lock'), { ID: 'p' }), `${N}  403 200 200 200 400  403 403 403  403 403 403`],
+            [terraform(lock, at('owned', 'lock'), { ID: 'q' }), `${N}  403 423 423 423 423  403 403 403  403 403 403`]
+          ]
+        ],
+        [
+          `${unlock} ${at('{name}', 'unlock')}`,
+          [
+            [terraform(unlock, at('owned', 'unlock'), { ID: 'p' }), `${N}  403 409 200 200 200  403 403 403  403 403 403`],
+            [terraform(unlock, at('owned', 'unlock')), `${N}  403 403 200 403 403  403 403 403  403 403 403`]
+          ]
+        ]
+      ]
+    })
+  ),
   'OPTIONS /api/book': [[{ method: 'OPTIONS', url: '/api/book' }, CALLERS.map(() => 204).join(' ')]],
 
   'GET /metrics': [[query('GET', '/metrics'), `${N}  200 403 200 403 403  403 403 403  403 403 403`]],

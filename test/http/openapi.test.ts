@@ -5,8 +5,8 @@ import { accessOf } from '../../src/http/auth.js'
 import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { documentOf, type OpenApi, operationsOf, schemaOf, SchemaChecker, servedRoutes } from '../support/openapi.js'
 
-/** Pages for people, the document itself, and what browsers ask by themselves. */
-const NOT_DOCUMENTED = /^(?:GET \/(?:$|(?:docs|redoc|openapi\.json|dashboard)\b)|OPTIONS )/
+/** Pages for people, the document itself, what browsers ask by themselves, and methods that OpenAPI has no name for. */
+const NOT_DOCUMENTED = /^(?:GET \/(?:$|(?:docs|redoc|openapi\.json|dashboard)\b)|(?:OPTIONS|LOCK|UNLOCK) )/
 /** The document as it is, with its references. */
 type Named = OpenApi & {
   readonly servers: unknown
@@ -42,7 +42,7 @@ const LOCK_CALLS = [
   'watchLocks'
 ]
 /** The other APIs, which report a fault of form as they always have. */
-const COMPAT = /^\/(?:lock|unlock|api)\//
+const COMPAT = /^\/(?:lock|unlock|api|terraform)\//
 
 void t.test('the document is valid OpenAPI 3.1', async (t) => {
   await using api = await TestApp.open('sqlite')
