@@ -35,7 +35,7 @@ export class MapStore extends BareStore {
       case 'sweep':
         return { kind: 'swept', expired: 0, removed: 0, more: false }
       case 'heartbeat':
-        return { kind: 'heartbeat-sent' }
+        return { kind: 'heartbeat-sent', dequeued: [] }
       case 'find-request':
       case 'release-many':
       case 'renew':

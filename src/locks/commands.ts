@@ -225,6 +225,8 @@ export interface HeartbeatCommand {
 
 export interface HeartbeatOutcome {
   readonly kind: 'heartbeat-sent'
+  /** The tickets of this instance's waiters whose places were removed, since the wake-up that says so may be lost. */
+  readonly dequeued: readonly number[]
 }
 
 /**

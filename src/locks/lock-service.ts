@@ -28,6 +28,8 @@ export interface LockServiceOptions {
   readonly defaultTtlMs: TtlMs
   /** None if left out. */
   readonly limits?: Limits
+  /** How often waiters retry by themselves, in milliseconds; every second if left out. */
+  readonly tickMs?: number
 }
 
 const EVERYTHING: OwnedBy = { prefix: '', key: null }
@@ -52,7 +54,7 @@ export class LockService {
     this.reads = store.reads
     this.keepsHistory = store.keepsHistory
     const limits = options.limits ?? NO_LIMITS
-    this.#waitQueue = new WaitQueue(store, limits)
+    this.#waitQueue = new WaitQueue(store, limits, options.tickMs)
     this.#lockQuota = new LockQuota(limits.locksPerKey, (key) => store.reads.count({ prefix: '', processId: null, key: key ?? undefined }))
     this.#feed = new EventFeed(store)
   }

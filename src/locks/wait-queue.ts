@@ -26,6 +26,7 @@ interface Waiter {
 export class WaitQueue {
   readonly #store: LockStore
   readonly #quota: WaiterQuota
+  readonly #tickMs: number
   readonly cleanup: Cleanup
   readonly #waiters = new Set<Waiter>()
   /** The waiter to wake for a ticket: of two the later one, since the earlier one is about to leave the place that it kept. */
@@ -38,8 +39,9 @@ export class WaitQueue {
   #draining = false
   #drained = false
 
-  constructor(store: LockStore, limits: Limits = NO_LIMITS) {
+  constructor(store: LockStore, limits: Limits = NO_LIMITS, tickMs = TICK_MS) {
     this.#store = store
+    this.#tickMs = tickMs
     this.#quota = new WaiterQuota(limits)
     this.cleanup = new Cleanup(store, () => this.#startTicking())
     store.onWakeup((ticket) => this.#wake(this.#byTicket.get(ticket)))
@@ -184,7 +186,7 @@ export class WaitQueue {
   #startTicking(): void {
     // A cleanup that fails after draining would start a timer that nobody stops.
     if (this.#drained) return
-    this.#ticking ??= setInterval(() => this.#tick(), TICK_MS)
+    this.#ticking ??= setInterval(() => this.#tick(), this.#tickMs)
     // From now on cleanup is retried as long as the process lives, and does not keep it alive.
     if (this.#draining) this.#ticking.unref()
   }
@@ -199,7 +201,12 @@ export class WaitQueue {
   #tick(): void {
     if (this.cleanup.owes) void this.#retryCleanup()
     if (this.#waiters.size === 0) return this.cleanup.owes ? undefined : this.#stopTicking()
-    this.#store.submit({ kind: 'heartbeat' }).catch(() => undefined)
+    this.#store.submit({ kind: 'heartbeat' }).then(
+      ({ dequeued }) => {
+        for (const ticket of dequeued) this.#wake(this.#byTicket.get(ticket))
+      },
+      () => undefined
+    )
     for (const [first] of this.#queues.values()) this.#wake(first)
   }
 

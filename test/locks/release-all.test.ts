@@ -99,3 +99,21 @@ void t.test('a place that is being given up is not taken from meanwhile', async 
   await session.run('commit')
   t.match(await asking, { kind: 'dequeued' })
 })
+
+void t.test('a waiter that is told nothing sees by itself that its place is gone, although it is not the first', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using one = await Instance.start(database)
+  await using two = await Instance.start(database)
+  await one.now('a', 'holder')
+  const first = two.ask('a', 'first')
+  await two.untilWaiting(1)
+  const removed = two.ask('a', 'p')
+  await two.untilWaiting(2)
+  // All notifications are lost.
+  two.store.onWakeup(() => undefined)
+  t.match(await one.service.releaseAll(p), { leftQueue: 1 })
+  t.match(await Promise.race([removed, first]), { kind: 'held', conflicts: [{ processId: 'holder' }] })
+  t.match(await one.inspect('a'), { waiters: 1 }, 'the first one waits')
+  await one.release('a', 'holder')
+  t.match(await first, { kind: 'granted' })
+})

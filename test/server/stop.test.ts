@@ -32,6 +32,7 @@ void t.test('a request that was half sent is answered, and so is one behind it; 
   const idle = await open(service)
   idle.write('GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n')
   await once(idle, 'data')
+  const hungUp = once(idle, 'close')
   const half = await open(service)
   const body = JSON.stringify({ resource_name: 'a', process_id: 'p' })
   half.write(`POST /locks/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n{`)
@@ -43,7 +44,7 @@ void t.test('a request that was half sent is answered, and so is one behind it; 
     t.match(answers, ['', /^200 OK\r\n[^]*"lock_id":1/, /^200 OK\r\n[^]*connection: close[^]*"is_locked":/i])
   }
   await stops(t, service, async () => {
-    await once(idle, 'close')
+    await hungUp
     await finish()
   })
 })

@@ -60,14 +60,14 @@ void t.test('an executor that throws fails its batch and nothing else', async (t
       sequential: true,
       execute(commands) {
         if (broken) throw new Error('broken')
-        return commands.map(() => ({ kind: 'done', outcome: { kind: 'heartbeat-sent' } }))
+        return commands.map(() => ({ kind: 'done', outcome: { kind: 'heartbeat-sent', dequeued: [] } }))
       }
     },
     { maxBatch: 10, maxWaiting: 10, maxBatchDelayMs: 5 }
   )
   await t.rejects(batcher.submit({ kind: 'heartbeat' }), { message: 'broken' })
   broken = false
-  t.same(await batcher.submit({ kind: 'heartbeat' }), { kind: 'heartbeat-sent' })
+  t.same(await batcher.submit({ kind: 'heartbeat' }), { kind: 'heartbeat-sent', dequeued: [] })
   await batcher.idle()
 })
 

@@ -118,8 +118,8 @@ export class WaitQueue {
   }
 
   async heartbeat(session: Session): Promise<HeartbeatOutcome> {
-    await session.run(this.#statements.heartbeat, {})
-    return { kind: 'heartbeat-sent' }
+    const rows = await session.run(this.#statements.heartbeat, {})
+    return { kind: 'heartbeat-sent', dequeued: rows.map(({ ticket }) => ticket) }
   }
 }
 
@@ -131,7 +131,12 @@ function enqueueStatements(db: Kysely<Tables>, instance: string) {
   const alive = sql`
       insert into lock_instances (instance, lease_until) values (${sql.lit(instance)}, ${CLOCK} + ${sql.lit(INSTANCE_LEASE_MS)})
       on conflict (instance) do update set lease_until = excluded.lease_until`
-  const heartbeat = compiled<object>(db, () => alive)
+  const heartbeat = compiled<object, { ticket: number }>(
+    db,
+    () => sql`
+      with alive as (${alive})
+      select distinct ticket from lock_waiters where instance = ${sql.lit(instance)} and lease_until = ${GONE}`
+  )
 
   /**
    * Draws one ticket for all of the names, or takes back the oldest place that is kept for the request. Its other kept places

@@ -142,7 +142,8 @@ export class SqliteExecutor {
         return this.#queue.purgeTickets(command, now)
       case 'heartbeat':
         // One process serves the file: its waiters live as long as it does.
-        return { kind: 'heartbeat-sent' }
+        // No wake-up is lost inside one process.
+        return { kind: 'heartbeat-sent', dequeued: [] }
     }
   }
 }
