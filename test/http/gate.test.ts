@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { pino } from 'pino'
 import t from 'tap'
 import { MAX_PIPELINED } from '../../src/http/gate.js'
@@ -7,6 +8,7 @@ import { onEachDatabase, TestApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 import { rawGet, rawPost } from '../support/bad-requests.js'
 import { servedRoutes } from '../support/openapi.js'
+import { Service } from '../support/service.js'
 
 const mine = { resource_name: 'a', process_id: 'p' }
 const foreign = 'https://evil.example'
@@ -146,4 +148,15 @@ void t.test('a connection that reads no answers is owed no more than so many', a
   t.strictSame(statuses, [...Array<number>(1 + MAX_PIPELINED).fill(200), 429])
   t.match(answers.slice(answers.lastIndexOf('HTTP/1.1')), /connection: close.*"code":"TOO_MANY_REQUESTS"/is)
   t.match(await api.get('/locks/status', { resource_name: 'late' }), { body: { data: { is_locked: false } } }, 'nothing after it was done')
+})
+
+void t.test('a process with a small heap outlives connections that ask for the document and read nothing', async (t) => {
+  await using service = await Service.start({ settings: { NODE_OPTIONS: '--max-old-space-size=64' } })
+  const connections = Array.from({ length: 20 }, () => connect(service.port, '127.0.0.1').on('error', () => undefined))
+  // Nothing is read of a socket that nobody listens to.
+  await Promise.all(connections.map((socket) => new Promise((resolve) => socket.write(rawGet('/openapi.json').repeat(1300), resolve))))
+  t.match(await service.health(), { status: 200 })
+  t.match((await text(connections[0] as Socket)).slice(-300), /"code":"TOO_MANY_REQUESTS"/)
+  for (const socket of connections) socket.destroy()
+  t.match(await service.stop(), { code: 0, stderr: '' })
 })

@@ -112,6 +112,8 @@ void t.test('keys are made while the service has much to write, and neither fail
   t.equal((await keys(url, 'list')).stdout.split('\n').filter((line) => /^\d.* live$/.test(line)).length, 50)
 })
 
+const warnsOfRebinding = ({ level, msg }: Readonly<Record<string, unknown>>): boolean => level === 40 && /DNS rebinding.*ALLOWED_HOSTS/.test(String(msg))
+
 void t.test('the first key is made before the service has ever run, which then lets in whoever shows it', async (t) => {
   await using folder = await temporaryFolder()
   const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, HOST: '0.0.0.0', PORT: '0' }
@@ -121,6 +123,7 @@ void t.test('the first key is made before the service has ever run, which then l
   t.match({ code, stderr }, { code: 0, stderr: /^Key 1 'worker' was made/ })
   const secret = stdout.trim()
   await using service = await Service.start({ settings })
+  t.equal(service.log.find(warnsOfRebinding), undefined, 'a page that rebinds has no key')
   t.strictSame([await statusWith(service, secret), await statusWith(service, 'rlm_other')], [200, 401])
   // The table is emptied behind its back: it must not open to the network.
   new Database(join(folder.path, 'x.db')).exec('delete from api_keys').close()
@@ -133,6 +136,7 @@ void t.test('ALLOW_ANONYMOUS lets others in only as long as there is no key', as
   await using folder = await temporaryFolder()
   const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true' }
   await using service = await Service.start({ settings })
+  t.equal(service.log.filter(warnsOfRebinding).length, 1, 'one line says what that means')
   t.match(await service.request('a', 'p'), { status: 200 })
   const secret = await create(settings.DATABASE_URL, 'worker')
   await asksForKeys(service)
