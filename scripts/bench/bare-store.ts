@@ -5,6 +5,7 @@ export const NO_READS: StoreReads = {
   list: () => Promise.resolve({ at: Date.now(), grants: [], more: false }),
   count: () => Promise.resolve(0),
   countWaiters: () => Promise.resolve(0),
+  longestWait: () => Promise.resolve(null),
   queue: () => Promise.resolve({ at: Date.now(), waiters: [], total: 0 }),
   history: noEvents,
   releasedAt: () => Promise.resolve(null),

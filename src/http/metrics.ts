@@ -44,6 +44,7 @@ export class Metrics {
 
   #ofTime(): string[] {
     const { statistics, storeFigures: figures, waiting } = this.#locks
+    const requests = Object.entries(statistics.requests).map(([outcome, histogram]) => ({ labels: { outcome }, histogram }))
     const waits = Object.entries(statistics.waits).map(([outcome, histogram]) => ({ labels: { outcome }, histogram }))
     const batches = figures === undefined ? [] : [{ histogram: figures.batchCommands }]
     const commits = figures === undefined ? [] : [{ histogram: figures.batchSeconds }]
@@ -53,6 +54,7 @@ export class Metrics {
     ])
     const queues = (figures?.pools() ?? []).map(({ pool, waiting: value }): Sample => ({ labels: { pool }, value }))
     return [
+      histograms('rlm_request_seconds', 'How long requests for locks took, without their time in line.', requests),
       histograms('rlm_wait_seconds', 'How long requests waited in line.', waits),
       histograms('rlm_hold_seconds', 'How long locks were held that were released.', [{ histogram: statistics.holds }]),
       family('gauge', 'rlm_waiting_requests', 'Requests of this instance that wait in line.', [{ value: waiting }]),
@@ -65,11 +67,16 @@ export class Metrics {
 
   async #ofDatabase(): Promise<string[]> {
     try {
-      const [held, waiters] = await Promise.all([this.#locks.reads.count({ prefix: '', processId: null }), this.#locks.reads.countWaiters({ prefix: '' })])
+      const { reads } = this.#locks
+      const all = { prefix: '' }
+      const [held, waiters, longestWaitMs] = await Promise.all([reads.count({ ...all, processId: null }), reads.countWaiters(all), reads.longestWait(all)])
       return [
         isUp(1),
         family('gauge', 'rlm_locks_held', 'Locks that are held on the whole database.', [{ value: held }]),
-        family('gauge', 'rlm_waiters', 'Places in line that are taken on the whole database.', [{ value: waiters }])
+        family('gauge', 'rlm_waiters', 'Places in line that are taken on the whole database.', [{ value: waiters }]),
+        family('gauge', 'rlm_oldest_waiter_seconds', 'For how long the request that has waited longest waits, on the whole database; 0 where none waits.', [
+          { value: (longestWaitMs ?? 0) / 1000 }
+        ])
       ]
     } catch {
       return [isUp(0)]

@@ -60,6 +60,7 @@ export class LockService {
   }
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
+    const began = performance.now()
     const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null } = request
     const command: AcquireCommand = {
       kind: 'acquire',
@@ -84,7 +85,7 @@ export class LockService {
       this.#lockQuota.granted(key, outcome.grants.length)
       if (wait?.signal !== undefined) await this.#waitQueue.cleanup.releaseAbandoned(outcome.grants, command.idempotencyKey, wait.signal)
     }
-    this.statistics.requested(outcome, waitedMs)
+    this.statistics.requested(outcome, performance.now() - began, waitedMs)
     return outcome
   }
 

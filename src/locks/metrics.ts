@@ -66,6 +66,7 @@ const MOST_NAMES = 1000
 
 /** From a hundredth of a second to a day. */
 const HOLD_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400]
+const REQUEST_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15]
 const WAIT_SECONDS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600]
 
 export interface Counters {
@@ -77,19 +78,28 @@ export interface Counters {
   readonly expiries: number
 }
 
+const REQUEST_OUTCOMES = ['granted', 'replayed', 'held', 'waited_in_vain', 'request_id_reused'] as const
+type RequestOutcomeName = (typeof REQUEST_OUTCOMES)[number]
+
 /** The calls by outcome. A request for several locks counts once; a release or a renewal counts for each lock. */
 const noCalls = () => ({
-  request: { granted: 0, replayed: 0, held: 0, waited_in_vain: 0, request_id_reused: 0 },
+  request: ofEachOutcome(() => 0),
   release: { released: 0, not_held: 0 },
   renew: { renewed: 0, not_held: 0 },
   force_release: { released: 0, not_held: 0 }
 })
+
+function ofEachOutcome<Value>(make: () => Value): Record<RequestOutcomeName, Value> {
+  return Object.fromEntries(REQUEST_OUTCOMES.map((outcome) => [outcome, make()])) as Record<RequestOutcomeName, Value>
+}
 
 type Ended = Extract<ReleaseOutcome, { kind: 'released' }> | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
 /** What this instance has seen since it started. */
 export class Statistics {
   readonly calls = noCalls()
+  /** Seconds that requests took, without their time in line, by outcome. */
+  readonly requests = ofEachOutcome(() => new Histogram(REQUEST_SECONDS))
   /** Seconds from a grant to its release; what expired is not among them. */
   readonly holds = new Histogram(HOLD_SECONDS)
   /** Seconds that requests waited, by whether they were granted. */
@@ -97,27 +107,27 @@ export class Statistics {
   readonly recentWaits: RecentValues
   /** Distinguishes the counters of one instance, and of one run of it, from those of another. */
   readonly instance: string = randomUUID()
+  /** Since when it counts, by the clock of this machine, in milliseconds since 1970. */
+  readonly since: number
   readonly #counters = { grants: 0, conflicts: 0, releases: 0, renewals: 0, forcedReleases: 0, expiries: 0 }
   readonly #contended = new Map<string, number>()
 
   /** @param now milliseconds on a clock that only goes forward. */
-  constructor(now: () => number = () => performance.now()) {
+  constructor(now: () => number = () => performance.now(), since = Date.now()) {
+    this.since = since
     this.recentWaits = new RecentValues(now)
   }
 
-  /** @param waitedMs how long the request waited; undefined if it did not. */
-  requested(outcome: RequestOutcome, waitedMs: number | undefined): void {
-    const { request } = this.calls
-    if (outcome.kind === 'request-id-reused') request.request_id_reused += 1
-    else if (outcome.kind === 'held') {
-      if (waitedMs === undefined) request.held += 1
-      else request.waited_in_vain += 1
-      for (const { resourceName } of outcome.conflicts) this.#conflictOver(resourceName)
-    } else if (outcome.replayed) request.replayed += 1
-    else {
-      request.granted += 1
-      this.#counters.grants += outcome.grants.length
-    }
+  /**
+   * @param tookMs how long the request took altogether.
+   * @param waitedMs how much of that it waited in line; undefined if it did not.
+   */
+  requested(outcome: RequestOutcome, tookMs: number, waitedMs: number | undefined): void {
+    const name = nameOf(outcome, waitedMs !== undefined)
+    this.calls.request[name] += 1
+    this.requests[name].observe((tookMs - (waitedMs ?? 0)) / 1000)
+    if (outcome.kind === 'held') for (const { resourceName } of outcome.conflicts) this.#conflictOver(resourceName)
+    if (name === 'granted' && outcome.kind === 'granted') this.#counters.grants += outcome.grants.length
     if (waitedMs !== undefined) this.#waited(outcome, waitedMs / 1000)
   }
 
@@ -176,4 +186,10 @@ export class Statistics {
     this.#contended.clear()
     for (const { name, conflicts } of keep) this.#contended.set(name, conflicts)
   }
+}
+
+function nameOf(outcome: RequestOutcome, hasWaited: boolean): RequestOutcomeName {
+  if (outcome.kind === 'request-id-reused') return 'request_id_reused'
+  if (outcome.kind === 'held') return hasWaited ? 'waited_in_vain' : 'held'
+  return outcome.replayed ? 'replayed' : 'granted'
 }

@@ -114,6 +114,9 @@ export interface LockReads {
   /** How many places in queues are taken, of requests that wait and of those that may come back for theirs. */
   countWaiters(query: Pick<ListQuery, 'prefix'>): Promise<number>
 
+  /** For how many milliseconds the oldest request that waits now has waited; null when none waits, or when none says since when. */
+  longestWait(query: Pick<ListQuery, 'prefix'>): Promise<number | null>
+
   /** The first waiters for one resource, in the order in which they will be served. */
   queue(query: QueueQuery): Promise<QueuePage>
 
@@ -143,7 +146,7 @@ export interface StoreReads extends LockReads {
 
 type Names<Methods> = Readonly<Record<keyof Methods, true>>
 
-export const LOCK_READS: Names<LockReads> = { list: true, count: true, countWaiters: true, queue: true, history: true, releasedAt: true }
+export const LOCK_READS: Names<LockReads> = { list: true, count: true, countWaiters: true, longestWait: true, queue: true, history: true, releasedAt: true }
 export const STORE_READS: Names<StoreReads> = { ...LOCK_READS, feedStart: true, isForgotten: true, eventsAfter: true }
 
 /** An object with those methods, which all go through `call`: what concerns every read is written once. */

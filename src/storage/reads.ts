@@ -100,6 +100,15 @@ export class SqlReads implements StoreReads {
     return rows[0]?.waiters ?? 0
   }
 
+  async longestWait({ prefix }: Pick<ListQuery, 'prefix'>): Promise<number | null> {
+    const { db, live, now } = this.#context
+    const { rows } = await sql<{ age: number | null }>`
+    select ${now()} - min(w.queued_at) as age from lock_waiters w
+    where w.lease_until is null and ${live()} and ${beginsWith('w.resource_name', prefix)}`.execute(db)
+    const age = rows[0]?.age ?? null
+    return age === null ? null : Math.max(0, age)
+  }
+
   history(query: HistoryQuery): Promise<HistoryPage> {
     return readHistory(this.#context.db, this.#context.events, query)
   }

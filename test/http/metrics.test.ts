@@ -36,6 +36,7 @@ onEachDatabase('the figures tell what happened, and never to what', async (t, ap
   t.strictSame([calls('release', 'released'), calls('release', 'not_held')], [2, 2])
   t.strictSame([calls('renew', 'renewed'), calls('renew', 'not_held')], [2, 2])
   t.strictSame([calls('force_release', 'released'), calls('force_release', 'not_held')], [1, 0])
+  t.strictSame(['granted', 'replayed', 'request_id_reused', 'held'].map((outcome) => scrape.value('rlm_request_seconds_count', { outcome })), [2, 1, 1, 1])
   t.equal(scrape.value('rlm_locks_granted_total'), 3)
   t.strictSame(['INVALID_REQUEST', 'NOT_FOUND', 'INTERNAL'].map((code) => scrape.value('rlm_errors_total', { code })), [1, 1, 0])
   t.equal(scrape.value('rlm_hold_seconds_count'), 3)
@@ -55,6 +56,10 @@ onEachDatabase('waiting is measured, and the present shown', async (t, api) => {
   await eventually('it waits', async () => (await Scrape.of(api)).value('rlm_waiting_requests') === 1 || undefined)
   const before = await Scrape.of(api)
   t.equal(before.value('rlm_waiters'), 1)
+  await api.advance(5000)
+  await eventually('it has waited for five seconds by the database’s clock', async () => {
+    return ((await Scrape.of(api)).value('rlm_oldest_waiter_seconds') ?? 0) >= 5 || undefined
+  })
   t.equal(before.value('rlm_locks_held'), 1)
   t.equal(before.value('rlm_wait_seconds_count', { outcome: 'in_vain' }), 1)
   t.equal(before.value('rlm_requests_total', { call: 'request', outcome: 'waited_in_vain' }), 1)
@@ -63,6 +68,7 @@ onEachDatabase('waiting is measured, and the present shown', async (t, api) => {
   const after = await Scrape.of(api)
   t.equal(after.value('rlm_wait_seconds_count', { outcome: 'granted' }), 1)
   t.equal(after.value('rlm_waiting_requests'), 0)
+  t.equal(after.value('rlm_oldest_waiter_seconds'), 0)
   const { data } = (await api.get<{ data: Record<'wait_seconds_p50' | 'wait_seconds_p95', number> }>('/locks/stats')).body
   t.ok(data.wait_seconds_p50 > 0 && data.wait_seconds_p95 >= 0.04, JSON.stringify(data))
 })
@@ -77,7 +83,7 @@ onEachDatabase('what a database that is away cannot tell is left out', async (t,
   await besideService(api.database, 'drop table lock_waiters')
   const scrape = await Scrape.of(api)
   t.equal(scrape.value('rlm_database_up'), 0)
-  for (const name of ['rlm_locks_held', 'rlm_waiters']) t.equal(scrape.value(name), undefined, `${name} is unknown, not 0`)
+  for (const name of ['rlm_locks_held', 'rlm_waiters', 'rlm_oldest_waiter_seconds']) t.equal(scrape.value(name), undefined, `${name} is unknown, not 0`)
 })
 
 void t.test('the process tells about itself, and PostgreSQL’s connections are counted', async (t) => {

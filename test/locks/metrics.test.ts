@@ -32,11 +32,14 @@ void t.test('percentiles speak of the last five minutes and of the last thousand
 void t.test('the tally of conflicts keeps the most contended names', (t) => {
   const statistics = new Statistics()
   const conflict = (name: string): void =>
-    statistics.requested({ kind: 'held', conflicts: [{ resourceName: name as never, processId: 'p' as never, lockId: 1, lockedAt: 0, expiresAt: null }], at: 0, waiters: 0 }, undefined)
+    statistics.requested({ kind: 'held', conflicts: [{ resourceName: name as never, processId: 'p' as never, lockId: 1, lockedAt: 0, expiresAt: null }], at: 0, waiters: 0 }, 1, undefined)
   for (let number = 0; number < 3000; number += 1) {
     conflict(`name ${number}`)
     conflict('hot')
   }
+  statistics.requested({ kind: 'granted', grants: [], replayed: true }, 7, undefined)
+  statistics.requested({ kind: 'request-id-reused' }, 750, 500)
+  t.strictSame([statistics.requests.replayed.sum, statistics.requests.request_id_reused.sum], [0.007, 0.25], 'the time in line is counted apart')
   t.match(statistics.mostContended(1), [{ name: 'hot', conflicts: 3000 }])
   t.ok(statistics.mostContended(10_000).length <= 1000)
   t.equal(statistics.counters.conflicts, 6000)
