@@ -3,7 +3,7 @@ import cors from '@fastify/cors'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { COMPAT_APIS, refuseUndecodableId, registerCompatApis } from './compat/index.js'
 import type { CompatApiName } from './config.js'
-import { dashboard } from './dashboard/plugin.js'
+import { pages } from './dashboard/plugin.js'
 import { callerOf, keyIn, type KeyOptions, locksOfCallers, requireKeys } from './http/auth.js'
 import { answerClientError, answerExpectation } from './http/client-error.js'
 import { docs } from './http/docs.js'
@@ -25,6 +25,8 @@ import type { LockService } from './locks/lock-service.js'
 
 export interface AppOptions extends Partial<KeyOptions> {
   readonly locks: LockService
+  /** What users of the service call its database; not told if left out. */
+  readonly databaseName?: string | undefined
   /** The longest lease that may be asked for, in seconds. */
   readonly maxTtlSeconds: number
   /** The longest that a request may wait in line, in seconds. */
@@ -141,11 +143,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(lockRoutes, { locksOf, watchers: watcherQuota, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
   await app.register(queueRoutes, { locksOf })
-  await app.register(adminRoutes, { locksOf })
+  await app.register(adminRoutes, { locksOf, databaseName: options.databaseName })
   await app.register(watchRoutes, { locksOf, watchers: watcherQuota })
   await app.register(healthRoutes, { locks })
   await app.register(metricsRoutes, { metrics: new Metrics(locks, errors) })
-  await app.register(dashboard)
+  await app.register(pages)
   await registerCompatApis(app, compatApis, { locksOf, maxTtlSeconds, corsIsSet: corsOrigins !== undefined })
   return app
 }

@@ -9,7 +9,7 @@ import { ttlFromSeconds } from './locks/lock.js'
 import { LockService } from './locks/lock-service.js'
 import { Sweeper } from './locks/sweeper.js'
 import { Availability, fail, openLog } from './log.js'
-import { describeDatabase, openStore } from './storage/index.js'
+import { databaseName, describeDatabase, openStore } from './storage/index.js'
 import { VERSION } from './version.js'
 
 /** How long requests under way may take once the service was told to stop. */
@@ -136,6 +136,7 @@ function limitsOf(config: Config): Limits {
 function appOptionsOf(config: Config): Omit<AppOptions, 'locks' | 'logger' | 'keys'> {
   const { ALLOWED_HOSTS: hosts, CORS_ORIGIN: origins, TRUST_PROXY: proxies } = config
   return {
+    databaseName: databaseName(config.DATABASE_URL),
     maxTtlSeconds: config.MAX_TTL_SECONDS,
     maxWaitSeconds: config.MAX_WAIT_SECONDS,
     compatApis: config.COMPAT_APIS,

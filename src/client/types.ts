@@ -145,6 +145,12 @@ export interface Stats {
   readonly waitSecondsP95: number | null
   /** Which instance answered: a random name, new at each start. */
   readonly instance: string
+  /** Since when that instance counts, by its own clock. */
+  readonly countedSince: Date
+  /** The kind and name of the database; null where the service does not tell. */
+  readonly database: string | null
+  /** What the client's own key may do; null where none is needed. */
+  readonly key: { readonly name: string; readonly scopes: readonly string[]; readonly prefix: string } | null
   readonly topContended: readonly { readonly resourceName: string; readonly conflicts: number }[]
 }
 

@@ -33,14 +33,19 @@ const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 </svg>
 `
 
+/** For the reader of the API document, which writes its own styles into the page. */
+const READER_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 /**
- * The dashboard: one page over the public API. It is static and holds no secret, so it needs no key itself; what it shows,
- * it requests with the key of the person who looks at it.
+ * The dashboard and the reference of the API, each one page over what the service serves in public. Both are static and hold
+ * no secret, so they need no key themselves; what the dashboard shows, it requests with the key of the person who looks at it.
  */
-export async function dashboard(app: FastifyInstance): Promise<void> {
+export async function pages(app: FastifyInstance): Promise<void> {
   const files = await readAssets()
   if (files === undefined) {
-    app.log.error('The dashboard is not built and therefore not served: run npm run build')
+    app.log.error('The dashboard and the reference are not built and therefore not served: run npm run build')
     return
   }
   // The folder's name changes with any of its files, so that browsers may keep them.
@@ -51,10 +56,14 @@ export async function dashboard(app: FastifyInstance): Promise<void> {
   app.get('/', hide, ({ headers: { accept = '' } }, reply) =>
     accept.includes('text/html') ? reply.header('vary', 'accept').redirect('dashboard') : reply.callNotFound()
   )
-  const html = Buffer.from(pageOf(folder))
-  app.get('/dashboard', hide, (_request, reply) => send(reply.header('cache-control', 'no-cache'), 'text/html; charset=utf-8', html))
-  // Relative: behind a proxy the service may stand below some path.
-  app.get('/dashboard/', hide, (_request, reply) => reply.redirect('../dashboard'))
+  const html = { dashboard: Buffer.from(dashboardPage(folder)), redoc: Buffer.from(referencePage(folder)) }
+  for (const [name, policy] of [['dashboard', CONTENT_SECURITY_POLICY], ['redoc', READER_POLICY]] as const) {
+    app.get(`/${name}`, hide, (_request, reply) =>
+      send(reply.header('cache-control', 'no-cache'), 'text/html; charset=utf-8', html[name], policy)
+    )
+    // Relative: behind a proxy the service may stand below some path.
+    app.get(`/${name}/`, hide, (_request, reply) => reply.redirect(`../${name}`))
+  }
   for (const { name, type, content } of files) {
     app.get(`/dashboard/${folder}/${name}`, hide, (_request, reply) =>
       send(reply.header('cache-control', 'public, max-age=31536000, immutable'), type, content)
@@ -62,22 +71,48 @@ export async function dashboard(app: FastifyInstance): Promise<void> {
   }
 }
 
-/** The page itself. Its addresses are relative, so that it also works where a proxy serves the service below some path. */
-function pageOf(folder: string): string {
+function dashboardPage(folder: string): string {
   const at = `./dashboard/${folder}`
+  const head = `<link rel="stylesheet" href="${at}/style.css">\n<script type="module" src="${at}/main.js"></script>`
+  const body = '<div id="app"><noscript>The dashboard needs JavaScript. Everything it shows can also be read with the API, see /docs.</noscript></div>'
+  return page('Locks', at, head, body)
+}
+
+/** One operation at a time, with a list of all to search: the whole document at once would keep a tab busy for seconds. */
+function referencePage(folder: string): string {
+  const at = `./dashboard/${folder}`
+  const options = {
+    'spec-url': './openapi.json',
+    'show-header': 'false',
+    'load-fonts': 'false',
+    'allow-try': 'false',
+    'allow-authentication': 'false',
+    'allow-server-selection': 'false',
+    'show-method-in-nav-bar': 'as-colored-text',
+    'schema-style': 'table',
+    'default-schema-tab': 'schema',
+    'schema-description-expanded': 'true',
+    'regular-font': 'system-ui, sans-serif'
+  }
+  const attributes = Object.entries(options).map(([name, value]) => `${name}="${value}"`)
+  const body = `<rapi-doc ${attributes.join(' ')}></rapi-doc>\n<noscript>The reference needs JavaScript. The document behind it is /openapi.json.</noscript>`
+  return page('Resource Lock Manager – reference', at, `<style>body { margin: 0 }</style>\n<script type="module" src="${at}/reference.js"></script>`, body)
+}
+
+/** Its addresses are relative, so that it also works where a proxy serves the service below some path. */
+function page(title: string, at: string, head: string, body: string): string {
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Locks</title>
+<title>${title}</title>
 <link rel="icon" href="${at}/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="${at}/style.css">
-<script type="module" src="${at}/main.js"></script>
+${head}
 </head>
 <body>
-<div id="app"><noscript>The dashboard needs JavaScript. Everything it shows can also be read with the API, see /docs.</noscript></div>
+${body}
 </body>
 </html>
 `
@@ -88,6 +123,7 @@ async function readAssets(): Promise<readonly Asset[] | undefined> {
   try {
     return [
       { name: 'main.js', type: 'text/javascript; charset=utf-8', content: await read('main.js') },
+      { name: 'reference.js', type: 'text/javascript; charset=utf-8', content: await read('reference.js') },
       { name: 'style.css', type: 'text/css; charset=utf-8', content: await read('style.css') },
       { name: 'icon.svg', type: 'image/svg+xml', content: Buffer.from(ICON) }
     ]
@@ -103,9 +139,9 @@ function digestOf(files: readonly Asset[]): string {
   return hash.digest('hex').slice(0, 16)
 }
 
-function send(reply: FastifyReply, type: string, content: Buffer): FastifyReply {
+function send(reply: FastifyReply, type: string, content: Buffer, policy = CONTENT_SECURITY_POLICY): FastifyReply {
   return reply
-    .header('content-security-policy', CONTENT_SECURITY_POLICY)
+    .header('content-security-policy', policy)
     .header('referrer-policy', 'no-referrer')
     .type(type)
     .send(content)

@@ -1,22 +1,18 @@
 import swagger from '@fastify/swagger'
-import swaggerUi, { type FastifySwaggerUiOptions } from '@fastify/swagger-ui'
+import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { VERSION } from '../version.js'
 import { KEY_SCHEME } from './auth.js'
 import { completeDocument } from './openapi.js'
 
-/** No `upgrade-insecure-requests`: over plain http it would leave the pages blank on every host but localhost. */
+/** No `upgrade-insecure-requests`: over plain http it would leave the page blank on every host but localhost. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; " +
   "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 /** Every body is JSON and there are no links, so that what chooses or shows them is only in the way. */
 const LESS_CLUTTER = '.swagger-ui :is(.response-control-media-type, .body-param-content-type, .content-type-wrapper, .response-col_links) { display: none }\n'
-/** The page that is only read has no fields to fill in, and leaves examples to the tab that is made of nothing else. */
-const FOR_READING =
-  '.swagger-ui :is(.parameters-col_description :is(input, select), .json-schema-2020-12-keyword--examples, ' +
-  '.json-schema-2020-12-expand-deep-button, .scheme-container, .authorization__btn) { display: none }\n'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 
@@ -25,7 +21,7 @@ export interface DocsOptions {
   readonly tags: readonly { readonly name: string; readonly description: string }[]
 }
 
-/** The OpenAPI document and its two faces. Everything they load comes from this service, so that they work offline. */
+/** The OpenAPI document and the page to try it out. Everything it loads comes from this service, so that it works offline. */
 export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
   let document: Buffer | undefined
   /** Made once, since it never changes, and as bytes, which all answers share. */
@@ -61,33 +57,18 @@ export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
       ]
     }
   })
-  await app.register(face('/docs', serialised, 'Resource Lock Manager – try it out', LESS_CLUTTER, { displayRequestDuration: true }))
-  await app.register(
-    face('/redoc', serialised, 'Resource Lock Manager – reference', LESS_CLUTTER + FOR_READING, {
-      docExpansion: 'full',
-      defaultModelRendering: 'model',
-      defaultModelExpandDepth: 5,
-      supportedSubmitMethods: []
-    })
-  )
+  // Without the bar on top, whose only use is to load some other document.
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { layout: 'BaseLayout', deepLinking: true, displayRequestDuration: true },
+    theme: { title: 'Resource Lock Manager – try it out', css: [{ filename: 'docs.css', content: LESS_CLUTTER }] },
+    uiHooks: {
+      onRequest: (request, reply, done) => {
+        void reply.header('content-security-policy', CONTENT_SECURITY_POLICY)
+        if (request.routeOptions.url === '/docs/json') void reply.type(JSON_TYPE).send(serialised())
+        else done()
+      }
+    }
+  })
   app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => reply.type(JSON_TYPE).send(serialised()))
 })
-
-/** One way to show the document: `/docs` to try it out, `/redoc` to read it. */
-function face(routePrefix: string, serialised: () => Buffer, title: string, css: string, uiConfig: NonNullable<FastifySwaggerUiOptions['uiConfig']>) {
-  return async (scope: FastifyInstance): Promise<void> => {
-    await scope.register(swaggerUi, {
-      routePrefix,
-      // Without the bar on top, whose only use is to load some other document.
-      uiConfig: { layout: 'BaseLayout', deepLinking: true, ...uiConfig },
-      theme: { title, css: [{ filename: 'docs.css', content: css }] },
-      uiHooks: {
-        onRequest: (request, reply, done) => {
-          void reply.header('content-security-policy', CONTENT_SECURITY_POLICY)
-          if (request.routeOptions.url === `${routePrefix}/json`) void reply.type(JSON_TYPE).send(serialised())
-          else done()
-        }
-      }
-    })
-  }
-}

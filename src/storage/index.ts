@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { StartupError } from '../locks/errors.js'
 import type { OpenKeys } from './api-keys.js'
 import { BATCHER_LIMITS } from './batcher.js'
 import { SqlLockStore, type StoreOptions } from './sql-store.js'
-import { describePostgres } from './postgres/connection.js'
+import { describePostgres, postgresDatabaseName } from './postgres/connection.js'
 import { advancePostgresTokens, migratePostgres, postgresBackend, postgresKeys } from './postgres/store.js'
 import { advanceSqliteTokens, migrateSqlite, sqliteKeys } from './sqlite/offline.js'
 import { sqliteBackend } from './sqlite/store.js'
@@ -60,6 +60,13 @@ export function describeDatabase(databaseUrl: string): string {
   const location = parseDatabaseUrl(databaseUrl)
   if (location.kind === 'postgres') return describePostgres(location.url)
   return location.file === ':memory:' ? 'memory, and end with the process' : `the SQLite file ${resolve(location.file)}`
+}
+
+/** The name of a database for its users, who learn neither its host nor its folder. */
+export function databaseName(databaseUrl: string): string {
+  const location = parseDatabaseUrl(databaseUrl)
+  if (location.kind === 'postgres') return `PostgreSQL ${postgresDatabaseName(location.url)}`
+  return location.file === ':memory:' ? 'SQLite in memory' : `SQLite ${basename(location.file)}`
 }
 
 function refuseListenUrl(kind: 'sqlite' | 'postgres', listenUrl: string | undefined): void {

@@ -6,7 +6,7 @@ import { openKeys } from '../../src/storage/index.js'
 import { newKey } from '../support/app.js'
 import { HOST_NAME, launchBrowser, openPage, startService } from './support.js'
 
-void t.test('a key in a browser: "Authorize" on /docs, and none is asked for on /redoc', async (t) => {
+void t.test('a key in a browser: "Authorize" on /docs', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'rlm-browser-keys-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const url = `sqlite:${join(folder, 'x.db')}`
@@ -48,14 +48,5 @@ void t.test('a key in a browser: "Authorize" on /docs, and none is asked for on 
     t.notOk(seen.ownRequests.some((path) => path.includes(secret)), 'the key is in no address')
     t.same(seen.complaints, [], 'it never complained')
     t.same(seen.strayRequests, [], 'it asks nobody but the service')
-  })
-
-  await t.test('/redoc', async (t) => {
-    await using opened = await openPage(browser, origin, '/redoc')
-    const { page, seen } = opened
-    await page.locator('.opblock-summary').first().waitFor()
-    t.equal(await page.locator('.authorize:visible, .authorization__btn:visible').count(), 0, 'there is nothing to try out')
-    await page.getByText('Takes the scope admin').first().waitFor()
-    t.same(seen.complaints, [])
   })
 })

@@ -228,6 +228,7 @@ const SEEN: typeof REACH = [
 /** The figures, while somebody waits for `in/owned` and somebody for `out/owned`. */
 const FIGURES: typeof REACH = [
   [query('GET', '/locks/stats'), ({ data }) => data['held'], { reader: 3, 'reader in/': 2, 'reader out/': 1 }],
+  [query('GET', '/locks/stats'), ({ data }) => (data['key'] as { readonly prefix?: string }).prefix, { reader: '', admin: '', 'reader in/': 'in/', 'reader out/': 'out/' }],
   [query('GET', '/locks/stats'), ({ data }) => data['waiters'], { reader: 2, 'reader in/': 1, 'reader out/': 1 }],
   [query('GET', '/locks/stats'), ({ data }) => typeof data['grants'], { reader: 'number', admin: 'number', 'reader in/': 'object' }],
   [

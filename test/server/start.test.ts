@@ -6,10 +6,10 @@ import { DATABASES, emptyDatabase, freshDatabase } from '../support/databases.js
 import { runCommand, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
-for (const [form, url, file] of [
-  ['relative, as SQLAlchemy writes it', 'sqlite:///./folder.db', 'folder.db'],
-  ['short', 'sqlite:short.db', 'short.db'],
-  ['in memory', 'sqlite::memory:', undefined]
+for (const [form, url, file, name] of [
+  ['relative, as SQLAlchemy writes it', 'sqlite:///./folder.db', 'folder.db', 'SQLite folder.db'],
+  ['short', 'sqlite:short.db', 'short.db', 'SQLite short.db'],
+  ['in memory', 'sqlite::memory:', undefined, 'SQLite in memory']
 ] as const) {
   void t.test(`a SQLite URL: ${form}`, async (t) => {
     await using folder = await temporaryFolder()
@@ -17,6 +17,7 @@ for (const [form, url, file] of [
     t.match(await service.request('a', 'p'), { status: 200, body: { data: { lock_id: 1 } } })
     t.match(await service.request('a', 'q'), { status: 409 })
     t.match(await service.health(), { status: 200, body: { status: 'healthy' } })
+    t.match(await service.call('GET', '/locks/stats'), { body: { data: { database: name, key: null } } })
     t.same((await readdir(folder.path)).filter((name) => name.endsWith('.db')), file === undefined ? [] : [file])
     t.equal(service.stderr, '')
   })
@@ -27,6 +28,7 @@ void t.test('a PostgreSQL URL: postgresql:// is the same as postgres://', async 
   await using service = await Service.start({ settings: { DATABASE_URL: database.url.replace(/^postgres:/, 'postgresql:') } })
   t.match(await service.request('a', 'p'), { status: 200, body: { data: { lock_id: 1 } } })
   t.match(await service.health(), { status: 200, body: { status: 'healthy' } })
+  t.match(await service.call('GET', '/locks/stats'), { body: { data: { database: `PostgreSQL ${new URL(database.url).pathname.slice(1)}` } } })
   t.equal(service.stderr, '')
 })
 

@@ -14,6 +14,12 @@ const ReasonText = Type.String({
   examples: ['worker-7 was taken out of service']
 })
 
+interface CallersKey {
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly prefix: string
+}
+
 const Counter = orNull<number>('integer', { examples: [230] })
 const WaitSeconds = (description: string) =>
   orNull<number>('number', { description: `${description} Of the requests that waited in line within the last five minutes; null where none did.` })
@@ -106,7 +112,9 @@ const statsSchema = {
   operationId: 'getLockStats',
   tags,
   summary: 'Figures of the service',
-  description: '`held` and `waiters` are of the whole database; the others count what this instance has seen since it started, and are null for a key with a prefix.',
+  description:
+    '`held` and `waiters` are of the whole database; the others count what this instance has seen since `counted_since`, and are null for a key with a prefix. ' +
+    '`key` is what the caller’s own key may do.',
   response: {
     200: answer(
       'The figures.',
@@ -122,6 +130,13 @@ const statsSchema = {
         wait_seconds_p50: WaitSeconds('Half of those waited no longer.'),
         wait_seconds_p95: WaitSeconds('19 of 20 of those waited no longer.'),
         instance: Type.String({ description: 'Which instance answered: a random name, new at each start. The counters are its own.' }),
+        counted_since: Timestamp('Since when that instance counts, by its own clock.'),
+        database: orNull<string>('string', { description: 'The kind and name of the database.' }),
+        key: orNull<CallersKey>('object', {
+          description: 'The key that the call was made with; null where none is needed.',
+          properties: { name: Type.String(), scopes: Type.Array(Type.String()), prefix: Type.String({ description: 'The key sees only names that begin with this.' }) },
+          required: ['name', 'scopes', 'prefix']
+        }),
         top_contended: Type.Array(Type.Object({ resource_name: Type.String(), conflicts: Type.Integer() }))
       }, { title: 'LockStats' }),
       'Retrieved statistics',
@@ -137,6 +152,9 @@ const statsSchema = {
         wait_seconds_p50: 0.012,
         wait_seconds_p95: 1.5,
         instance: '0b8f9d3e-6c57-4d0c-8a0e-6f1f3a1c2d4b',
+        counted_since: '2024-01-15T08:00:00.123+00:00',
+        database: 'PostgreSQL resource_locks',
+        key: { name: 'worker', scopes: ['read', 'write'], prefix: '' },
         top_contended: [{ resource_name: 'database_backup', conflicts: 120 }]
       }
     ),
@@ -146,13 +164,14 @@ const statsSchema = {
 
 export interface AdminRoutesOptions {
   readonly locksOf: LocksOf
+  readonly databaseName: string | undefined
 }
 
 const HISTORY_PAGE = 100
 const MOST_CONTENDED = 10
 
 /** For operators: taking locks away, the history, the figures. */
-export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf }, done) => {
+export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf, databaseName = null }, done) => {
   app.post('/locks/force-release', { schema: forceReleaseSchema }, async ({ body, apiKey, id: reqId }, reply) => {
     const { resource_name, reason, lock_id } = body
     const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id)
@@ -206,6 +225,9 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
       wait_seconds_p50: ofAll(toMilliseconds(recentWaits.percentile(0.5))),
       wait_seconds_p95: ofAll(toMilliseconds(recentWaits.percentile(0.95))),
       instance: locks.statistics.instance,
+      counted_since: isoTime(locks.statistics.since),
+      database: databaseName,
+      key: apiKey === null ? null : { name: apiKey.name, scopes: [...apiKey.scopes], prefix: apiKey.prefix },
       top_contended: locks.statistics
         .mostContended(MOST_CONTENDED, locks.prefix)
         .map(({ name, conflicts }) => ({ resource_name: name, conflicts }))

@@ -111,7 +111,11 @@ async function examine(pool: pg.Pool): Promise<string[]> {
 
 /** Where the driver looks for the database of a URL, without user and password. */
 export function describePostgres(url: string): string {
-  return `the PostgreSQL database '${String(new pg.Client({ connectionString: url }).database)}' at ${whereOf(url)}`
+  return `the PostgreSQL database '${postgresDatabaseName(url)}' at ${whereOf(url)}`
+}
+
+export function postgresDatabaseName(url: string): string {
+  return String(new pg.Client({ connectionString: url }).database)
 }
 
 function whereOf(url: string): string {
