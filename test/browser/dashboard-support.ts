@@ -1,5 +1,10 @@
+import { join } from 'node:path'
 import type { Browser, Locator, Page } from 'playwright-core'
-import type { Service } from '../support/service.js'
+import type { ApiKey } from '../../src/locks/api-keys.js'
+import { openKeys } from '../../src/storage/index.js'
+import { newKey } from '../support/app.js'
+import { temporaryFolder } from '../support/program.js'
+import { Service } from '../support/service.js'
 import { openPage, type OpenedPage, type PageOptions } from './support.js'
 
 /** Opens the dashboard and waits until its stream of events is open. */
@@ -26,4 +31,21 @@ export async function takeMany(service: Service, count: number, nameOf: (index: 
     const { status } = await service.call('POST', '/locks/request-many', { resource_names, process_id: `worker-${from % 700}`, ttl_seconds: 3600 })
     if (status !== 200) throw new Error(`answered ${status}`)
   }
+}
+
+/** A service that wants a key, and the secret of the only one, which may do so much. */
+export async function serviceWithKeys(may: Partial<Pick<ApiKey, 'scopes' | 'prefix'>>): Promise<AsyncDisposable & { readonly service: Service; readonly secret: string }> {
+  const folder = await temporaryFolder()
+  const url = `sqlite:${join(folder.path, 'x.db')}`
+  const { secret, ...key } = newKey('browser', may)
+  {
+    await using opened = await openKeys(url)
+    await opened.keys.create(key)
+  }
+  const service = await Service.start({ settings: { DATABASE_URL: url } })
+  const end = async (): Promise<void> => {
+    await service[Symbol.asyncDispose]()
+    await folder[Symbol.asyncDispose]()
+  }
+  return { service, secret, [Symbol.asyncDispose]: end }
 }

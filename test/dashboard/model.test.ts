@@ -25,12 +25,13 @@ const aged = (name: string, seconds: number, more: Partial<ListedLock> = {}): Li
   listedLock(name, 1, { lockedAt: new Date(NOW - seconds * 1000), expiresAt: null, ttlSeconds: null, ...more })
 
 void t.test('rows are grouped by prefix, other names last, and folded and filtered', (t) => {
-  const locks = locksOf(listedLock('solo', 1), listedLock('b/2', 2), listedLock('b/1', 3, { waiters: 2 }), listedLock('a:x', 4, { processId: 'Worker B' }))
+  const locks = locksOf(listedLock('solo', 1), listedLock('b/2', 2, { metadata: { branch: 'main' } }), listedLock('b/1', 3, { waiters: 2 }), listedLock('a:x', 4, { processId: 'Worker B' }))
   const shown = (filter: string, folded: readonly string[] = []) =>
-    rowsOf(locks, { filter, sort: 'name', folded: new Set(folded) }).map((row) => (row.kind === 'group' ? `[${row.prefix} ${row.count} ${row.waiters}]` : row.lock.name))
+    rowsOf(locks, { filter, sort: 'name', folded: new Set(folded) }).map((row) => (row.kind === 'group' ? `[${row.prefix} ${row.members.length} ${row.waiters}]` : row.lock.name))
   t.strictSame(shown(''), ['[a: 1 0]', 'a:x', '[b/ 2 2]', 'b/1', 'b/2', '[ 1 0]', 'solo'])
   t.strictSame(shown('', ['b/']), ['[a: 1 0]', 'a:x', '[b/ 2 2]', '[ 1 0]', 'solo'])
   t.strictSame(shown(' wORKER b '), ['[a: 1 0]', 'a:x'], 'by holder, in any case')
+  t.strictSame(shown('branch=Main'), ['[b/ 1 0]', 'b/2'], 'by a field of the metadata')
   t.strictSame(shown('nothing'), [])
   t.end()
 })
@@ -74,7 +75,9 @@ void t.test('look here first: waited for, held unusually long, expiring without 
 void t.test('figures that cannot be read are unknown, not 0', (t) => {
   const figures = new Figures()
   t.match(figures.latest, { held: undefined, grantsPerSecond: undefined, waitP95Seconds: undefined })
-  figures.add({ held: 3, waiters: 0, grants: 10, conflicts: 5, expiries: 1, instance: 'i' }, 0)
+  t.equal(figures.since, undefined)
+  figures.add({ held: 3, waiters: 0, grants: 10, conflicts: 5, expiries: 1, instance: 'i', countedSince: new Date(GRANTED) }, 0)
+  t.equal(figures.since, GRANTED)
   t.match(figures.latest, { held: 3, waiting: 0, grantsPerSecond: undefined, expired: 1 }, 'a rate takes two readings')
   figures.add({ held: 3, waiters: 0, grants: 30, conflicts: 5, expiries: 1, instance: 'i', waitSecondsP95: null }, 2000)
   t.match(figures.latest, { grantsPerSecond: 10, conflictsPerSecond: 0, waitP95Seconds: null })
@@ -97,13 +100,15 @@ void t.test('counters that a key with a prefix may not see are unknown, not 0', 
 
 void t.test('counters of several instances behind one address are not mixed up', (t) => {
   const figures = new Figures()
-  const read = (instance: string, grants: number, at: number) => figures.add({ held: 1, grants, conflicts: 0, expiries: 2, instance }, at)
+  const read = (instance: string, grants: number, at: number) =>
+    figures.add({ held: 1, grants, conflicts: 0, expiries: 2, instance, countedSince: new Date(instance === 'a' ? 500 : 700) }, at)
   read('a', 1000, 0)
   read('b', 5, 1000)
   t.equal(figures.latest.grantsPerSecond, undefined)
   read('a', 1020, 2000)
   read('b', 15, 3000)
   t.match(figures.latest, { grantsPerSecond: 15, expired: 4 }, 'ten a second on the one, five on the other')
+  t.equal(figures.since, 500, 'the sum counts since the first of them began')
   read('b', 25, 20_000)
   t.match(figures.latest.grantsPerSecond, 10 / 17, 'one that has gone no longer counts')
   t.end()
@@ -124,7 +129,7 @@ void t.test('snippets are safe to paste into a shell', (t) => {
   t.equal(shellWord('deploy/production'), 'deploy/production')
   t.equal(shellWord("$(rm -rf ~); it's"), String.raw`'$(rm -rf ~); it'\''s'`)
   t.equal(shellWord('-n'), "'-n'")
-  t.match(texts('a b'), "rlm run 'a b' -- CMD")
+  t.match(texts('a b'), "RLM_URL=http://host:8000 rlm run 'a b' -- CMD")
   t.match(texts('a&b=c'), "curl 'http://host:8000/locks/status?resource_name=a%26b%3Dc'")
   t.notMatch(texts('-rf'), 'rlm', 'what would be read as an option is left out')
   t.notMatch(texts('a'), 'RLM_API_KEY')

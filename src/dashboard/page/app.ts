@@ -1,10 +1,11 @@
 import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import type { HttpLocks } from '../../client/index.js'
+import type { HttpLocks, Stats } from '../../client/index.js'
 import { duration } from './format.js'
-import { Dialog, html, isForPage, isPlainClick, useKeys, useLive, useView } from './hooks.js'
+import { html, isForPage, isPlainClick, useKeys, useLive, useView } from './hooks.js'
 import { keyring, type Access, type Connection, type Live } from './live.js'
 import { Overview } from './overview.js'
+import { Dialog } from './parts.js'
 import { ResourcePage } from './resource.js'
 
 const MARK = html`<svg viewBox="0 0 20 20" aria-hidden="true">
@@ -28,9 +29,11 @@ export function App({ live, locks, base }: AppProps): VNode {
   useEffect(() => {
     if (live.access !== 'open') setDialog('key')
   }, [live.access, live.refusals])
+  const { key = null, database = null } = live.about ?? {}
+  const where = [location.host, database].filter(Boolean).join(' · ')
   useEffect(() => {
-    document.title = view.resource === null ? 'Locks' : `${view.resource} – Locks`
-  }, [view.resource])
+    document.title = [view.resource, 'Locks', where].filter((part) => part !== null).join(' – ')
+  }, [view.resource, where])
   useKeys((event) => {
     if (event.key === '?' && isForPage(event)) setDialog('help')
   })
@@ -48,16 +51,18 @@ export function App({ live, locks, base }: AppProps): VNode {
   return html`<div class=${`page ${live.connection.kind}`}>
     <header class="top">
       <h1><a href=${hrefOf({ resource: null })} onClick=${home}>${MARK} Locks</a></h1>
+      <span class="where" title=${where}>${where}</span>
       <${ConnectionMark} connection=${live.connection} />
-      <nav>
+      <${LostBanner} connection=${live.connection} access=${live.access} />
+      <nav aria-label="Page">
         <a href=${`${base}/docs`}>API</a>
+        <a class="wide" href=${`${base}/redoc`}>Reference</a>
         <button type="button" class="quiet" onClick=${() => setDialog('help')}>Shortcuts <kbd>?</kbd></button>
-        <button type="button" class="quiet" onClick=${() => setDialog('key')}>${keyring.get() === null ? 'API key' : 'API key ✓'}</button>
+        <button type="button" class="quiet key" onClick=${() => setDialog('key')}>${keyring.get() === null ? 'API key' : key === null ? 'API key ✓' : html`Key ${key.name} <span class="wide">${mayOf(key)}</span>`}</button>
       </nav>
     </header>
-    <${LostBanner} connection=${live.connection} access=${live.access} />
     ${view.resource === null
-      ? html`<${Overview} live=${live} navigation=${navigation} />`
+      ? html`<${Overview} live=${live} base=${base} navigation=${navigation} />`
       : html`<${ResourcePage}
           key=${view.resource}
           name=${view.resource}
@@ -67,7 +72,7 @@ export function App({ live, locks, base }: AppProps): VNode {
           withKey=${keyring.get() !== null}
           navigation=${navigation}
         />`}
-    ${dialog === 'key' && html`<${KeyDialog} access=${live.access} onChange=${keyChanged} onClose=${close} />`}
+    ${dialog === 'key' && html`<${KeyDialog} access=${live.access} known=${key} onChange=${keyChanged} onClose=${close} />`}
     ${dialog === 'help' && html`<${HelpDialog} onClose=${close} />`}
   </div>`
 }
@@ -93,21 +98,29 @@ const CONNECTION_WORDS = {
 
 /** How up to date the page is. */
 function ConnectionMark({ connection }: { readonly connection: Connection }): VNode {
-  const [words, hint] = connection.kind === 'lost' ? ['connection lost', connection.why] : CONNECTION_WORDS[connection.kind]
+  const [words, hint] = 'why' in connection ? [connection.kind === 'lost' ? 'connection lost' : 'no access', connection.why] : CONNECTION_WORDS[connection.kind]
   return html`<span class=${`connection ${connection.kind}`} role="status" title=${hint}><span class="dot"></span>${words}</span>`
 }
 
+const NO_ACCESS = {
+  'key-needed': 'The service wants an API key.',
+  'key-refused': 'The service does not know this API key, or no longer.',
+  'key-too-weak': 'This API key may not read: it lacks the scope read.'
+} as const
+
 /** Announces that the page is not up to date. */
 function LostBanner({ connection, access }: { readonly connection: Connection; readonly access: Access }): VNode | null {
-  if (access !== 'open') return html`<p class="banner" role="alert"><b>No access.</b> The service wants an API key that it knows. What you see is not kept up to date.</p>`
-  if (connection.kind !== 'lost') return null
+  if (!('why' in connection)) return null
   const { since, why } = connection
   const age = since === null ? 'Nothing is known yet.' : `What you see is ${duration(Date.now() - since)} old.`
+  if (access !== 'open') return html`<p class="banner" role="alert"><b>No access.</b> ${NO_ACCESS[access]} ${age}</p>`
   return html`<p class="banner" role="alert"><b>Connection lost.</b> ${why}. ${age} Trying again …</p>`
 }
 
 interface KeyDialogProps {
   readonly access: Access
+  /** What the key that is in use may do, where the service told. */
+  readonly known: Stats['key']
   /** Called when another key was entered, or the key was removed. */
   readonly onChange: () => void
   readonly onClose: () => void
@@ -116,11 +129,17 @@ interface KeyDialogProps {
 const ACCESS_WORDS: Readonly<Record<Access, string>> = {
   open: 'The key is kept in this tab until you close it, and sent to this service only.',
   'key-needed': 'This service wants an API key. It is kept in this tab until you close it, and sent to this service only.',
-  'key-refused': 'The service does not know this key, or no longer. Try another one.'
+  'key-refused': 'The service does not know this key, or no longer. Try another one.',
+  'key-too-weak': 'This key may not read. Try another one, with the scope read.'
+}
+
+/** `read, write, names that begin with reports/` */
+function mayOf({ scopes, prefix }: NonNullable<Stats['key']>): string {
+  return `${scopes.join(', ')}; ${prefix === '' ? 'all names' : `names that begin with ${prefix}`}`
 }
 
 /** Asks for an API key. */
-function KeyDialog({ access, onChange, onClose }: KeyDialogProps): VNode {
+function KeyDialog({ access, known, onChange, onClose }: KeyDialogProps): VNode {
   const [typed, setTyped] = useState('')
   const submit = (event: Event): void => {
     event.preventDefault()
@@ -135,6 +154,7 @@ function KeyDialog({ access, onChange, onClose }: KeyDialogProps): VNode {
   return html`<${Dialog} title="API key" onClose=${onClose}>
     <form onSubmit=${submit}>
       <p>${ACCESS_WORDS[access]}</p>
+      ${known !== null && html`<p>In use is <b><bdi>${known.name}</bdi></b>: <b><bdi>${mayOf(known)}</bdi></b>.</p>`}
       <label>
         <span>Key</span>
         <input
@@ -160,6 +180,7 @@ const KEYS = [
   ['↓ ↑ or j k', 'next and previous line'],
   ['Home End', 'first and last line'],
   ['Enter', 'open the resource, or fold the group'],
+  ['x', 'pick the lock, for an action on several'],
   ['Esc', 'back to the table; in the filter, clear it'],
   ['f', 'on a resource’s page: force release'],
   ['?', 'this help']

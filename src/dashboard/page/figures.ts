@@ -1,6 +1,7 @@
 import type { VNode } from 'preact'
 import { count, rate, shortDuration } from './format.js'
 import { html } from './hooks.js'
+import { Moment } from './parts.js'
 
 /** Undefined is unknown, which the page never shows as 0. */
 type Figure = number | undefined
@@ -22,7 +23,10 @@ const SAMPLES = 45
 const FORGOTTEN_MS = 15_000
 
 /** What the page reads of the statistics. A key with a prefix gets null for what is counted over all names. */
-export type KnownStats = { readonly [Name in 'held' | 'waiters' | 'grants' | 'conflicts' | 'expiries' | 'waitSecondsP95']?: number | null } & { readonly instance?: string }
+export type KnownStats = { readonly [Name in 'held' | 'waiters' | 'grants' | 'conflicts' | 'expiries' | 'waitSecondsP95']?: number | null } & {
+  readonly instance?: string
+  readonly countedSince?: Date
+}
 
 interface Reading {
   readonly at: number
@@ -50,6 +54,12 @@ export class Figures {
 
   get latest(): Sample {
     return this.#samples.at(-1) ?? UNKNOWN
+  }
+
+  /** Since when the known instances count, in milliseconds since 1970; undefined where one does not say. */
+  get since(): Figure {
+    const all = [...this.#readings.values()].map(({ stats }) => stats.countedSince?.getTime())
+    return all.length === 0 || all.includes(undefined) ? undefined : Math.min(...all.map(Number))
   }
 
   /** @param stats undefined when they could not be read. @param at when they were read, in milliseconds. */
@@ -92,11 +102,13 @@ interface Card {
   readonly write: (value: number) => string
   /** The text in place of a figure that is known to have no value. */
   readonly none?: { readonly text: string; readonly when: (sample: Sample) => boolean }
+  /** Whether the figure counts from some time on, which is then told. */
+  readonly counted?: boolean
 }
 
 const CARDS: readonly Card[] = [
   { title: 'Held', hint: 'Locks that are held now', read: ({ held }) => held, write: count },
-  { title: 'Waiting', hint: 'Places in line that are taken now', read: ({ waiting }) => waiting, write: count },
+  { title: 'Waiting', hint: 'Places in the queues that are taken now', read: ({ waiting }) => waiting, write: count },
   { title: 'Grants / s', hint: 'Locks granted per second', read: ({ grantsPerSecond }) => grantsPerSecond, write: rate },
   { title: 'Conflicts / s', hint: 'Requests refused per second', read: ({ conflictsPerSecond }) => conflictsPerSecond, write: rate },
   {
@@ -106,24 +118,26 @@ const CARDS: readonly Card[] = [
     write: shortDuration,
     none: { text: 'nobody waited', when: ({ waitP95Seconds }) => waitP95Seconds === null }
   },
-  { title: 'Ran out', hint: 'Locks that expired without being released, since the service started', read: ({ expired }) => expired, write: count }
+  { title: 'Ran out', hint: 'Locks that expired without being released', read: ({ expired }) => expired, write: count, counted: true }
 ]
 
 interface CardsProps {
   readonly figures: Figures
   /** How many locks the table below has, so that the two numbers do not differ. */
   readonly held: Figure
+  readonly now: number
 }
 
 /** The figures of the whole service, each with its last minute and a half. */
-export function Cards({ figures, held }: CardsProps): VNode {
+export function Cards({ figures, held, now }: CardsProps): VNode {
   return html`<section class="cards" aria-label="Figures">
     ${CARDS.map((card) => {
-      const { title, hint, read, write, none } = card
+      const { title, hint, read, write, none, counted = false } = card
+      const { since } = figures
       const value = read({ ...figures.latest, held: held ?? figures.latest.held })
       const absent = none?.when(figures.latest) === true ? none.text : 'unknown'
       return html`<div class="card" key=${title} title=${hint}>
-        <h3>${title}</h3>
+        <h2>${title}${counted && since !== undefined && html` <span class="aside">since <${Moment} at=${since} now=${now} /></span>`}</h2>
         <p class=${value === undefined ? 'absent' : 'figure'}>${value === undefined ? absent : write(value)}</p>
         <${Sparkline} values=${figures.samples.map(read)} />
       </div>`

@@ -53,3 +53,15 @@ const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', h
 export function clockTime(at: number, now: number): string {
   return new Date(at).toDateString() === new Date(now).toDateString() ? CLOCK.format(at) : DAY.format(at)
 }
+
+const ZONE = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' })
+
+/** The reader's time zone at that time: `CET`, `GMT-3`, `UTC`. */
+export function zoneOf(at: number): string {
+  return ZONE.formatToParts(at).find(({ type }) => type === 'timeZoneName')?.value ?? ''
+}
+
+/** `2024-01-15 10:30:00.123 UTC` */
+export function utcTime(at: number): string {
+  return new Date(at).toISOString().replace('T', ' ').replace('Z', ' UTC')
+}

@@ -1,8 +1,8 @@
 import htm from 'htm'
-import { h, type ComponentChildren, type VNode } from 'preact'
+import { h, type VNode } from 'preact'
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
 import type { Live } from './live.js'
-import { groupOf, SORTS, type Sort } from './lock-table.js'
+import { SORTS, type Sort } from './lock-table.js'
 
 type Markup<Element> = (strings: TemplateStringsArray, ...values: unknown[]) => Element
 
@@ -83,7 +83,7 @@ export function useView(): Navigation {
 /** Whether a key press is for the page and not for a field, a dialog or the browser. */
 export function isForPage(event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector('dialog[open]') !== null) return false
-  const field = event.target instanceof Element ? event.target.closest('input, textarea, select') : null
+  const field = event.target instanceof Element ? event.target.closest('input:not([type=checkbox]), textarea, select') : null
   // A dialog that was closed in this frame still has the focus.
   return field === null || field.closest('dialog') !== null
 }
@@ -103,42 +103,4 @@ export function useKeys(listener: (event: KeyboardEvent) => void): void {
 /** A plain click on a link stays in the page; one that opens another tab is left to the browser. */
 export function isPlainClick(event: MouseEvent): boolean {
   return event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey
-}
-
-interface ResourceLinkProps {
-  readonly name: string
-  readonly navigation: Navigation
-  /** Whether the prefix already stands above, so that the name shows it faintly. */
-  readonly grouped?: boolean
-}
-
-/** The name of a resource as a link to its page. */
-export function ResourceLink({ name, navigation, grouped = false }: ResourceLinkProps): VNode {
-  const { go, hrefOf } = navigation
-  const prefix = grouped ? groupOf(name) : ''
-  const open = (event: MouseEvent): void => {
-    if (!isPlainClick(event)) return
-    event.preventDefault()
-    go({ resource: name })
-  }
-  return html`<a class="name" href=${hrefOf({ resource: name })} onClick=${open} title=${name}
-    ><bdi><span class="prefix">${prefix}</span>${name.slice(prefix.length)}</bdi></a
-  >`
-}
-
-interface DialogProps {
-  readonly title: string
-  /** Called when the browser closes the dialog, by Escape for instance. */
-  readonly onClose: () => void
-  readonly children?: ComponentChildren
-}
-
-/** A modal dialog: the browser keeps the focus in it until it is closed. */
-export function Dialog({ title, onClose, children }: DialogProps): VNode {
-  const element = useRef<HTMLDialogElement>(null)
-  useEffect(() => element.current?.showModal(), [])
-  return html`<dialog ref=${element} onClose=${onClose} aria-label=${title}>
-    <h2>${title}</h2>
-    ${children}
-  </dialog>`
 }

@@ -1,4 +1,4 @@
-import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type ForceReleaseOutcome, type HttpLocks, type LockEvent } from '../../client/index.js'
+import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type ForceReleaseOutcome, type HttpLocks, type LockEvent, type Stats } from '../../client/index.js'
 import { Figures } from './figures.js'
 import { ListReader, pause, visible } from './list-reader.js'
 import { LockTable } from './lock-table.js'
@@ -8,13 +8,14 @@ import { LockTable } from './lock-table.js'
  * - `live`: every event arrives as it happens.
  * - `polling`: the list is read again and again, but no events arrive in between.
  * - `lost`: the service has not replied since `since`; what is shown is as old.
+ * - `refused`: the service replies, but shows this page nothing, see {@link Access}; what is shown is as old.
  */
 export type Connection =
   | { readonly kind: 'connecting' | 'live' | 'polling' }
-  | { readonly kind: 'lost'; readonly since: number | null; readonly why: string }
+  | { readonly kind: 'lost' | 'refused'; readonly since: number | null; readonly why: string }
 
-/** `key-refused`: the service does not know the key that was sent. */
-export type Access = 'open' | 'key-needed' | 'key-refused'
+/** `key-refused`: the service does not know the key that was sent. `key-too-weak`: it may not read. */
+export type Access = 'open' | 'key-needed' | 'key-refused' | 'key-too-weak'
 
 const STATS_EVERY_MS = 2000
 /** How soon after an event the page changes: many events then cost one change. */
@@ -52,13 +53,17 @@ export function reasonOf(error: unknown): string {
 /** Everything that the page shows, kept up to date. */
 export class Live {
   readonly table = new LockTable()
-  readonly figures = new Figures()
+  figures = new Figures()
+  /** The database, and what this page's key may do, as the service told last. */
+  about: Pick<Stats, 'database' | 'key'> | undefined
   connection: Connection = { kind: 'connecting' }
   access: Access = 'open'
   /** How often the service refused a key, or required one. */
   refusals = 0
-  /** False once the service has refused a force-release: the key lacks the scope. */
+  /** False where the key lacks the scope for a force-release, as the service told or by its refusal showed. */
   mayForce = true
+  /** How often the page has started to read, which it does again with each key. */
+  runs = 0
   /** Whether the whole list has been read. */
   ready = false
   readonly #locks: HttpLocks
@@ -88,9 +93,10 @@ export class Live {
     })
   }
 
-  /** The database's clock in milliseconds since 1970, as far as it is known. */
+  /** The database's clock in milliseconds since 1970, as far as it is known. It stands still while what is shown gets no newer. */
   now(): number {
-    return Date.now() + this.#offsetMs
+    const isStale = this.connection.kind === 'lost' || this.connection.kind === 'refused'
+    return (isStale ? (this.#heardAt ?? Date.now()) : Date.now()) + this.#offsetMs
   }
 
   /** Calls `listener` after changes. @returns what ends that. */
@@ -109,8 +115,16 @@ export class Live {
   start(): void {
     this.#running.abort()
     this.#running = new AbortController()
+    // What was read with one key is not for the next.
+    this.table.clear()
+    this.figures = new Figures()
+    this.about = undefined
+    this.ready = false
+    this.runs += 1
     this.access = 'open'
     this.mayForce = true
+    this.connection = { kind: 'connecting' }
+    this.#heardAt = null
     this.#watching = false
     const { signal } = this.#running
     void this.#watch(signal)
@@ -174,11 +188,19 @@ export class Live {
   async #readStats(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const stats = await this.#locks.stats({ signal }).catch(() => undefined)
-      if (!signal.aborted) this.figures.add(stats, Date.now())
+      if (!signal.aborted) {
+        this.figures.add(stats, Date.now())
+        if (stats !== undefined) this.#learn(stats)
+      }
       this.#changed()
       await pause(STATS_EVERY_MS, signal)
       await visible(signal)
     }
+  }
+
+  #learn({ database, key }: Stats): void {
+    this.about = { database, key }
+    this.mayForce &&= key?.scopes.includes('admin') ?? true
   }
 
   #heard(): void {
@@ -187,17 +209,21 @@ export class Live {
   }
 
   #failed(error: unknown): void {
-    if (error instanceof LockRequestError && error.status === 401) {
+    const status = error instanceof LockRequestError ? error.status : undefined
+    const isRefused = status === 401 || status === 403
+    if (isRefused) {
       this.refusals += 1
-      this.access = this.#hasKey() ? 'key-refused' : 'key-needed'
+      this.access = status === 403 ? 'key-too-weak' : this.#hasKey() ? 'key-refused' : 'key-needed'
       this.#running.abort()
     }
-    this.#become({ kind: 'lost', since: this.#heardAt, why: reasonOf(error) })
+    this.#become({ kind: isRefused ? 'refused' : 'lost', since: this.#heardAt, why: reasonOf(error) })
   }
 
   #become(connection: Connection): void {
     // While it stays lost, only the time of the last reply matters.
     if (connection.kind === 'lost' && this.connection.kind === 'lost' && connection.since === this.connection.since) return
+    // Calls that were under way end after the refusal.
+    if (this.connection.kind === 'refused' && this.access !== 'open') return
     this.connection = connection
     this.#changed()
   }

@@ -45,6 +45,13 @@ export class LockTable {
     return this.#entries.get(name)?.lock
   }
 
+  /** Forgets everything, as when the page goes on with another key. */
+  clear(): void {
+    this.#entries.clear()
+    this.#ended.clear()
+    this.#sorted = undefined
+  }
+
   /** A complete reading of the list begins. */
   beginRound(): void {
     this.#round += 1
@@ -116,8 +123,25 @@ function lockFromEvent(event: LockEvent): Lock {
   }
 }
 
-function haystackOf({ resourceName, processId }: { readonly resourceName: string; readonly processId: string }): string {
-  return `${resourceName}\n${processId}`.toLowerCase()
+/** Each field of the metadata as `name=value`. */
+function haystackOf({ resourceName, processId, metadata }: Pick<ListedLock, 'resourceName' | 'processId'> & Partial<Pick<ListedLock, 'metadata'>>): string {
+  const fields = Object.entries(metadata ?? {}).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+  return [resourceName, processId, ...fields].join('\n').toLowerCase()
+}
+
+/** A lock as the service's lists have it; what is not known is left out. */
+export function exported({ name, process, lockId, lockedAt, expiresAt, ttlMs, renewals, waiters, metadata }: Lock): object {
+  return {
+    resource_name: name,
+    process_id: process,
+    lock_id: lockId,
+    locked_at: new Date(lockedAt).toISOString(),
+    expires_at: typeof expiresAt === 'number' ? new Date(expiresAt).toISOString() : expiresAt,
+    ttl_seconds: typeof ttlMs === 'number' ? ttlMs / 1000 : ttlMs,
+    renewals,
+    waiters,
+    metadata
+  }
 }
 
 /** A lock with so little of its lease left is about to expire: a client that renews does so long before. */
@@ -155,11 +179,11 @@ export const SORTS = ['name', 'holder', 'age', 'ends', 'renewals', 'token', 'wai
 export type Sort = (typeof SORTS)[number]
 
 export type Row =
-  | { readonly kind: 'group'; readonly prefix: string; readonly count: number; readonly waiters: number; readonly open: boolean }
+  | { readonly kind: 'group'; readonly prefix: string; readonly members: readonly Lock[]; readonly waiters: number; readonly open: boolean }
   | { readonly kind: 'lock'; readonly lock: Lock }
 
 export interface RowsQuery {
-  /** Searched for in names and holders, without regard to case. */
+  /** Searched for in names, holders and metadata, without regard to case. */
   readonly filter: string
   readonly sort: Sort
   /** The prefixes of the groups that are folded. */
@@ -188,7 +212,7 @@ export function rowsOf(locks: readonly Lock[], { filter, sort, folded }: RowsQue
   for (const [prefix, members] of groups) {
     const open = !folded.has(prefix)
     const waiters = members.reduce((sum, lock) => sum + (lock.waiters ?? 0), 0)
-    rows.push({ kind: 'group', prefix, count: members.length, waiters, open })
+    rows.push({ kind: 'group', prefix, members, waiters, open })
     if (open) for (const lock of sorted(members, sort)) rows.push({ kind: 'lock', lock })
   }
   return rows

@@ -1,25 +1,68 @@
 import type { VNode } from 'preact'
-import { useMemo, useRef } from 'preact/hooks'
+import { useMemo, useRef, useState } from 'preact/hooks'
 import { Cards } from './figures.js'
+import { ForceRelease, type Target } from './force-release.js'
 import { count, counted, duration, remaining } from './format.js'
-import { html, isForPage, ResourceLink, useKeys, type Navigation } from './hooks.js'
+import { html, isForPage, useKeys, type Navigation } from './hooks.js'
 import type { Live } from './live.js'
-import { filterLocks, groupOf, NEAR_END, shareLeft, type Lock } from './lock-table.js'
-import { Table } from './table.js'
+import { exported, filterLocks, groupOf, NEAR_END, shareLeft, SORTS, type Lock } from './lock-table.js'
+import { ResourceLink } from './parts.js'
+import { Copyable, firstCommand } from './snippets.js'
+import { COLUMNS, Table, type Selection } from './table.js'
 
 interface OverviewProps {
   readonly live: Live
+  readonly base: string
   readonly navigation: Navigation
 }
 
 /** The figures, the notable locks, and the table of all locks. */
-export function Overview({ live, navigation }: OverviewProps): VNode {
-  const { view, go } = navigation
+export function Overview({ live, base, navigation }: OverviewProps): VNode {
+  const { view } = navigation
   const { locks } = live.table
   const now = live.now()
   const { ready } = live
+  const [picked, setPicked] = useState<ReadonlyMap<string, number>>(new Map())
+  const [targets, setTargets] = useState<readonly Target[] | null>(null)
+  const matching = useMemo(() => filterLocks(locks, view.filter), [locks, view.filter])
+  // A grant that has ended is no longer picked.
+  const chosen = useMemo(() => locks.filter(({ name, lockId }) => picked.get(name) === lockId), [locks, picked])
+  const selection: Selection = {
+    has: ({ name, lockId }) => picked.get(name) === lockId,
+    set: (some, pick) => {
+      const next = new Map(picked)
+      for (const { name, lockId } of some) {
+        if (pick) next.set(name, lockId)
+        else next.delete(name)
+      }
+      setPicked(next)
+    }
+  }
+  return html`<main>
+    <${Cards} figures=${live.figures} held=${ready ? locks.length : undefined} now=${now} />
+    <${AttentionList} locks=${locks} known=${ready} now=${now} navigation=${navigation} />
+    <div class="toolbar">
+      <${Filter} navigation=${navigation} />
+      <span class="total" role="status"
+        >${!ready ? 'unknown' : view.filter.trim() === '' ? counted(locks.length, 'lock') : `${count(matching.length)} of ${counted(locks.length, 'lock')}`}</span
+      >
+      ${chosen.length === 0
+        ? html`<button type="button" class="quiet" disabled=${matching.length === 0} onClick=${() => download(live, base, view.filter, matching)}>Export JSON</button>`
+        : html`<span class="chosen">
+            <span role="status">${count(chosen.length)} picked</span>
+            <button type="button" class="danger" disabled=${!live.mayForce} onClick=${() => setTargets(chosen)}>Force release …</button>
+            <button type="button" class="quiet" onClick=${() => setPicked(new Map())}>Clear</button>
+          </span>`}
+    </div>
+    <${Table} locks=${locks} now=${now} navigation=${navigation} selection=${live.mayForce ? selection : null} />
+    ${matching.length === 0 && html`<${Emptiness} live=${live} base=${base} filter=${view.filter} />`}
+    ${targets !== null && html`<${ForceRelease} targets=${targets} live=${live} onClose=${() => setTargets(null)} />`}
+  </main>`
+}
+
+/** What the table is narrowed to, and on narrow screens, where it has no headings, how it is sorted. */
+function Filter({ navigation: { view, go } }: Pick<OverviewProps, 'navigation'>): VNode {
   const input = useRef<HTMLInputElement>(null)
-  const matching = useMemo(() => filterLocks(locks, view.filter).length, [locks, view.filter])
   useKeys((event) => {
     if (event.key !== '/' || !isForPage(event)) return
     event.preventDefault()
@@ -31,34 +74,68 @@ export function Overview({ live, navigation }: OverviewProps): VNode {
     go({ filter: '' }, 'replace')
     input.current?.blur()
   }
-  return html`<main>
-    <${Cards} figures=${live.figures} held=${ready ? locks.length : undefined} />
-    <${AttentionList} locks=${locks} now=${now} navigation=${navigation} />
-    <div class="toolbar">
-      <label class="filter">
-        <span class="hidden">Filter by resource or holder</span>
-        <input
-          ref=${input}
-          type="search"
-          placeholder="Filter by resource or holder"
-          autocomplete="off"
-          spellcheck=${false}
-          value=${view.filter}
-          onInput=${(event: Event) => go({ filter: (event.currentTarget as HTMLInputElement).value }, 'replace')}
-          onKeyDown=${leave}
-        />
-        <kbd aria-hidden="true">/</kbd>
-      </label>
-      <span class="total" role="status"
-        >${!ready ? 'unknown' : view.filter.trim() === '' ? counted(locks.length, 'lock') : `${count(matching)} of ${counted(locks.length, 'lock')}`}</span
-      >
-    </div>
-    <${Table} locks=${locks} now=${now} navigation=${navigation} ready=${ready} />
-  </main>`
+  const sort = (event: Event): void => {
+    const { value } = event.currentTarget as HTMLSelectElement
+    go({ sort: SORTS.find((known) => known === value) ?? 'name' }, 'replace')
+  }
+  return html`<label class="filter">
+      <span class="hidden">Filter by resource, holder or metadata</span>
+      <input
+        ref=${input}
+        type="search"
+        placeholder="Filter by resource, holder or metadata"
+        autocomplete="off"
+        spellcheck=${false}
+        value=${view.filter}
+        onInput=${(event: Event) => go({ filter: (event.currentTarget as HTMLInputElement).value }, 'replace')}
+        onKeyDown=${leave}
+      />
+      <kbd aria-hidden="true">/</kbd>
+    </label>
+    <label class="sort">
+      <span class="hidden">Sort by</span>
+      <select onChange=${sort} value=${view.sort}>
+        ${COLUMNS.map(({ sort: column, title }) => html`<option key=${column} value=${column}>${title}</option>`)}
+      </select>
+    </label>`
+}
+
+interface EmptinessProps {
+  readonly live: Live
+  readonly base: string
+  readonly filter: string
+}
+
+/** Why the table has no rows: nothing is known, nothing matches, or nothing is locked, and then how to change that. */
+function Emptiness({ live, base, filter }: EmptinessProps): VNode {
+  const { table, ready, access, about } = live
+  const total = table.locks.length
+  if (!ready) return html`<div class="empty"><p>${access === 'open' ? 'Not known yet.' : 'Unknown: the service shows the locks only to a key that may read them.'}</p></div>`
+  if (total > 0) return html`<div class="empty"><p>None of ${counted(total, 'lock')} has “${filter}” in its name, holder or metadata.</p></div>`
+  const key = about?.key ?? null
+  return html`<div class="empty">
+    <p>Nothing is locked.</p>
+    ${(key === null || key.scopes.some((scope) => scope !== 'read')) &&
+    html`<p class="aside">Take a lock from a shell and see it appear here:</p>
+      <${Copyable} snippet=${firstCommand(base, key)} />`}
+  </div>`
+}
+
+/** Saves the locks that are shown as a file. */
+function download(live: Live, base: string, filter: string, locks: readonly Lock[]): void {
+  const facts = { service: base, database: live.about?.database ?? null, as_of: new Date(live.now()).toISOString(), filter: filter === '' ? null : filter }
+  const content = JSON.stringify({ ...facts, total: locks.length, locks: locks.map(exported) }, null, 2)
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(new Blob([`${content}\n`], { type: 'application/json' }))
+  link.download = `locks-${facts.as_of.replaceAll(/[:.]/g, '-')}.json`
+  link.click()
+  URL.revokeObjectURL(link.href)
 }
 
 interface AttentionProps {
   readonly locks: readonly Lock[]
+  /** Whether the list has been read. */
+  readonly known: boolean
   readonly now: number
   readonly navigation: Navigation
 }
@@ -66,14 +143,14 @@ interface AttentionProps {
 const SHOWN = 4
 
 /** The locks that an operator should see first. */
-function AttentionList({ locks, now, navigation }: AttentionProps): VNode {
+function AttentionList({ locks, known, now, navigation }: AttentionProps): VNode {
   // Once a second is enough, however many events there are, since it reads every lock.
   const { waitedFor, long, expiring } = useMemo(() => attention(locks, now), [Math.floor(now / 1000), locks.length > 0])
   const say = (notable: Notable): VNode => sentence(notable, now)
   const panel = (title: string, none: string, all: readonly Notable[]): VNode => html`<div class="panel">
-    <h3>${title}${all.length > SHOWN && html` <span class="more">${SHOWN} of ${all.length}</span>`}</h3>
+    <h2>${title}${all.length > SHOWN && html` <span class="more">${SHOWN} of ${all.length}</span>`}</h2>
     ${all.length === 0
-      ? html`<p class="none">${none}</p>`
+      ? html`<p class="none">${known ? none : 'unknown'}</p>`
       : html`<ol>
           ${all.slice(0, SHOWN).map(
             (notable) => html`<li key=${notable.lock.name}>

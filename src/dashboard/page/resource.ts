@@ -1,12 +1,13 @@
 import type { VNode } from 'preact'
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { EventKind, HttpLocks, LockEvent, Queue, Waiter } from '../../client/index.js'
 import { ForceRelease, type Target } from './force-release.js'
-import { clockTime, count, counted, duration, remaining } from './format.js'
+import { count, counted, duration, remaining, zoneOf } from './format.js'
 import { html, isForPage, isPlainClick, useKeys, type Navigation } from './hooks.js'
 import { pause } from './list-reader.js'
 import type { Live } from './live.js'
 import type { Lock } from './lock-table.js'
+import { Cut, Moment } from './parts.js'
 import { Snippets, snippetsFor } from './snippets.js'
 import { LeaseBar } from './table.js'
 
@@ -22,12 +23,14 @@ interface ResourcePageProps {
 /** One resource: its holder, its queue, its history, and commands to use it. */
 export function ResourcePage({ name, live, locks, base, withKey, navigation }: ResourcePageProps): VNode {
   const { queue, history, more } = useResource(name, live, locks)
-  const [target, setTarget] = useState<Target | null>(null)
+  const [targets, setTargets] = useState<readonly Target[] | null>(null)
   const lock = live.table.get(name)
   const now = live.now()
   const forceRelease = (): void => {
-    if (lock !== undefined && live.mayForce) setTarget({ name, lockId: lock.lockId, process: lock.process })
+    if (lock !== undefined && live.mayForce) setTargets([lock])
   }
+  // All that the holder has, which a dead one will not release itself.
+  const others = useMemo(() => (lock === undefined ? [] : live.table.locks.filter(({ process }) => process === lock.process)), [live.table.locks, lock?.process])
   const back = (event: Event): void => {
     event.preventDefault()
     navigation.go({ resource: null })
@@ -42,7 +45,7 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
   })
   useLayoutEffect(() => scrollTo(0, 0), [name])
   return html`<main class="resource">
-    <nav>
+    <nav aria-label="Back">
       <a
         class="back"
         href=${navigation.hrefOf({ resource: null })}
@@ -58,7 +61,7 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
     </header>
     <div class="columns">
       <div>
-        <${HolderPanel} lock=${lock} known=${live.ready} now=${now} onForceRelease=${live.mayForce ? forceRelease : null} />
+        <${HolderPanel} lock=${lock} known=${live.ready} now=${now} others=${others} navigation=${navigation} onForceRelease=${live.mayForce ? setTargets : null} />
         <${Snippets} snippets=${snippetsFor(name, base, withKey)} />
       </div>
       <div>
@@ -66,7 +69,7 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
         <${HistoryList} history=${history} now=${now} onMore=${more} />
       </div>
     </div>
-    ${target !== null && html`<${ForceRelease} target=${target} live=${live} onClose=${() => setTarget(null)} />`}
+    ${targets !== null && html`<${ForceRelease} targets=${targets} live=${live} onClose=${() => setTargets(null)} />`}
   </main>`
 }
 
@@ -97,9 +100,13 @@ function useResource(name: string, live: Live, locks: HttpLocks): ResourceState 
   const [queue, setQueue] = useState<Queue>()
   const [history, setHistory] = useState<History>()
   const running = useRef<AbortSignal>(undefined)
+  const isKnown = useRef(false)
   const readHistory = (signal: AbortSignal, cursor?: string): void => {
     locks.history({ resourceName: name, limit: HISTORY_PAGE_SIZE, ...(cursor === undefined ? {} : { cursor }) }, { signal }).then(
-      ({ events, nextCursor }) => setHistory((known) => ({ events: newestFirst([...(known?.events ?? []), ...events]), cursor: nextCursor })),
+      ({ events, nextCursor }) => {
+        isKnown.current = true
+        setHistory((known) => ({ events: newestFirst([...(known?.events ?? []), ...events]), cursor: nextCursor }))
+      },
       () => undefined
     )
   }
@@ -110,8 +117,11 @@ function useResource(name: string, live: Live, locks: HttpLocks): ResourceState 
     running.current = signal
     setQueue(undefined)
     setHistory(undefined)
+    isKnown.current = false
     const readQueue = async (): Promise<void> => {
       while (!signal.aborted) {
+        // Also after a failure, until it is known; from then on events continue it.
+        if (!isKnown.current) readHistory(signal)
         const read = await locks.queue(name, { signal }).catch(() => undefined)
         if (!signal.aborted) setQueue(read)
         await pause(QUEUE_EVERY_MS, signal)
@@ -122,12 +132,11 @@ function useResource(name: string, live: Live, locks: HttpLocks): ResourceState 
       setHistory((known) => (known === undefined ? known : { ...known, events: newestFirst([event, ...known.events]) }))
     })
     void readQueue()
-    readHistory(signal)
     return () => {
       stopEvents()
       stopping.abort()
     }
-  }, [name, locks, live])
+  }, [name, locks, live, live.runs])
 
   const more = (): void => {
     const cursor = history?.cursor ?? null
@@ -146,12 +155,15 @@ interface HolderPanelProps {
   /** Whether the list has been read, so that no lock means that nobody holds it. */
   readonly known: boolean
   readonly now: number
+  /** All locks of the holder, this one too. */
+  readonly others: readonly Lock[]
+  readonly navigation: Navigation
   /** Null where the key does not allow a force-release. */
-  readonly onForceRelease: (() => void) | null
+  readonly onForceRelease: ((targets: readonly Target[]) => void) | null
 }
 
 /** The holder of the resource. */
-function HolderPanel({ lock, known, now, onForceRelease }: HolderPanelProps): VNode {
+function HolderPanel({ lock, known, now, others, navigation, onForceRelease }: HolderPanelProps): VNode {
   if (lock === undefined) {
     return html`<section class="panel holder"><h3>Holder</h3><p class="none">${known ? 'Nobody holds it.' : 'unknown'}</p></section>`
   }
@@ -162,7 +174,7 @@ function HolderPanel({ lock, known, now, onForceRelease }: HolderPanelProps): VN
     <p class="who"><bdi>${process}</bdi></p>
     <dl>
       <dt>Held for</dt>
-      <dd>${duration(now - lockedAt)} <span class="aside">since ${clockTime(lockedAt, now)}</span></dd>
+      <dd>${duration(now - lockedAt)} <span class="aside">since <${Moment} at=${lockedAt} now=${now} /></span></dd>
       <dt>Lease</dt>
       <dd class="wide"><${LeaseBar} lock=${lock} now=${now} key=${lockId} /></dd>
       <dt>Renewals</dt>
@@ -173,7 +185,12 @@ function HolderPanel({ lock, known, now, onForceRelease }: HolderPanelProps): VN
       html`<dt>Metadata</dt>
         <dd class="wide"><pre>${JSON.stringify(metadata, null, 2)}</pre></dd>`}
     </dl>
-    ${onForceRelease !== null && html`<button type="button" class="danger" onClick=${onForceRelease}>Force release …</button>`}
+    ${others.length > 1 && html`<p class="others"><a href=${navigation.hrefOf({ resource: null, filter: process })}>All ${count(others.length)} locks of this holder</a></p>`}
+    ${onForceRelease !== null &&
+    html`<p class="actions">
+      <button type="button" class="danger" onClick=${() => onForceRelease([lock])}>Force release …</button>
+      ${others.length > 1 && html`<button type="button" class="danger" onClick=${() => onForceRelease(others)}>Force release all ${count(others.length)} of this holder …</button>`}
+    </p>`}
   </section>`
 }
 
@@ -197,7 +214,7 @@ function queueContent(queue: Queue | undefined, now: number): VNode {
       ${queue.waiters.map(
         (waiter) => html`<li key=${`${waiter.position} ${waiter.processId}`}>
           <span class="place">${waiter.position}</span>
-          <bdi class="who" title=${waiter.processId}>${waiter.processId}</bdi>
+          <span class="who" title=${waiter.processId}><${Cut} text=${waiter.processId} /></span>
           <span class="aside">${since(waiter, now)}</span>
         </li>`
       )}
@@ -227,7 +244,7 @@ const EVENT_WORDS: Readonly<Record<EventKind, string>> = {
 /** The events of the resource, newest first. */
 function HistoryList({ history, now, onMore }: HistoryListProps): VNode {
   return html`<section class="panel history">
-    <h3>History</h3>
+    <h3>History <span class="more">times in ${zoneOf(now)}</span></h3>
     ${historyContent(history, now)}
     ${history?.cursor !== null && history !== undefined && html`<button type="button" class="quiet" onClick=${onMore}>Older</button>`}
   </section>`
@@ -239,10 +256,10 @@ function historyContent(history: History | undefined, now: number): VNode {
   return html`<ol>
     ${history.events.map(
       ({ eventId, event, at, processId, lockId, reason }) => html`<li key=${eventId} class=${event}>
-        <time datetime=${at.toISOString()}>${clockTime(at.getTime(), now)}</time>
+        <${Moment} at=${at.getTime()} now=${now} zone=${false} />
         <span class="what">${EVENT_WORDS[event]}</span>
         <span class="mono token">${lockId}</span>
-        <bdi class="who" title=${processId}>${processId}</bdi>
+        <span class="who" title=${processId}><${Cut} text=${processId} /></span>
         ${reason !== null && html`<q><bdi>${reason}</bdi></q>`}
       </li>`
     )}

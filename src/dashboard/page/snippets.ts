@@ -21,18 +21,31 @@ export interface Snippet {
  * @param withKey whether calls need a key; it is named by the variable that `rlm` reads, never written out.
  */
 export function snippetsFor(name: string, base: string, withKey: boolean): readonly Snippet[] {
-  const key = withKey ? ' -H "Authorization: Bearer $RLM_API_KEY"' : ''
   const body = JSON.stringify({ resource_name: name, process_id: 'my-process', ttl_seconds: 60, wait_seconds: 10 })
   const curl: Snippet[] = [
     {
       title: 'Take it with curl, waiting ten seconds at most',
-      text: `curl -X POST ${shellWord(`${base}/locks/request`)}${key} \\\n  -H 'Content-Type: application/json' \\\n  -d ${shellWord(body)}`
+      text: curlPost(base, withKey, body)
     },
-    { title: 'Look at it', text: `curl ${shellWord(`${base}/locks/status?resource_name=${encodeURIComponent(name)}`)}${key}` }
+    { title: 'Look at it', text: `curl ${shellWord(`${base}/locks/status?resource_name=${encodeURIComponent(name)}`)}${keyHeader(withKey)}` }
   ]
   // A name that begins with a dash would be read as an option.
-  const run: Snippet[] = name.startsWith('-') ? [] : [{ title: 'Run a command under this lock', text: `rlm run ${shellWord(name)} -- CMD` }]
+  const run: Snippet[] = name.startsWith('-') ? [] : [{ title: 'Run a command under this lock', text: `RLM_URL=${shellWord(base)} rlm run ${shellWord(name)} -- CMD` }]
   return [...run, ...curl]
+}
+
+/** The command to begin with, where nothing is locked. @param key what the page's own key may do. */
+export function firstCommand(base: string, key: { readonly prefix: string } | null): Snippet {
+  const body = JSON.stringify({ resource_name: `${key?.prefix ?? ''}my first lock`, process_id: 'me', ttl_seconds: 60 })
+  return { title: 'Take a lock for a minute', text: curlPost(base, key !== null, body) }
+}
+
+function curlPost(base: string, withKey: boolean, body: string): string {
+  return `curl -X POST ${shellWord(`${base}/locks/request`)}${keyHeader(withKey)} \\\n  -H 'Content-Type: application/json' \\\n  -d ${shellWord(body)}`
+}
+
+function keyHeader(withKey: boolean): string {
+  return withKey ? ' -H "Authorization: Bearer $RLM_API_KEY"' : ''
 }
 
 const THANKS_MS = 1500
@@ -45,7 +58,8 @@ export function Snippets({ snippets }: { readonly snippets: readonly Snippet[] }
   </section>`
 }
 
-function Copyable({ snippet }: { readonly snippet: Snippet }): VNode {
+/** A command with a button that copies it. */
+export function Copyable({ snippet }: { readonly snippet: Snippet }): VNode {
   const [copied, setCopied] = useState(false)
   const thank = async (copying: Promise<boolean>): Promise<void> => {
     setCopied(await copying)
