@@ -41,6 +41,7 @@ export class MapStore extends BareStore {
       case 'renew':
       case 'renew-many':
       case 'renew-all':
+      case 'convert':
       case 'enqueue':
       case 'dequeue':
       case 'dequeue-all':

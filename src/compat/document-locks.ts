@@ -1,5 +1,5 @@
 import { processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId, type ResourceName } from '../locks/lock.js'
-import { LIST_LIMIT } from '../locks/store.js'
+import { LIST_LIMIT, placeAfter, type ListPage, type ListPlace } from '../locks/store.js'
 import type { Locks } from '../locks/scoped-locks.js'
 
 /** How long a document stays locked when nobody says otherwise. */
@@ -118,10 +118,10 @@ export class DocumentLocks {
   /** Every document that is locked, in bytewise order of the ids. */
   async getAllLocks(): Promise<readonly LockedDocument[]> {
     const all: LockedDocument[] = []
-    for (let after: string | null = null; ; ) {
-      const { grants, more } = await this.#locks.reads.list({ prefix: DOCUMENT_PREFIX, processId: null, after, limit: LIST_LIMIT })
+    for (let after: ListPlace | null = null; ; ) {
+      const { grants, more }: ListPage = await this.#locks.reads.list({ prefix: DOCUMENT_PREFIX, processId: null, after, limit: LIST_LIMIT })
       for (const grant of grants) all.push({ docId: grant.resourceName.slice(DOCUMENT_PREFIX.length), lockInfo: infoOf(grant) })
-      after = grants.at(-1)?.resourceName ?? null
+      after = placeAfter(grants)
       if (!more) return all
     }
   }

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { AcquireOutcome, Conflict } from '../locks/commands.js'
 import { type EpochMs, faultOfName, type Grant, type NotHeldReason, ttlFromSeconds, type TtlMs } from '../locks/lock.js'
-import type { ListedGrant, LockEvent, QueuedRequest } from '../locks/store.js'
+import { placeAfter, type ListedGrant, type ListPlace, type LockEvent, type QueuedRequest } from '../locks/store.js'
 import { InvalidRequestError } from './errors.js'
 
 /** The frame of every answer 200. */
@@ -109,11 +109,19 @@ export function toCursor(last: string): string {
   return Buffer.from(last, 'utf8').toString('base64url')
 }
 
+/** No name has a line break. */
+export function cursorAfter(grants: readonly Grant[]): string | null {
+  const place = placeAfter(grants)
+  return place === null ? null : toCursor(`${place.name}\n${place.lockId}`)
+}
+
 /** @throws InvalidRequestError when the text is no cursor of a list of locks. */
-export function nameFromCursor(cursor: string): string {
-  const name = decode(cursor)
-  if (name === undefined || faultOfName(name) !== undefined) throw notACursor()
-  return name
+export function placeFromCursor(cursor: string): ListPlace {
+  // A cursor of an earlier version is the name alone.
+  const [name = '', number = String(Number.MAX_SAFE_INTEGER), ...others] = decode(cursor)?.split('\n') ?? []
+  const lockId = Number(number)
+  if (faultOfName(name) !== undefined || !/^[1-9][0-9]{0,15}$/.test(number) || !Number.isSafeInteger(lockId) || others.length > 0) throw notACursor()
+  return { name, lockId }
 }
 
 /** @throws InvalidRequestError when the text is no cursor of the history. */

@@ -1,4 +1,5 @@
-import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
+import type { DequeueAllCommand, DequeueAllOutcome, DequeueCommand, DequeueOutcome, EnqueueCommand, EnqueueOutcome, HeartbeatCommand, HeartbeatOutcome, PurgeTicketsCommand, PurgeTicketsOutcome } from './queue-commands.js'
 
 /** Identifies a request, so that its repetition is answered with the same grants: the caller's id and a digest of the content. */
 export interface IdempotencyKey {
@@ -6,7 +7,10 @@ export interface IdempotencyKey {
   readonly fingerprint: string
 }
 
-/** Take all of the named resources if all are free at the database's clock, or none. A holder's own second request is refused too. */
+/**
+ * Take all of the named resources, or none. A grant is made if, with it, no holder's statement about the permits of the resource
+ * becomes false. A holder's own second request is refused too.
+ */
 export interface AcquireCommand {
   readonly kind: 'acquire'
   /** At least one, all different. They share one transaction; the caller of the engine bounds their number. */
@@ -19,9 +23,14 @@ export interface AcquireCommand {
   readonly ticket: number | null
   /** The name of the API key to which the grants will belong; null for none. */
   readonly key: string | null
+  /** For each name in their order what share of it is asked for, null for all of it; undefined where all are exclusive. */
+  readonly sharing?: readonly (Sharing | null)[] | undefined
 }
 
-/** What prevents a grant: a valid grant, or a free resource that is kept for its first waiter (`lockId` 0). */
+/**
+ * What prevents a grant: a valid grant, or a resource that is kept for a waiter (`lockId` 0). Of several holders it is the one
+ * whose end, if all leases just end, makes the grant possible.
+ */
 export interface Conflict {
   readonly resourceName: ResourceName
   /** The holder or the first waiter. */
@@ -29,6 +38,17 @@ export interface Conflict {
   readonly lockId: number
   readonly lockedAt: EpochMs | null
   readonly expiresAt: EpochMs | null
+  /** Where shares are held. */
+  readonly usage?: Usage | undefined
+}
+
+/** What the valid shares of a resource amount to. */
+export interface Usage {
+  readonly holders: number
+  /** The permits that they take. */
+  readonly used: number
+  /** The smallest of their limits; null where none has one. */
+  readonly limit: number | null
 }
 
 export type AcquireOutcome =
@@ -53,12 +73,14 @@ export interface FindRequestOutcome {
   readonly before: Extract<AcquireOutcome, { kind: 'granted' | 'request-id-reused' }> | null
 }
 
-/** End a valid grant; with a lock id, exactly that grant and no later one. */
+/** End a valid grant; with a lock id, exactly that grant and no later one. Taken from any process, all shares of a resource end. */
 export interface ReleaseCommand {
   readonly kind: 'release'
   readonly resourceName: ResourceName
   /** Only a grant of this process; null takes it away from any holder. */
   readonly processId: ProcessId | null
+  /** Where the process is null: whose grant has that lock id, if that is known. */
+  readonly holder?: ProcessId | undefined
   readonly lockId: number | null
   /** Why a grant is taken away, for the history. */
   readonly reason: string | null
@@ -69,7 +91,8 @@ export interface ReleaseCommand {
 }
 
 export type ReleaseOutcome =
-  | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: EpochMs }
+  /** `all`: the shares that were taken away, by number; `grant` is the one that would have ended last. */
+  | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: EpochMs; readonly all?: readonly Grant[] | undefined }
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
 /** End several grants in one transaction, with the outcomes in their order; one that is not held does not prevent the others. */
@@ -132,7 +155,31 @@ export interface RenewAllCommand {
 export interface RenewAllOutcome {
   readonly kind: 'renewed-all'
   readonly renewals: readonly { readonly grant: Grant; readonly renewedAt: EpochMs }[]
+  /** The name after which to go on; null at the end. */
+  readonly next: string | null
 }
+
+/**
+ * Turn a valid grant into an exclusive one, a share, or a share of another kind, at once or not at all: it does not wait, and passes
+ * whoever does. An exclusive grant that becomes a share keeps its number. Otherwise a new one is drawn, and the grant is made only
+ * if the other holders admit it. The end of the lease stays.
+ */
+export interface ConvertCommand {
+  readonly kind: 'convert'
+  readonly resourceName: ResourceName
+  readonly processId: ProcessId
+  readonly lockId: number | null
+  /** As in {@link ReleaseCommand}. */
+  readonly key: string | null
+  /** Null for an exclusive grant. */
+  readonly sharing: Sharing | null
+}
+
+export type ConvertOutcome =
+  /** The grant has been of that kind before where nothing was changed. */
+  | { readonly kind: 'converted'; readonly grant: Grant }
+  | { readonly kind: 'held'; readonly conflicts: readonly Conflict[]; readonly at: EpochMs; readonly waiters: number }
+  | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
 /** Read one resource. */
 export interface InspectCommand {
@@ -140,93 +187,18 @@ export interface InspectCommand {
   readonly resourceName: ResourceName
 }
 
-/** `grant` is null when the resource is free at the instant `at` of the database's clock. */
+/** How many of the holders of a shared resource are told, by number. */
+export const MAX_HOLDERS_SHOWN = 100
+
+/** `grant` is null when the resource is free at the instant `at` of the database's clock; of several shares it is the last to end. */
 export interface InspectOutcome {
   readonly kind: 'inspected'
   readonly at: EpochMs
   readonly grant: Grant | null
+  /** Where shares are held: what they amount to, and the first {@link MAX_HOLDERS_SHOWN} of them. */
+  readonly shares?: { readonly usage: Usage; readonly grants: readonly Grant[] } | undefined
   /** The length of its queue. */
   readonly waiters: number
-}
-
-/**
- * Enter the queues of all of the named resources. A request whose idempotency key left a place a short while ago gets that
- * place back. The waiter then retries with its ticket: at once, since the resource may have become free meanwhile, and
- * whenever it is woken.
- */
-export interface EnqueueCommand {
-  readonly kind: 'enqueue'
-  readonly resourceNames: readonly ResourceName[]
-  readonly processId: ProcessId
-  readonly idempotencyKey: IdempotencyKey | null
-  /** The name of the caller's API key; null for none. */
-  readonly key: string | null
-  /** Takes a kept place again, and no new one. */
-  readonly onlyKept: boolean
-}
-
-export interface EnqueueOutcome {
-  readonly kind: 'enqueued'
-  /** Smaller tickets are served first. Null where only a kept place was wanted and there is none. */
-  readonly ticket: number | null
-}
-
-/** How long a place is kept for a request that may come back, in milliseconds. */
-export const KEEP_PLACE_MS = 10_000
-
-/** Leave the queues, or keep the places for {@link KEEP_PLACE_MS}. */
-export interface DequeueCommand {
-  readonly kind: 'dequeue'
-  readonly tickets: readonly number[]
-  /** The request that will come back. No place is kept for it where it has another one. */
-  readonly keepFor: IdempotencyKey | null
-}
-
-export interface DequeueOutcome {
-  readonly kind: 'dequeued'
-  /** The first ticket's position in its longest queue, 1 being the next to be served; 0 where it had none. */
-  readonly position: number
-}
-
-/** Give up every place of this instance that is neither one of these nor kept for a request that may come back. */
-export interface PurgeTicketsCommand {
-  readonly kind: 'purge-tickets'
-  readonly tickets: readonly number[]
-}
-
-export interface PurgeTicketsOutcome {
-  readonly kind: 'purged-tickets'
-}
-
-/**
- * Remove a process from the queues, on all instances. Kept places go at once. A waiting request is woken; its next attempt
- * is answered with `dequeued`, and nothing is granted to its ticket any more. What such a request was granted before is
- * committed when this is answered.
- */
-export interface DequeueAllCommand {
-  readonly kind: 'dequeue-all'
-  readonly processId: ProcessId
-  /** Only requests of which every name begins with this text; empty takes all. */
-  readonly prefix: string
-  /** Only requests that were made with the API key of this name, or with none; null: any request. */
-  readonly key: string | null
-}
-
-export interface DequeueAllOutcome {
-  readonly kind: 'dequeued-all'
-  /** How many requests lost their places. */
-  readonly requests: number
-}
-
-/** Say that this instance lives, so that its waiters keep their places. */
-export interface HeartbeatCommand {
-  readonly kind: 'heartbeat'
-}
-
-export interface HeartbeatOutcome {
-  readonly kind: 'heartbeat-sent'
-  /** The tickets of this instance's waiters whose places were removed, since the wake-up that says so may be lost. */
-  readonly dequeued: readonly number[]
 }
 
 /**
@@ -256,6 +228,7 @@ interface Commands {
   renew: [RenewCommand, RenewOutcome]
   'renew-many': [RenewManyCommand, RenewManyOutcome]
   'renew-all': [RenewAllCommand, RenewAllOutcome]
+  convert: [ConvertCommand, ConvertOutcome]
   inspect: [InspectCommand, InspectOutcome]
   sweep: [SweepCommand, SweepOutcome]
   enqueue: [EnqueueCommand, EnqueueOutcome]
@@ -285,6 +258,7 @@ const COMMAND_TRAITS: { readonly [Kind in keyof Commands]: CommandTraits<Command
   renew: { resources: (command) => [command.resourceName], shedLast: true },
   'renew-many': { resources: (command) => command.renewals.map(({ resourceName }) => resourceName), shedLast: true },
   'renew-all': { resources: () => [], shedLast: true },
+  convert: { resources: (command) => [command.resourceName], shedLast: false },
   inspect: { resources: () => [], shedLast: false },
   sweep: { resources: () => [], shedLast: false },
   enqueue: { resources: () => [], shedLast: false },

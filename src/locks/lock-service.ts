@@ -2,6 +2,7 @@ import type {
   AcquireCommand,
   AcquireOutcome,
   Command,
+  ConvertOutcome,
   FindRequestOutcome,
   InspectOutcome,
   OutcomeOf,
@@ -15,8 +16,8 @@ import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
 import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type InspectWait, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type RenewalRequest, type Renewals, type RequestOutcome, type WaitOptions } from './requests.js'
 import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
-import type { ProcessId, ResourceName, TtlMs } from './lock.js'
-import type { ListPage, ListQuery, LockReads, LockStore, StoreFigures } from './store.js'
+import type { ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
+import { placeAfter, type ListPage, type ListPlace, type ListQuery, type LockReads, type LockStore, type StoreFigures } from './store.js'
 import { Statistics } from './metrics.js'
 import { WaitQueue } from './wait-queue.js'
 
@@ -61,16 +62,17 @@ export class LockService {
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const began = performance.now()
-    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null } = request
+    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, sharing } = request
     const command: AcquireCommand = {
       kind: 'acquire',
       resourceNames,
       processId,
       ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
       metadata,
-      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key }),
+      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key, sharing }),
       ticket: null,
-      key
+      key,
+      ...(sharing === undefined ? {} : { sharing })
     }
     const room = this.#lockQuota.makeRoom(key, resourceNames.length)
     const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.idempotencyKey)
@@ -145,16 +147,22 @@ export class LockService {
   async renewAll(processId: ProcessId, ttlMs: TtlMs | undefined, owned = EVERYTHING): Promise<Renewals> {
     const all: Renewals[number][] = []
     for (let after = ''; ; ) {
-      const { renewals } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, limit: CHUNK_SIZE, ...owned })
+      const { renewals, next } = await this.#submit({ kind: 'renew-all', processId, ttlMs, after, limit: CHUNK_SIZE, ...owned })
       all.push(...renewals)
       for (const _ of renewals) this.statistics.renewed({ kind: 'renewed' })
-      const last = renewals.at(-1)
-      if (renewals.length < CHUNK_SIZE || last === undefined) return all
-      after = last.grant.resourceName
+      if (next === null) return all
+      after = next
     }
   }
 
-  /** Takes a grant away from its holder. `changed`: the given lock id is no longer that of the valid grant. */
+  /** Changes what a process holds of a resource, at once or not at all; see {@link ConvertCommand}. */
+  async convert({ resourceName, processId, lockId, key = null }: GrantRef, sharing: Sharing | null): Promise<ConvertOutcome> {
+    const outcome = await this.#submit({ kind: 'convert', resourceName, processId, lockId: lockId ?? null, key, sharing })
+    this.statistics.converted(outcome)
+    return outcome
+  }
+
+  /** Takes a grant away from its holder, or all shares from theirs. `changed`: the given lock id is no longer that of the valid grant. */
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined): Promise<ForceReleaseOutcome> {
     const outcome = await this.#submit(releaseOf(resourceName, null, lockId, reason))
     this.statistics.released(outcome, true)
@@ -163,7 +171,7 @@ export class LockService {
 
   /** Takes away every grant that is valid now and whose name begins with the prefix; resolves to their number. */
   async forceReleaseAll(prefix: string, reason: string): Promise<number> {
-    const released = await this.#endAll({ prefix, processId: null }, ({ resourceName, lockId }) => releaseOf(resourceName, null, lockId, reason))
+    const released = await this.#endAll({ prefix, processId: null }, ({ resourceName, processId, lockId }) => ({ ...releaseOf(resourceName, null, lockId, reason), holder: processId }))
     for (const one of released) this.statistics.released(one, true)
     return released.length
   }
@@ -233,14 +241,14 @@ export class LockService {
     releaseIt: (grant: ListPage['grants'][number]) => ReleaseCommand
   ): Promise<Released[]> {
     const released: Released[] = []
-    for (let after: string | null = null; ; ) {
-      const { grants, more } = await this.reads.list({ ...which, after, limit: CHUNK_SIZE })
+    for (let after: ListPlace | null = null; ; ) {
+      const { grants, more }: ListPage = await this.reads.list({ ...which, after, limit: CHUNK_SIZE })
       if (grants.length > 0) {
         const { outcomes } = await this.#submit({ kind: 'release-many', releases: grants.map(releaseIt) })
         released.push(...releasedAmong(outcomes))
       }
       if (!more) return released
-      after = grants.at(-1)?.resourceName ?? null
+      after = placeAfter(grants)
     }
   }
 }

@@ -1,8 +1,10 @@
 /**
  * The terms of the engine.
  *
- * - **resource**: what a caller wants exclusively, identified by its name.
+ * - **resource**: what a caller wants, alone or beside others, identified by its name.
  * - **holder**: the process that holds a resource, identified by its process id.
+ * - **share**: a grant beside which others may be valid. Each states how many **permits** may be held at the same time, its own
+ *   included, and takes some of them; an exclusive grant states 1. Permits that are counted have numbers, the **slots**.
  * - **grant**: one acquisition, from being granted until it is released, expires or is taken away.
  * - **lock id**: the number of a grant. Each grant of a resource has a larger one than every earlier grant of it, forever;
  *   this makes it the **fencing token**.
@@ -30,6 +32,20 @@ export type TtlMs = number | null
 /** Data of the caller, stored with its lock and never interpreted. */
 export type Metadata = Readonly<Record<string, unknown>>
 
+/** What a request for a share asks for. An exclusive one has none. */
+export interface Sharing {
+  /** So many permits at most may be held at the same time; null allows any number. */
+  readonly limit: number | null
+  /** How many of them it takes: 1 to the limit, 1 without a limit. */
+  readonly permits: number
+}
+
+/** What a share has. */
+export interface Share extends Sharing {
+  /** The numbers of its permits, ascending, each from 1 to the limit and held by nobody else; none without a limit. */
+  readonly slots: readonly number[]
+}
+
 export interface Grant {
   readonly lockId: number
   readonly resourceName: ResourceName
@@ -38,6 +54,8 @@ export interface Grant {
   /** The first instant at which the grant is no longer valid; null never comes. */
   readonly expiresAt: EpochMs | null
   readonly metadata: Metadata | null
+  /** Undefined for an exclusive grant. */
+  readonly share?: Share | undefined
 }
 
 export const MAX_NAME_CHARACTERS = 255
@@ -45,6 +63,9 @@ export const MAX_METADATA_BYTES = 4096
 
 /** Most resources that one request may take or release together. */
 export const MAX_NAMES = 100
+
+/** The largest limit of a share. */
+export const MAX_PERMITS = 100_000
 
 /** The longest lease that still ends inside what a JavaScript date can say: a hundred years. */
 export const LONGEST_TTL_SECONDS = 3_155_760_000

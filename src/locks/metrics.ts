@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { NotHeldReason } from './lock.js'
-import type { ReleaseOutcome, RenewOutcome } from './commands.js'
+import type { ConvertOutcome, ReleaseOutcome, RenewOutcome } from './commands.js'
 import type { RequestOutcome } from './requests.js'
 
 /** Counts values by size in plain numbers, cheap enough for every request: some comparisons and two additions. */
@@ -86,6 +86,7 @@ const noCalls = () => ({
   request: ofEachOutcome(() => 0),
   release: { released: 0, not_held: 0 },
   renew: { renewed: 0, not_held: 0 },
+  convert: { converted: 0, held: 0, not_held: 0 },
   force_release: { released: 0, not_held: 0 }
 })
 
@@ -138,9 +139,11 @@ export class Statistics {
       call.not_held += 1
       return
     }
-    call.released += 1
-    this.#counters[forced ? 'forcedReleases' : 'releases'] += 1
-    this.holds.observe((outcome.releasedAt - outcome.grant.lockedAt) / 1000)
+    for (const { lockedAt } of outcome.all ?? [outcome.grant]) {
+      call.released += 1
+      this.#counters[forced ? 'forcedReleases' : 'releases'] += 1
+      this.holds.observe((outcome.releasedAt - lockedAt) / 1000)
+    }
   }
 
   renewed({ kind }: Pick<RenewOutcome, 'kind'>): void {
@@ -149,6 +152,10 @@ export class Statistics {
       this.calls.renew.renewed += 1
       this.#counters.renewals += 1
     }
+  }
+
+  converted({ kind }: Pick<ConvertOutcome, 'kind'>): void {
+    this.calls.convert[kind === 'not-held' ? 'not_held' : kind] += 1
   }
 
   /** Grants that the sweeper found expired. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome, RenewCommand } from './commands.js'
-import type { Metadata, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { Metadata, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 
 export interface LockRequest {
   /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
@@ -13,6 +13,8 @@ export interface LockRequest {
   readonly requestId?: string | undefined
   /** The name of the key to which the grants will belong; none if left out. */
   readonly key?: string | null | undefined
+  /** For each name in their order what share of it is asked for, null for all of it; all are exclusive if left out. */
+  readonly sharing?: readonly (Sharing | null)[] | undefined
 }
 
 /** One grant of a process; with a lock id, exactly that one and no later one. */
@@ -84,11 +86,13 @@ export interface Fingerprinted {
   readonly metadata: Metadata | null
   /** The name of the caller's key; null or left out if there is none. */
   readonly key?: string | null
+  readonly sharing?: readonly (Sharing | null)[] | undefined
 }
 
 /** A digest of all that a request asks for: the same for a repetition, another for other content or another key. The order of metadata's keys counts. */
-export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null }: Fingerprinted): string {
-  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key])])
+export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null, sharing }: Fingerprinted): string {
+  const shares = sharing === undefined ? [] : [sharing.map((share) => (share === null ? null : [share.limit, share.permits]))]
+  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key]), ...shares])
   return createHash('sha256').update(content).digest('base64url')
 }
 

@@ -1,7 +1,7 @@
 import { allows, type KnownKey } from './api-keys.js'
 import { ForbiddenError, KEY_NEEDED, UnauthorizedError } from './errors.js'
 import type { FeedItem, WatchQuery } from './event-feed.js'
-import type { ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 import { forwardAll, LOCK_READS, type LockReads, type ReadQuery } from './store.js'
 import type { LockService } from './lock-service.js'
 import type { GrantRef, InspectWait, LockRequest, OwnedBy, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
@@ -16,6 +16,7 @@ export type Locks = Pick<
   | 'renew'
   | 'renewMany'
   | 'renewAll'
+  | 'convert'
   | 'forceRelease'
   | 'forceReleaseAll'
   | 'inspect'
@@ -112,6 +113,11 @@ export class ScopedLocks implements Locks {
 
   renewAll(processId: ProcessId, ttlMs: TtlMs | undefined) {
     return this.#locks.renewAll(processId, ttlMs, this.#owned)
+  }
+
+  async convert(lock: GrantRef, sharing: Sharing | null) {
+    this.#mustCover(lock.resourceName)
+    return this.#locks.convert({ ...lock, key: this.#owner }, sharing)
   }
 
   async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined) {

@@ -1,6 +1,6 @@
 import type { Command, OutcomeOf } from './commands.js'
 import type { Histogram } from './metrics.js'
-import type { EpochMs, Grant, ProcessId, ResourceName, TtlMs } from './lock.js'
+import type { EpochMs, Grant, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 
 /** The longest page of a list. */
 export const LIST_LIMIT = 1000
@@ -10,14 +10,30 @@ export interface ListQuery {
   /** Only names that begin with this text; empty lists all. Compared bytewise. */
   readonly prefix: string
   readonly processId: ProcessId | null
-  /** Only names after this one, in bytewise order; null begins at the start. */
-  readonly after: string | null
+  /** Only grants of this resource; null lists all. */
+  readonly resourceName?: ResourceName | null | undefined
+  /** Only grants after this one, in the order of the page; null begins at the start. */
+  readonly after: ListPlace | null
   /** 1 to {@link LIST_LIMIT}. */
   readonly limit: number
 }
 
+/** A place in the list: after the grant of that number. */
+export interface ListPlace {
+  readonly name: string
+  readonly lockId: number
+}
+
+/** Where the list goes on after these grants; null if there are none. */
+export function placeAfter(grants: readonly Grant[]): ListPlace | null {
+  const last = grants.at(-1)
+  return last === undefined ? null : { name: last.resourceName, lockId: last.lockId }
+}
+
 /** Which valid grants to count. */
-export interface CountQuery extends Pick<ListQuery, 'prefix' | 'processId'> {
+export interface CountQuery extends Pick<ListQuery, 'prefix' | 'processId' | 'resourceName'> {
+  /** Only exclusive grants, or only shares. */
+  readonly mode?: 'exclusive' | 'shared' | undefined
   /** Only grants that belong to this key. */
   readonly key?: string | undefined
 }
@@ -34,9 +50,9 @@ export interface ListedGrant extends Grant {
 export interface ListPage {
   /** The instant that the page shows. */
   readonly at: EpochMs
-  /** In bytewise order of their names. */
+  /** In bytewise order of their names, those of one name by number. */
   readonly grants: readonly ListedGrant[]
-  /** Whether names follow after the last one of this page. */
+  /** Whether grants follow after the last one of this page. */
   readonly more: boolean
 }
 
@@ -49,6 +65,8 @@ export interface QueueQuery {
 
 export interface QueuedRequest {
   readonly processId: ProcessId
+  /** What share it waits for; null for all of the resource. */
+  readonly sharing: Sharing | null
   /** Null where an older version did not write it down. */
   readonly queuedAt: EpochMs | null
   /** Until when the place is kept for a request that is to come back; null while the request waits. */
@@ -63,7 +81,8 @@ export interface QueuePage {
   readonly total: number
 }
 
-export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
+/** `converted`: an exclusive grant became a share and kept its number. */
+export type EventKind = 'granted' | 'renewed' | 'converted' | 'released' | 'expired' | 'force_released'
 
 /** One entry of the history. */
 export interface LockEvent {
@@ -195,14 +214,15 @@ export interface LockStore extends AsyncDisposable {
    * Carries out one command and resolves once its effect, and the history of it, is durable. Commands that arrive together
    * are committed together; commands for one name take effect in the order in which they were submitted.
    *
-   * - `acquire` grants only over free or expired resources, all or none; each new grant's number is drawn while nobody else
+   * - `acquire` grants only what the statements of all valid holders admit, all or none; each new grant's number is drawn while nobody else
    *   can touch the resource and is larger than every earlier one of it; its lease starts at that moment. An idempotency key never
    *   yields two sets of grants while it is saved: for ten minutes, for the length of the lease, and while held.
    * - `release` and `renew` touch only a grant that is valid, of that process and, where a lock id is given, of that number;
    *   where a key is given, only one that was taken with it or without any.
    * - `inspect` never reports an expired grant.
    * - `acquire` without a ticket is refused while another request waits for one of its resources, with a ticket while one
-   *   with a smaller ticket waits; a grant ends the ticket.
+   *   with a smaller ticket waits; only a share without limit passes waiters for such shares. A grant ends the ticket.
+   * - `convert` waits for nobody, and no other grant comes between the old one and the new one.
    * - `sweep` skips rows that another transaction has locked.
    */
   submit<C extends Command>(command: C): Promise<OutcomeOf<C>>

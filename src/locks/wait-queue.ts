@@ -128,11 +128,11 @@ export class WaitQueue {
     this.#stopTicking()
   }
 
-  async #queueUp({ resourceNames, processId, idempotencyKey, key }: AcquireCommand, which?: 'only-kept'): Promise<Waiter | undefined> {
+  async #queueUp({ resourceNames, processId, idempotencyKey, key, sharing }: AcquireCommand, which?: 'only-kept'): Promise<Waiter | undefined> {
     // The cleanup must know every ticket that is in use.
     while (this.#purging !== undefined) await this.#purging
     const entering = this.#store
-      .submit({ kind: 'enqueue', resourceNames, processId, idempotencyKey, key, onlyKept: which === 'only-kept' })
+      .submit({ kind: 'enqueue', resourceNames, processId, idempotencyKey, key, onlyKept: which === 'only-kept', ...(sharing === undefined ? {} : { sharing }) })
       .then(({ ticket }) => (ticket === null ? undefined : this.#enter(ticket, resourceNames)))
     this.#entering.add(entering)
     try {

@@ -12,7 +12,7 @@ const MIGRATION_LOCK_TABLE = 'rlm_migration_lock'
 const EARLIER = { table: 'kysely_migration', lockTable: 'kysely_migration_lock', migration: '0001-resource-locks' }
 
 /** Tables that an empty database must not have yet. */
-const OWN_TABLES = ['resource_locks', 'lock_events', 'lock_requests', 'lock_waiters', 'api_keys', 'lock_numbers'] as const
+const OWN_TABLES = ['resource_locks', 'lock_events', 'lock_requests', 'lock_waiters', 'api_keys', 'lock_numbers', 'lock_shares'] as const
 
 /** The key of the advisory lock under which the tables are renamed; any number will do. */
 const RENAMING = 6_012_907_744

@@ -1,9 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
+import { sql, type Expression, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { EpochMs, ProcessId } from '../locks/lock.js'
 import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery, StoreReads } from '../locks/store.js'
 import { EventReader, isForgotten, readHistory, releasedAt, type EventIndex } from './history.js'
-import { GRANT_COLUMNS, grantFromRow, type Tables } from './tables.js'
+import { grantFromShare, type ShareRow } from './share-rows.js'
+import { GRANT_COLUMNS, grantFromRow, NOBODY, type GrantRow, type Tables } from './tables.js'
 import { beginsWith } from './statement.js'
 
 export interface ReadContext {
@@ -30,48 +31,76 @@ export class SqlReads implements StoreReads {
   }
 
   async list(query: ListQuery): Promise<ListPage> {
-    const { now, live } = this.#context
+    const { now, live, db } = this.#context
     const clock = now()
-    const rows = await this.#matching(query, query.after)
-      .select([
-        ...GRANT_COLUMNS,
-        'ttl_ms',
-        'renewals',
-        sql<number>`(select count(*) from lock_waiters w where w.resource_name = resource_locks.resource_name and ${live()})`.as('waiters'),
-        sql<number>`${clock}`.as('at')
-      ])
-      .where(isValid(clock))
-      .orderBy('resource_name')
-      .limit(query.limit + 1)
-      .execute()
+    const wanted = query.limit + 1
+    // Each part is read in the order of an index, and no further than the page goes.
+    const { rows } = await sql<ListRow>`
+      select found.*, ${clock} as at, (select count(*) from lock_waiters w where w.resource_name = found.resource_name and ${live()}) as waiters
+      from (
+        select * from (
+          select ${columns(LISTED)}, cast(null as bigint) as permits, cast(null as bigint) as allows, cast(null as text) as slots
+          from resource_locks where ${matching(query, 'resource_locks')} and ${isValid(clock)} order by resource_name limit ${wanted}
+        ) as exclusive
+        union all
+        select * from (
+          select ${columns(LISTED.map((column) => `s.${column}`))}, s.permits, s.allows, s.slots
+          from lock_shares s join resource_locks l on l.resource_name = s.resource_name
+          where ${matching(query, 's')} and ${isValidShare(clock)} order by s.resource_name, s.id limit ${wanted}
+        ) as shares
+      ) as found
+      order by found.resource_name, found.id
+      limit ${wanted}`.execute(db)
     return {
       at: rows[0]?.at ?? (await this.#clock()),
-      grants: rows.slice(0, query.limit).map((row) => Object.assign(grantFromRow(row), { ttlMs: row.ttl_ms, renewals: row.renewals, waiters: row.waiters })),
+      grants: rows.slice(0, query.limit).map(({ ttl_ms: ttlMs, renewals, waiters, ...row }) =>
+        Object.assign(row.permits === null ? grantFromRow(row) : grantFromShare({ ...row, permits: row.permits }), { ttlMs, renewals, waiters })
+      ),
       more: rows.length > query.limit
     }
   }
 
-  /** Counts in slices of the name order, and lets requests pass between two slices. */
   async count(query: CountQuery): Promise<number> {
+    const exclusive = query.mode === 'shared' ? 0 : await this.#countExclusive(query)
+    return exclusive + (query.mode === 'exclusive' ? 0 : await this.#countShares(query))
+  }
+
+  /** Counts in slices of the name order, and lets requests pass between two slices. */
+  async #countExclusive(query: CountQuery): Promise<number> {
     const { db, now, countAtOnce } = this.#context
     let total = 0
-    for (let after: string | null = null; ; await turn()) {
-      const slice = this.#matching(query, after)
-        .select(['resource_name', 'is_active', 'expires_at'])
-        .orderBy('resource_name')
-        .limit(countAtOnce)
-        .as('resource_locks')
-      const found: { last: string | null; seen: number; valid: number } = await db
-        .selectFrom(slice)
-        .select(({ fn }) => [
-          fn.max('resource_name').as('last'),
-          fn.countAll<number>().as('seen'),
-          fn.countAll<number>().filterWhere(isValid(now())).as('valid')
-        ])
-        .executeTakeFirstOrThrow()
-      total += found.valid
-      if (found.seen < countAtOnce || found.last === null) return total
-      after = found.last
+    for (let after = ''; ; await turn()) {
+      const { rows } = await sql<{ last: string | null; seen: number; valid: number }>`
+        select max(resource_name) as last, count(*) as seen, count(*) filter (where ${isValid(now())}) as valid
+        from (
+          select resource_name, is_active, expires_at from resource_locks
+          where ${matching({ ...query, after: null }, 'resource_locks')} and resource_name > ${after} order by resource_name limit ${countAtOnce}
+        ) as resource_locks`.execute(db)
+      const { last = null, seen = 0, valid = 0 } = rows[0] ?? {}
+      total += valid
+      if (seen < countAtOnce || last === null) return total
+      after = last
+    }
+  }
+
+  async #countShares(query: CountQuery): Promise<number> {
+    const { db, now, countAtOnce } = this.#context
+    let total = 0
+    for (let [name, process] = ['', '']; ; await turn()) {
+      const { rows } = await sql<{ name: string | null; process: string | null; seen: number; valid: number }>`
+        with s as materialized (
+          select * from lock_shares s
+          where ${matching({ ...query, after: null }, 's')} and s.is_active and (s.resource_name, s.process_id) > (${name}, ${process})
+          order by s.resource_name, s.process_id limit ${countAtOnce}
+        )
+        select max(s.resource_name) as name, (select process_id from s order by resource_name desc, process_id desc limit 1) as process,
+          count(*) as seen, count(*) filter (where ${isValidShare(now())}) as valid
+        from s left join resource_locks l on l.resource_name = s.resource_name`.execute(db)
+      const { seen = 0, valid = 0, name: lastName, process: lastProcess } = rows[0] ?? {}
+      total += valid
+      if (seen < countAtOnce) return total
+      name = lastName ?? ''
+      process = lastProcess ?? ''
     }
   }
 
@@ -79,7 +108,7 @@ export class SqlReads implements StoreReads {
     const { db, live } = this.#context
     const rows = await db
       .selectFrom('lock_waiters as w')
-      .select(({ fn }) => ['w.process_id', 'w.queued_at', 'w.lease_until', fn.countAll<number>().over().as('total')])
+      .select(({ fn }) => ['w.process_id', 'w.queued_at', 'w.lease_until', 'w.allows', 'w.permits', fn.countAll<number>().over().as('total')])
       .where('w.resource_name', '=', resourceName)
       .where(live())
       .orderBy('w.ticket')
@@ -88,7 +117,7 @@ export class SqlReads implements StoreReads {
     return {
       at: await this.#clock(),
       // The parsers have checked every name that is stored.
-      waiters: rows.map((row) => ({ processId: row.process_id as ProcessId, queuedAt: row.queued_at, keptUntil: row.lease_until })),
+      waiters: rows.map((row) => ({ processId: row.process_id as ProcessId, sharing: row.permits === null ? null : { limit: row.allows, permits: row.permits }, queuedAt: row.queued_at, keptUntil: row.lease_until })),
       total: rows[0]?.total ?? 0
     }
   }
@@ -129,16 +158,6 @@ export class SqlReads implements StoreReads {
     return until === 'settled' ? this.#events.settledAfter(eventId, limit) : this.#events.after(eventId, limit)
   }
 
-  #matching({ prefix, processId, key }: CountQuery, after: string | null) {
-    return this.#context.db
-      .selectFrom('resource_locks')
-      .$if(prefix !== '', (query) => query.where(beginsWith('resource_name', prefix)))
-      // SQLite uses its index of processes, which has active locks only, when the condition repeats that.
-      .$if(processId !== null, (query) => query.where('process_id', '=', processId ?? '').where(sql<SqlBool>`is_active`))
-      .$if(key !== undefined, (query) => query.where('api_key', '=', key ?? null))
-      .$if(after !== null, (query) => query.where('resource_name', '>', after ?? ''))
-  }
-
   /** For a page without a row that has the time. */
   async #clock(): Promise<EpochMs> {
     const { rows } = await sql<{ at: EpochMs }>`select ${this.#context.now()} as at`.execute(this.#context.db)
@@ -146,6 +165,36 @@ export class SqlReads implements StoreReads {
   }
 }
 
+const LISTED = [...GRANT_COLUMNS, 'ttl_ms', 'renewals']
+
+type ListRow = GrantRow & Pick<ShareRow, 'ttl_ms' | 'renewals' | 'allows' | 'slots'> & { readonly permits: number | null; readonly at: EpochMs; readonly waiters: number }
+
+function columns(names: readonly string[]): RawBuilder<unknown> {
+  return sql.join(names.map((name) => sql.ref(name)))
+}
+
+/** The conditions of a query on the rows of a table that has shares or exclusive grants. */
+function matching({ prefix, processId, resourceName = null, key, after }: CountQuery & Partial<Pick<ListQuery, 'after'>>, table: string): RawBuilder<SqlBool> {
+  const column = (name: string) => sql.ref(`${table}.${name}`)
+  const name = column('resource_name')
+  const conditions = [table === 's' ? sql`true` : sql`${column('process_id')} <> ${NOBODY}`]
+  if (prefix !== '') conditions.push(beginsWith(`${table}.resource_name`, prefix))
+  if (resourceName !== null) conditions.push(sql`${name} = ${resourceName}`)
+  // SQLite uses its index of processes, which has active locks only, when the condition repeats that.
+  if (processId !== null) conditions.push(sql`${column('process_id')} = ${processId} and ${column('is_active')}`)
+  if (key !== undefined) conditions.push(sql`${column('api_key')} = ${key}`)
+  if (after !== undefined && after !== null) conditions.push(sql`${name} >= ${after.name} and (${name} > ${after.name} or ${column('id')} > ${after.lockId})`)
+  return sql<SqlBool>`(${sql.join(conditions, sql` and `)})`
+}
+
 function isValid(now: Expression<number>): Expression<SqlBool> {
   return sql<SqlBool>`(resource_locks.is_active and (resource_locks.expires_at is null or resource_locks.expires_at > ${now}))`
+}
+
+/** The share `s` of the resource in the row `l`. */
+function isValidShare(now: Expression<number>): Expression<SqlBool> {
+  return sql<SqlBool>`(
+    s.is_active and (s.expires_at is null or s.expires_at > ${now}) and s.id >= l.shared_from
+    and l.is_active and l.process_id = ${NOBODY} and (l.expires_at is null or l.expires_at > ${now})
+  )`
 }

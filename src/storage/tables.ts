@@ -6,6 +6,9 @@ import type { EventKind } from '../locks/store.js'
 /**
  * One row per resource that is locked or was a while ago.
  *
+ * A row that is granted to the process {@link NOBODY} is *closed*: its shares hold it, see {@link LockSharesTable}. No process has
+ * that id, so that no release, renewal or grant of the whole resource can touch a closed row.
+ *
  * A row is *granted* and *ended*; the next grant overwrites it. A granted row whose `expires_at` has passed counts as ended
  * even if that is not written yet. Earlier versions also inserted rows that were never granted, with the id 0.
  */
@@ -33,6 +36,46 @@ export interface ResourceLocksTable {
   passed_process_id: string | null
   passed_at: number | null
   /** The name of the key that the latest grant was taken with; null where it was taken without one. */
+  api_key: string | null
+  /** The number of the first share of the present period. This column and the next ones mean something only in a closed row. */
+  shared_from: number | null
+  /** How many shares are active, those included that expired and are not marked yet; their permits; their smallest limit. */
+  share_count: number | null
+  share_permits: number | null
+  share_limit: number | null
+  /** No active share ends earlier; null: none ends. */
+  share_check_at: number | null
+  /** The slots that are taken, as bits from slot 1 on, in base64. */
+  share_slots: string | null
+}
+
+/** In place of a process id: the resource is held by its shares. */
+export const NOBODY = ''
+
+/**
+ * One row for each process that has a share of a resource or had one a while ago. A share is valid while it is active, its lease
+ * lasts, the row of its resource is closed and valid, and its number is not below `shared_from`. It changes only together with
+ * that row, and while that row is locked.
+ */
+export interface LockSharesTable {
+  resource_name: string
+  process_id: string
+  id: number
+  permits: number
+  /** Its limit; null for none. */
+  allows: number | null
+  /** As `1-3,7`; null for none. */
+  slots: string | null
+  locked_at: number
+  expires_at: number | null
+  is_active: SqlBool
+  ttl_ms: number | null
+  metadata: string | null
+  renewals: Generated<number>
+  ended_at: number | null
+  end_reason: EndReason | null
+  sweep_at: number | null
+  told_at: number | null
   api_key: string | null
 }
 
@@ -75,6 +118,10 @@ export interface LockWaitersTable {
   queued_at: number | null
   /** The name of the key that the request was made with; null: with none, or by a version that did not write it down. */
   api_key: string | null
+  /** The limit of the share that is asked for; null: it has none. 1 for all of the resource. */
+  allows: Generated<number | null>
+  /** The permits of the share; null: all of the resource is asked for. */
+  permits: Generated<number | null>
 }
 
 /** In place of `lease_until`: the process left all queues. The row stays until its waiter has seen it. */
@@ -103,6 +150,7 @@ export interface ApiKeysTable {
 
 export interface Tables {
   resource_locks: ResourceLocksTable
+  lock_shares: LockSharesTable
   lock_numbers: LockNumbersTable
   lock_events: LockEventsTable
   lock_requests: LockRequestsTable
@@ -133,6 +181,16 @@ export type EventRow = Omit<LockEventsTable, 'id'>
 export interface LockSnapshot {
   readonly at: EpochMs
   readonly latest: LatestGrant | undefined
+}
+
+/** Whether shares hold the resource, or were the last to hold it. */
+export function wasShared(snapshot: LockSnapshot | undefined): boolean {
+  try {
+    return snapshot?.latest?.processId === NOBODY
+  } catch {
+    // A row that cannot be read is for its own commands to report.
+    return false
+  }
 }
 
 // The parsers have checked every name that is stored.

@@ -19,7 +19,7 @@ export function faultOfPage(resources: readonly Listed[], query: ListQuery, page
   const { fits, candidates, always } = matching(resources, query)
   const last = grants.at(-1)?.resourceName ?? ''
   const isBehind = ({ name }: Listed): boolean => bytewise(name, last) > 0
-  const isAskedFor = ({ name }: Listed): boolean => after === null || bytewise(name, after) > 0
+  const isAskedFor = ({ name }: Listed): boolean => after === null || bytewise(name, after.name) > 0
 
   const shown = new Map(grants.map((grant) => [grant.resourceName as string, grant]))
   const known = new Map(candidates.filter(isAskedFor).map((resource) => [resource.name, resource.states]))

@@ -112,7 +112,7 @@ export class Model {
       .filter(([name, latest]) => name.startsWith(prefix) && isOpenTo(latest, key))
       .toSorted(([a], [b]) => bytewise(a, b))
       .slice(0, limit)
-    return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, { ttlMs })) }
+    return { kind: 'renewed-all', renewals: due.map(([, latest]) => this.#renewal(latest, { ttlMs })), next: due.length < limit ? null : (due.at(-1)?.[0] ?? null) }
   }
 
   /** What is wrong with what is remembered of a request. */

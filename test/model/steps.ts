@@ -72,7 +72,7 @@ const RELEASE_ALL = row<ReleaseAll, Answers>('release-all', {
 })
 
 /** Waiters come and go by rules of their own, and by a real clock: test/locks/wait-queue.test.ts covers these commands. */
-type Uncovered = 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
+type Uncovered = 'convert' | 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
 
 /** A new command does not compile before it has a row. */
 const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } = {
@@ -174,7 +174,7 @@ export const ROWS: readonly Row[] = [
     draw: ({ random }): ListQuery => ({
       prefix: random.pick(PREFIXES),
       processId: random.chance(0.3) ? random.pick(PROCESSES) : null,
-      after: random.chance(0.4) ? random.pick(NAMES) : null,
+      after: random.chance(0.4) ? { name: random.pick(NAMES), lockId: Number.MAX_SAFE_INTEGER } : null,
       limit: random.pick([1, 2, 5, 20, 1000])
     }),
     run: (bench, query, instance) => bench.store(instance).reads.list(query),

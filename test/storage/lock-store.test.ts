@@ -154,8 +154,8 @@ for (const kind of DATABASES) {
       t.same(await listed({ prefix: 'x' }), [0, '', false])
       t.same(await listed({ processId: processId('q') }), [3, 'a ﬀ 😀', false])
       t.same(await listed({ limit: 2 }), [6, 'a b', true])
-      t.same(await listed({ limit: 2, after: 'b' }), [6, 'b/1 b/2', true])
-      t.same(await listed({ limit: 2, after: 'b/2' }), [6, 'ﬀ 😀', false])
+      t.same(await listed({ limit: 2, after: { name: 'b', lockId: 99 } }), [6, 'b/1 b/2', true])
+      t.same(await listed({ limit: 2, after: { name: 'b/2', lockId: 99 } }), [6, 'ﬀ 😀', false])
     })
 
     await onStore('requests for one name that arrive together have one winner', async (t, store) => {

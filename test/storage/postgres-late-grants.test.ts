@@ -2,6 +2,7 @@ import t from 'tap'
 import { openPostgres } from '../../src/storage/postgres/connection.js'
 import { Release } from '../../src/storage/postgres/release.js'
 import { Renew } from '../../src/storage/postgres/renew.js'
+import { Shares } from '../../src/storage/postgres/shares.js'
 import { Session, SnapshotReader } from '../../src/storage/postgres/sql.js'
 import { WaitQueue } from '../../src/storage/postgres/wait-queue.js'
 import { acquire, release, renew } from '../support/commands.js'
@@ -23,10 +24,12 @@ async function grantedInBetween() {
     }
   }
   const reader = new LateReader(opened.db)
+  const queue = new WaitQueue(opened.db, 'x', () => undefined)
+  const shares = new Shares(opened.db, true, queue)
   return {
     session: new Session(client),
-    releases: new Release(opened.db, true, reader, new WaitQueue(opened.db, 'x', () => undefined)),
-    renewals: new Renew(opened.db, true, reader),
+    releases: new Release(opened.db, true, reader, queue, shares),
+    renewals: new Renew(opened.db, true, reader, shares),
     async [Symbol.asyncDispose]() {
       client.release()
       await opened[Symbol.asyncDispose]()

@@ -1,4 +1,5 @@
-import type { AcquireCommand, EnqueueCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, ConvertCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { EnqueueCommand } from '../../src/locks/queue-commands.js'
 import { LockError } from '../../src/locks/errors.js'
 import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/store.js'
@@ -16,6 +17,25 @@ export function acquire(names: string | readonly string[], process: string, ttlM
     ticket: null,
     key: null
   }
+}
+
+export interface ShareOptions {
+  readonly ttlMs?: TtlMs
+  readonly limit?: number | null
+  readonly permits?: number
+  readonly idempotencyKey?: AcquireCommand['idempotencyKey']
+  readonly ticket?: number | null
+  readonly key?: string | null
+}
+
+/** A request for a share of one or of each of several resources. */
+export function share(names: string | readonly string[], process: string, { ttlMs = null, limit = null, permits = 1, idempotencyKey = null, ticket = null, key = null }: ShareOptions = {}): AcquireCommand {
+  return { ...acquire(names, process, ttlMs, idempotencyKey), sharing: [names].flat().map(() => ({ limit, permits })), ticket, key }
+}
+
+/** A conversion to a share, or to all of the resource. */
+export function convert(name: string, process: string, sharing: ConvertCommand['sharing'], lockId: number | null = null): ConvertCommand {
+  return { kind: 'convert', resourceName: resourceName(name), processId: processId(process), lockId, key: null, sharing }
 }
 
 /** A place in line for one or several resources. */

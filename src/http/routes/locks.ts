@@ -10,17 +10,17 @@ import { LIST_LIMIT } from '../../locks/store.js'
 import { callerOf } from '../auth.js'
 import { InvalidRequestError } from '../errors.js'
 import {
+  cursorAfter,
   grantBody,
   heldBody,
   isoTime,
   isoTimeOrNull,
   listedBody,
-  nameFromCursor,
   notHeldBody,
+  placeFromCursor,
   REQUEST_ID_REUSED,
   secondsUntil,
   success,
-  toCursor,
   ttlOf
 } from '../responses.js'
 import { answer, ExpiresAt, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
@@ -236,16 +236,15 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
   app.get('/locks/all-locked', { schema: allLockedSchema }, async ({ query, apiKey }) => {
     const locks = locksOf(apiKey)
     const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
-    const after = cursor === undefined ? null : nameFromCursor(cursor)
+    const after = cursor === undefined ? null : placeFromCursor(cursor)
     const { at, grants, more } = await locks.reads.list({ prefix, processId, after, limit })
     // One page that shows everything needs no counting, and cannot disagree with its own total.
     const total = after === null && !more ? grants.length : await locks.reads.count({ prefix, processId })
-    const last = grants.at(-1)
     return success(`Retrieved ${total} active locks`, {
       total_locks: total,
       as_of: isoTime(at),
       locks: grants.map(listedBody),
-      next_cursor: more && last !== undefined ? toCursor(last.resourceName) : null
+      next_cursor: more ? cursorAfter(grants) : null
     })
   })
 

@@ -124,10 +124,14 @@ function requestForAll(arg: Arg<AcquireAllArgs>): RawBuilder<unknown> {
 
 /** Some grant of the request `r` is valid. */
 export const SOME_HELD = sql`
-  exists (
+  (exists (
     select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
     where ${VALID}
-  )`
+  ) or exists (
+    select from json_array_elements(r.grants::json) as g join lock_shares s on s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint
+      join resource_locks l on l.resource_name = s.resource_name
+    where ${VALID} and l.process_id = '' and s.is_active and s.id >= l.shared_from and (s.expires_at is null or s.expires_at > ${CLOCK})
+  ))`
 
 /** `plain`: no request has an id or a ticket. `all`: one request is granted all of its names or none. */
 type RequestKind = 'plain' | 'keyed' | 'all'
@@ -156,7 +160,7 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
     ? sql`,
       told as (
         insert into lock_events (at, kind, resource_name, lock_id, process_id)
-        select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null
+        select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null and passed_process_id <> ''
         union all
         select locked_at, 'granted', resource_name, id, process_id from granted
       )`

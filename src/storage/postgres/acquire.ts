@@ -2,10 +2,12 @@ import type { Kysely } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
 import { isValid, type Grant, type ResourceName } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { conflictOf, grantFromRow, leaseEnd, metadataToText, replayOf, type LockRequestsTable, type SavedRequest, type Tables } from '../tables.js'
+import { conflictOf, grantFromRow, leaseEnd, metadataToText, NOBODY, replayOf, wasShared, type LockRequestsTable, type LockSnapshot, type SavedRequest, type Tables } from '../tables.js'
 import { acquireStatements, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
 import { INCOMPLETE, sqlStateOf, toLockError } from './errors.js'
 import { sparse, type Session, type SnapshotReader } from './sql.js'
+import type { ShareCommand } from './share-holders.js'
+import type { Shares } from './shares.js'
 import type { QueueHead, WaitQueue } from './wait-queue.js'
 
 /** What the statement was sent for, by resource, and the rows that it returned. */
@@ -19,11 +21,13 @@ export class Acquire {
   readonly #statements: ReturnType<typeof acquireStatements>
   readonly #reader: SnapshotReader
   readonly #queue: WaitQueue
+  readonly #shares: Shares
 
-  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, queue: WaitQueue) {
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, queue: WaitQueue, shares: Shares) {
     this.#statements = acquireStatements(db, keepsHistory)
     this.#reader = reader
     this.#queue = queue
+    this.#shares = shares
   }
 
   /**
@@ -54,8 +58,31 @@ export class Acquire {
     return grants.map((grant) => (grant === undefined ? (reasons[next++] ?? RETRY) : done({ kind: 'granted', grants: [grant], replayed: false })))
   }
 
+  /** Takes requests for shares of one resource each, and other commands about resources that are shared. */
+  async acquireShares(session: Session, commands: readonly ShareCommand[]): Promise<CommandResult[]> {
+    const requests = commands.filter((command): command is AcquireCommand => command.kind === 'acquire' && command.idempotencyKey !== null)
+    const previous = await this.#replays(session, requests)
+    const replays = new Map<ShareCommand, CommandResult | undefined>(requests.map((request, index) => [request, previous[index]]))
+    const left = commands.filter((command) => replays.get(command) === undefined)
+    const results = left.length === 0 ? [] : await this.#shares.execute(session, left)
+    let next = 0
+    return commands.map((command) => replays.get(command) ?? results[next++] ?? RETRY)
+  }
+
+  /** As {@link #findRequests}, after those that are due were forgotten. */
+  async #replays(session: Session, commands: readonly AcquireCommand[]): Promise<(CommandResult | undefined)[]> {
+    const requestIds = commands.flatMap(({ idempotencyKey }) => idempotencyKey?.id ?? [])
+    if (requestIds.length === 0) return []
+    const [, previous] = await session.together([session.run(this.#statements.forget, { requestIds }), this.#findRequests(session, commands)])
+    return previous
+  }
+
   /** A request for several resources: one statement, which fails unless all were granted. */
   async acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
+    if (command.sharing !== undefined) {
+      const [replayed] = await this.#replays(session, [command])
+      return replayed ?? (await this.#shares.acquireMany(session, command))
+    }
     const { resourceNames: names, processId, ttlMs, metadata, idempotencyKey, ticket, key } = command
     const { id: requestId = null, fingerprint = null } = idempotencyKey ?? {}
     const args = { names: [...names], process: processId, ttlMs, metadata: metadataToText(metadata), key, ticket, requestId, fingerprint }
@@ -104,6 +131,8 @@ export class Acquire {
     // A waiter behind the head was woken up before the head had joined the queue; the head's own wake-up may never come.
     const passedOver = commands.flatMap((command) => (command.ticket !== null && heads?.has(nameOf(command)) === true ? [nameOf(command)] : []))
     await this.#queue.wakeHeads(session, passedOver)
+    const shared = commands.filter((command) => isHeldByShares(rows.get(nameOf(command))))
+    const conflicts = shared.length === 0 ? [] : await this.#shares.holders.conflicts(session, shared)
     return commands.map((command, index) =>
       attempt(() => {
         const name = nameOf(command)
@@ -112,6 +141,7 @@ export class Acquire {
         if (command.ticket !== null && dequeued.has(command.ticket)) return done({ kind: 'dequeued' })
         const row = rows.get(name)
         const first = firsts.get(name)
+        if (isHeldByShares(row)) return conflicts[shared.indexOf(command)] ?? RETRY
         if (row === undefined || first === undefined) return keptFor(heads?.get(name), command)
         // The first request of the batch for the same name was granted just now.
         if (row.at === null) return done({ kind: 'held', conflicts: [conflictOf(grantOf(first, row))], at: row.locked_at, waiters: 0 })
@@ -128,9 +158,13 @@ export class Acquire {
     if (ticket !== null && (await this.#queue.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
     const snapshots = await this.#reader.readLatest(session, names)
     const heads = await this.#queue.heads(session, names)
+    const shared = names.filter((name) => wasShared(snapshots.get(name)))
+    const holders = shared.length === 0 ? [] : await this.#shares.holders.conflicts(session, shared.map((name) => ({ ...command, resourceNames: [name] })))
     const conflicts = names.flatMap((name): Conflict[] => {
       const snapshot = snapshots.get(name)
-      if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at)) return [conflictOf(snapshot.latest)]
+      const held = holders[shared.indexOf(name)]
+      if (held?.kind === 'done' && held.outcome.kind === 'held') return [...held.outcome.conflicts]
+      if (snapshot !== undefined && !shared.includes(name) && isValid(snapshot.latest, snapshot.at)) return [conflictOf(snapshot.latest)]
       const head = heads.get(name)
       return head !== undefined && head.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [head.conflict] : []
     })
@@ -150,10 +184,10 @@ export class Acquire {
     ])
     if (rows.length === 0) return []
     const saved = new Map(rows.map((row) => [row.request_id, savedRequest(row)]))
-    const snapshots = await this.#reader.readLatest(
-      session,
-      [...saved.values()].flatMap((request) => (request instanceof Error ? [] : request.grants.map(([name]) => name)))
-    )
+    const pairs = [...saved.values()].flatMap((request) => (request instanceof Error ? [] : request.grants))
+    const latest = await this.#reader.readLatest(session, pairs.map(([name]) => name))
+    const shared = pairs.filter(([name]) => wasShared(latest.get(name)))
+    const snapshots = shared.length === 0 ? latest : new Map<string, LockSnapshot>([...latest, ...(await this.#shares.holders.snapshots(session, shared))])
     return commands.map(({ idempotencyKey }) => {
       const request = idempotencyKey === null ? undefined : saved.get(idempotencyKey.id)
       if (request === undefined || idempotencyKey === null) return undefined
@@ -205,6 +239,10 @@ export function acquireArgs(firsts: ReadonlyMap<string, AcquireCommand>): Acquir
 /** Some request has an id or a ticket. */
 export function isKeyed({ requestIds, tickets }: AcquireArgs): boolean {
   return requestIds.length > 0 || tickets.length > 0
+}
+
+function isHeldByShares(row: FoundRow | undefined): boolean {
+  return row !== undefined && row.at !== null && row.process_id === NOBODY
 }
 
 function nameOf({ resourceNames }: AcquireCommand): string {

@@ -1,15 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql, type Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
-import type { AcquireCommand, Command, OutcomeOf, ReleaseCommand } from '../../locks/commands.js'
+import type { AcquireCommand, Command, InspectCommand, OutcomeOf, ReleaseCommand } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import { RETRY, type BatchExecutor, type CommandResult } from '../batcher.js'
-import type { Tables } from '../tables.js'
+import { NOBODY, type Tables } from '../tables.js'
 import { acquireParts, plainRequests, type AcquireArgs, type FoundRow } from './acquire-sql.js'
 import { Acquire, acquireArgs, firstPerResource, isKeyed } from './acquire.js'
 import { isBug, isOfDatabase, isTransient, toLockError } from './errors.js'
-import { isConditional, plainReleases, Release, releaseArgs, releaseParts, type EndedRow, type ReleaseArgs } from './release.js'
+import { isConditional, isForced, plainReleases, Release, releaseArgs, releaseParts, type EndedRow, type ReleaseArgs } from './release.js'
 import { Renew } from './renew.js'
+import { Shares } from './shares.js'
 import { compiled, Session, SnapshotReader, type PostgresStatement } from './sql.js'
 import { Sweep } from './sweep.js'
 import { WaitQueue, type Wakeup } from './wait-queue.js'
@@ -48,6 +49,7 @@ export class PostgresExecutor implements BatchExecutor {
   readonly #pool: Pool
   readonly #reader: SnapshotReader
   readonly #queue: WaitQueue
+  readonly #shares: Shares
   readonly #acquire: Acquire
   readonly #release: Release
   readonly #renew: Renew
@@ -60,10 +62,11 @@ export class PostgresExecutor implements BatchExecutor {
     this.#pool = pool
     this.#reader = new SnapshotReader(db)
     this.#queue = new WaitQueue(db, options.instance, options.wake)
-    this.#acquire = new Acquire(db, keepsHistory, this.#reader, this.#queue)
-    this.#release = new Release(db, keepsHistory, this.#reader, this.#queue)
-    this.#renew = new Renew(db, keepsHistory, this.#reader)
-    this.#sweep = new Sweep(db, options.keepHistoryMs)
+    this.#shares = new Shares(db, keepsHistory, this.#queue)
+    this.#acquire = new Acquire(db, keepsHistory, this.#reader, this.#queue, this.#shares)
+    this.#release = new Release(db, keepsHistory, this.#reader, this.#queue, this.#shares)
+    this.#renew = new Renew(db, keepsHistory, this.#reader, this.#shares)
+    this.#sweep = new Sweep(db, options.keepHistoryMs, this.#shares)
     this.#releaseAndAcquire = compiled(db, (arg) => {
       const ended = releaseParts(plainReleases(arg), keepsHistory)
       const found = acquireParts(plainRequests(arg), keepsHistory)
@@ -100,15 +103,18 @@ export class PostgresExecutor implements BatchExecutor {
     const each = <Kind extends Command['kind']>(kind: Kind, run: (command: OfKind<Kind>) => Promise<OutcomeOf<Command>>): Promise<unknown> =>
       Promise.all(ofKind(commands, kind).map((command) => together([command], async () => done([await run(command)]))))
 
-    const releases = ofKind(commands, 'release')
-    const requests = ofKind(commands, 'acquire')
+    const shared = commands.filter((command) => this.#shares.takes(command))
+    const exclusive = shared.length === 0 ? commands : commands.filter((command) => !shared.some((other) => other === command))
+    const releases = ofKind(exclusive, 'release')
+    const requests = ofKind(exclusive, 'acquire')
     const single = requests.filter(isForOne)
     const sent = this.#sendReleasesAndRequests(session, releases, single)
     return [
       together(releases, (some) => this.#release.release(session, some, sent.ended())),
       together(single, (some) => this.#acquire.acquire(session, some, sent.found())),
-      together(ofKind(commands, 'renew'), (some) => this.#renew.renew(session, some)),
-      together(ofKind(commands, 'inspect'), (some) => this.#reader.inspect(session, some)),
+      together(ofKind(exclusive, 'renew'), (some) => this.#renew.renew(session, some)),
+      together(shared, (some) => this.#acquire.acquireShares(session, some)),
+      together(ofKind(commands, 'inspect'), (some) => this.#inspect(session, some)),
       together(ofKind(commands, 'dequeue'), async (some) => done(await this.#queue.dequeue(session, some))),
       each('release-many', async (command) => ({ kind: 'released-many', outcomes: await this.#release.releaseMany(session, command.releases) })),
       each('renew-many', ({ renewals }) => this.#renew.renewMany(session, renewals)),
@@ -131,7 +137,7 @@ export class PostgresExecutor implements BatchExecutor {
    * one releases, the other still finds held and leaves alone, and within each pass both lock the rows in name order.
    */
   #sendReleasesAndRequests(session: Session, releases: readonly ReleaseCommand[], requests: readonly AcquireCommand[]): SentTogether {
-    if (releases.length === 0 || requests.length === 0 || releases.some(isConditional)) return NOT_SENT
+    if (releases.length === 0 || requests.length === 0 || releases.some(isConditional) || releases.some(isForced)) return NOT_SENT
     const args = acquireArgs(firstPerResource(requests))
     if (isKeyed(args)) return NOT_SENT
     const rows = session.run(this.#releaseAndAcquire, { ...args, ...releaseArgs(releases) })
@@ -139,6 +145,17 @@ export class PostgresExecutor implements BatchExecutor {
       ended: once(rows.then((all) => all.filter((row): row is EndedRow => row.ordinal !== null))),
       found: once(rows.then((all) => all.filter((row): row is FoundRow & { ordinal: null } => row.ordinal === null)))
     }
+  }
+
+  async #inspect(session: Session, commands: readonly InspectCommand[]): Promise<CommandResult[]> {
+    const results = await this.#reader.inspect(session, commands)
+    const shared = commands.filter((_, index) => isHeldByShares(results[index]))
+    const found = shared.length === 0 ? undefined : await this.#shares.holders.inspect(session, shared.map(({ resourceName }) => resourceName))
+    return results.map((result, index) => {
+      if (!isHeldByShares(result) || result.kind !== 'done' || result.outcome.kind !== 'inspected') return result
+      const shown = found?.get(commands[index]?.resourceName ?? '')
+      return shown === undefined ? RETRY : { kind: 'done', outcome: { ...result.outcome, ...shown } }
+    })
   }
 
   /** Runs commands of one kind together; if that fails, each by itself, so that an error fails only the command that caused it. */
@@ -197,6 +214,10 @@ function done(outcomes: readonly OutcomeOf<Command>[]): CommandResult[] {
 
 function ofKind<Kind extends Command['kind']>(commands: readonly Command[], kind: Kind): OfKind<Kind>[] {
   return commands.filter((command): command is OfKind<Kind> => command.kind === kind)
+}
+
+function isHeldByShares(result: CommandResult | undefined): boolean {
+  return result?.kind === 'done' && result.outcome.kind === 'inspected' && result.outcome.grant?.processId === NOBODY
 }
 
 function isForOne({ resourceNames }: OfKind<'acquire'>): boolean {

@@ -3,9 +3,10 @@ import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
 import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
 import { LockError } from '../../locks/errors.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { GRANT_COLUMNS, grantFromRow, type GrantRow, type Tables } from '../tables.js'
+import { GRANT_COLUMNS, grantFromRow, wasShared, type GrantRow, type Tables } from '../tables.js'
 import { isBug } from './errors.js'
 import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
+import type { Shares } from './shares.js'
 import type { WaitQueue } from './wait-queue.js'
 
 /** How often a release is tried while grants come in between. */
@@ -16,17 +17,19 @@ export class Release {
   readonly #statements: ReturnType<typeof releaseStatements>
   readonly #reader: SnapshotReader
   readonly #queue: WaitQueue
+  readonly #shares: Shares
 
-  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, queue: WaitQueue) {
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, queue: WaitQueue, shares: Shares) {
     this.#statements = releaseStatements(db, keepsHistory)
     this.#reader = reader
     this.#queue = queue
+    this.#shares = shares
   }
 
   /** @param sent the rows of the statement, where it has been sent already. */
   async release(session: Session, commands: readonly ReleaseCommand[], sent?: Promise<readonly EndedRow[]>, tries = 1): Promise<CommandResult[]> {
-    const { end, endUnclaimed } = this.#statements
-    const rows = await (sent ?? session.run(commands.some(isConditional) ? endUnclaimed : end, releaseArgs(commands)))
+    const { end, endUnclaimed, endExclusive } = this.#statements
+    const rows = await (sent ?? session.run(commands.some(isConditional) ? endUnclaimed : commands.some(isForced) ? endExclusive : end, releaseArgs(commands)))
     // After the commit: a waiter that is woken up earlier still finds the resource held.
     await this.#queue.wakeHeads(
       session,
@@ -55,9 +58,10 @@ export class Release {
   /** All of them, as the outcomes of one command. */
   async releaseMany(session: Session, releases: readonly ReleaseCommand[]): Promise<ReleaseOutcome[]> {
     const results = await this.release(session, releases)
-    return results.flatMap((result) => {
+    return results.map((result) => {
       if (result.kind === 'failed') throw result.error
-      return result.kind === 'done' ? [result.outcome as ReleaseOutcome] : []
+      // Other instances changed the resource again and again meanwhile.
+      return result.kind === 'done' ? (result.outcome as ReleaseOutcome) : { kind: 'not-held', reason: 'held_by_other' }
     })
   }
 
@@ -67,15 +71,18 @@ export class Release {
       session,
       commands.map(({ resourceName }) => resourceName)
     )
+    const shared = commands.filter(({ resourceName }) => wasShared(snapshots.get(resourceName)))
+    const ofShares = shared.length === 0 ? [] : await this.#shares.executeAll(session, shared)
     const results = commands.map((command) =>
       attempt(() => {
+        if (shared.includes(command)) return ofShares[shared.indexOf(command)] ?? RETRY
         const { latest, at = 0 } = snapshots.get(command.resourceName) ?? {}
         if (tries < MAX_TRIES && !isConditional(command) && isMeant(latest, command, at)) return RETRY
         return done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
       })
     )
     const late = commands.filter((_, index) => results[index] === RETRY)
-    if (late.length === 0) return results
+    if (late.length === 0 || tries >= MAX_TRIES) return results
     const lateResults = await this.release(session, late, undefined, tries + 1)
     let next = 0
     return results.map((result) => (result === RETRY ? (lateResults[next++] ?? RETRY) : result))
@@ -111,6 +118,11 @@ export function releaseArgs(commands: readonly ReleaseCommand[]): ReleaseArgs {
     endKeys: sparse(commands.map(({ key }) => key)),
     endRequestIds: sparse(commands.map(({ unlessClaimed }) => unlessClaimed?.id ?? null))
   }
+}
+
+/** It may end the grant of any process; but where shares hold the resource, {@link Shares} has to end them. */
+export function isForced({ processId }: ReleaseCommand): boolean {
+  return processId === null
 }
 
 export function isConditional({ unlessClaimed }: ReleaseCommand): boolean {
@@ -157,7 +169,7 @@ function columnsOf(arg: Arg<PlainArgs>): RawBuilder<unknown> {
  *
  * @param releases defines `to_end`.
  */
-export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolean): Parts {
+export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolean, which: 'any' | 'exclusive' = 'any'): Parts {
   const appendedEvents = keepsHistory
     ? sql`,
       told_ended as (
@@ -173,7 +185,7 @@ export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolea
         select l.resource_name, to_end.process_id, to_end.reason, to_end.ordinal
         from to_end join resource_locks l on l.resource_name = to_end.resource_name
         where l.process_id = coalesce(to_end.process_id, l.process_id) and l.id = coalesce(to_end.lock_id, l.id) and ${VALID}
-          and ${openTo(sql`to_end.key`)}
+          and ${openTo(sql`to_end.key`)}${which === 'any' ? sql`` : sql` and l.process_id <> ''`}
         order by l.resource_name, to_end.ordinal
         for update of l
       ),
@@ -197,7 +209,9 @@ export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolea
 function releaseStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   return {
     end: compiled<PlainArgs, EndedRow>(db, (arg) => whole(releaseParts(plainReleases(arg), keepsHistory))),
+    /** The same, where some command ends the grant of any process. */
+    endExclusive: compiled<PlainArgs, EndedRow>(db, (arg) => whole(releaseParts(plainReleases(arg), keepsHistory, 'exclusive'))),
     /** The same, where some command ends its grant only unless the request was claimed. */
-    endUnclaimed: compiled<ReleaseArgs, EndedRow>(db, (arg) => whole(releaseParts(unclaimedReleases(arg), keepsHistory)))
+    endUnclaimed: compiled<ReleaseArgs, EndedRow>(db, (arg) => whole(releaseParts(unclaimedReleases(arg), keepsHistory, 'exclusive')))
   }
 }

@@ -1,8 +1,10 @@
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
-import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
+import { type EpochMs, isMeant, type ResourceName, whyNotHeld } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { GRANT_COLUMNS, grantFromRow, type GrantRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type Tables } from '../tables.js'
+import { renewedAll } from '../share-rows.js'
+import { GRANT_COLUMNS, grantFromRow, type GrantRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type Tables, wasShared } from '../tables.js'
+import type { Shares } from './shares.js'
 import { CLOCK, columns, compiled, openTo, VALID, type Session, type SnapshotReader } from './sql.js'
 
 type RenewedRow = GrantRow & { at: EpochMs; ordinal: number }
@@ -39,10 +41,12 @@ const EVERY = sql.lit(RENEWAL_EVENT_INTERVAL_MS)
 export class Renew {
   readonly #statements: ReturnType<typeof renewStatements>
   readonly #reader: SnapshotReader
+  readonly #shares: Shares
 
-  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader) {
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, reader: SnapshotReader, shares: Shares) {
     this.#statements = renewStatements(db, keepsHistory)
     this.#reader = reader
+    this.#shares = shares
   }
 
   /** Takes commands for different resources. A command whose grant was made only after the statement ran has to be retried. */
@@ -51,8 +55,11 @@ export class Renew {
     const renewed = new Map(rows.map((row) => [row.ordinal, row]))
     const refused = commands.flatMap(({ resourceName }, index) => (renewed.has(index + 1) ? [] : [resourceName]))
     const snapshots = refused.length === 0 ? undefined : await this.#reader.readLatest(session, refused)
+    const shared = commands.filter((command, index) => !renewed.has(index + 1) && wasShared(snapshots?.get(command.resourceName)))
+    const ofShares = shared.length === 0 ? [] : await this.#shares.executeAll(session, shared)
     return commands.map((command, index) =>
       attempt(() => {
+        if (shared.includes(command)) return ofShares[shared.indexOf(command)] ?? RETRY
         const row = renewed.get(index + 1)
         if (row !== undefined) return done({ kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at })
         const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
@@ -78,8 +85,19 @@ export class Renew {
   }
 
   async renewAll(session: Session, { processId, ttlMs, ...limit }: RenewAllCommand): Promise<RenewAllOutcome> {
-    const rows = await session.run(this.#statements.renewChunk, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, ...limit })
-    return { kind: 'renewed-all', renewals: rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at })) }
+    const [rows, names] = await session.together([
+      session.run(this.#statements.renewChunk, { process: processId, own: ttlMs === undefined, ttlMs: ttlMs ?? null, ...limit }),
+      this.#shares.holders.namesOf(session, { process: processId, ...limit })
+    ])
+    const { key } = limit
+    const commands = names.map((name): RenewCommand => ({ kind: 'renew', resourceName: name as ResourceName, processId, ttlMs, lockId: null, key }))
+    const results = commands.length === 0 ? [] : await this.#shares.executeAll(session, commands)
+    const shares = results.flatMap((result) => {
+      if (result.kind === 'failed') throw result.error
+      return result.kind === 'done' && result.outcome.kind === 'renewed' ? [result.outcome] : []
+    })
+    const exclusive = rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at }))
+    return renewedAll(exclusive, shares, names, limit.limit)
   }
 }
 

@@ -4,6 +4,7 @@ import type { EpochMs } from '../../locks/lock.js'
 import { HistoryPruner } from '../history.js'
 import { DEQUEUED, KEEP_REQUEST_MS, type Tables } from '../tables.js'
 import { SOME_HELD } from './acquire-sql.js'
+import type { Shares } from './shares.js'
 import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE, type Session } from './sql.js'
 
 /** Writes down expiries, removes old rows, and prunes history and queues. */
@@ -11,9 +12,11 @@ export class Sweep {
   readonly #locks: ReturnType<typeof sweepLocks>
   readonly #statements: ReturnType<typeof pruneStatements>
   readonly #pruner: HistoryPruner
+  readonly #shares: Shares
 
   /** @param keepHistoryMs older events are removed. */
-  constructor(db: Kysely<Tables>, keepHistoryMs: number) {
+  constructor(db: Kysely<Tables>, keepHistoryMs: number, shares: Shares) {
+    this.#shares = shares
     this.#locks = sweepLocks(db, keepHistoryMs > 0)
     this.#statements = pruneStatements(db)
     this.#pruner = new HistoryPruner(keepHistoryMs)
@@ -21,7 +24,8 @@ export class Sweep {
 
   async sweep(session: Session, { limit }: SweepCommand): Promise<SweepOutcome> {
     const { sweepRequests, eventsAfter, removeEvents, pruneWaiters } = this.#statements
-    const [locks, requests, events] = await session.together([
+    const [shares, locks, requests, events] = await session.together([
+      this.#shares.sweep(session, limit),
       session.run(this.#locks, { limit }),
       session.run(sweepRequests, { limit }),
       session.run(eventsAfter, { after: this.#pruner.after, limit }),
@@ -31,7 +35,8 @@ export class Sweep {
     const upTo = this.#pruner.look(events, now)
     const pruned = upTo === undefined ? 0 : (await session.run(removeEvents, { upTo, limit })).length
     const moreEvents = this.#pruner.advance(pruned, limit)
-    return { kind: 'swept', expired, removed, more: seen >= limit || (requests[0]?.seen ?? 0) >= limit || moreEvents }
+    const sum = { expired: expired + shares.expired, removed: removed + shares.removed }
+    return { kind: 'swept', ...sum, more: shares.seen >= limit || seen >= limit || (requests[0]?.seen ?? 0) >= limit || moreEvents }
   }
 }
 
@@ -41,7 +46,7 @@ function sweepLocks(db: Kysely<Tables>, keepsHistory: boolean) {
     ? sql`
       told as (
         insert into lock_events (at, kind, resource_name, lock_id, process_id)
-        select ended_at, 'expired', resource_name, id, process_id from expired
+        select ended_at, 'expired', resource_name, id, process_id from expired where process_id <> ''
       ),`
     : sql``
   return compiled<{ limit: number }, { now: EpochMs; seen: number; expired: number; removed: number }>(
@@ -82,7 +87,7 @@ function sweepLocks(db: Kysely<Tables>, keepsHistory: boolean) {
       select
         ${CLOCK} as now,
         (select count(*) from due) as seen,
-        (select count(*) from expired) as expired,
+        (select count(*) from expired where process_id <> '') as expired,
         (select count(*) from removed) as removed`
   )
 }

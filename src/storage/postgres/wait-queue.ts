@@ -1,7 +1,7 @@
-import { sql, type Kysely } from 'kysely'
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import type { Conflict } from '../../locks/commands.js'
 import {
   KEEP_PLACE_MS,
-  type Conflict,
   type DequeueAllCommand,
   type DequeueAllOutcome,
   type DequeueCommand,
@@ -11,10 +11,10 @@ import {
   type HeartbeatOutcome,
   type PurgeTicketsCommand,
   type PurgeTicketsOutcome
-} from '../../locks/commands.js'
+} from '../../locks/queue-commands.js'
 import type { ProcessId, ResourceName } from '../../locks/lock.js'
 import { DEQUEUED, type Tables } from '../tables.js'
-import { CLOCK, compiled, INSTANCE_LEASE_MS, LIVE, waitersFor, type Session } from './sql.js'
+import { CLOCK, compiled, INSTANCE_LEASE_MS, LIVE, waitersFor, type Arg, type Session } from './sql.js'
 
 /** The waiter that may be at the head of its queue now. */
 export interface Wakeup {
@@ -76,9 +76,13 @@ export class WaitQueue {
     )
   }
 
-  async enqueue(session: Session, { resourceNames, processId, idempotencyKey, key, onlyKept }: EnqueueCommand): Promise<EnqueueOutcome> {
+  async enqueue(session: Session, { resourceNames, processId, idempotencyKey, key, onlyKept, sharing }: EnqueueCommand): Promise<EnqueueOutcome> {
     const { id = null, fingerprint = null } = idempotencyKey ?? {}
-    const rows = await session.run(this.#statements.enqueue, { names: [...resourceNames], process: processId, id, fingerprint, key, onlyKept })
+    const args = { names: [...resourceNames], process: processId, id, fingerprint, key, onlyKept }
+    const { enqueue, enqueueShared } = this.#statements
+    const rows = await (sharing === undefined
+      ? session.run(enqueue, args)
+      : session.run(enqueueShared, { ...args, allows: sharing.map((share) => (share === null ? 1 : share.limit)), permits: sharing.map((share) => share?.permits ?? null) }))
     return { kind: 'enqueued', ticket: rows[0]?.ticket ?? null }
   }
 
@@ -142,9 +146,8 @@ function enqueueStatements(db: Kysely<Tables>, instance: string) {
    * Draws one ticket for all of the names, or takes back the oldest place that is kept for the request. Its other kept places
    * expire.
    */
-  const enqueue = compiled<EnqueueArgs, { ticket: number }>(
-    db,
-    (arg) => sql`
+  const enqueueAs = (arg: Arg<EnqueueArgs>, values = sql``, asked = sql`unnest(${arg('names')}::text[]) as asked(name)`): RawBuilder<unknown> =>
+    sql`
       with alive as (${alive}),
       back as (
         update lock_waiters w set instance = ${sql.lit(instance)}, lease_until = null
@@ -156,12 +159,15 @@ function enqueueStatements(db: Kysely<Tables>, instance: string) {
       ),
       drawn as materialized (select nextval('lock_tickets') as ticket where not exists (select from back) and not ${arg('onlyKept')}::boolean),
       placed as (
-        insert into lock_waiters (resource_name, ticket, process_id, instance, request_id, fingerprint, queued_at, api_key)
-        select name, drawn.ticket, ${arg('process')}, ${sql.lit(instance)}, ${arg('id')}, ${arg('fingerprint')}, ${CLOCK}, ${arg('key')}
-        from drawn, unnest(${arg('names')}::text[]) as asked(name)
+        insert into lock_waiters (resource_name, ticket, process_id, instance, request_id, fingerprint, queued_at, api_key${values})
+        select name, drawn.ticket, ${arg('process')}, ${sql.lit(instance)}, ${arg('id')}, ${arg('fingerprint')}, ${CLOCK}, ${arg('key')}${values}
+        from drawn, ${asked}
         returning ticket
       )
       select ticket from back union select ticket from placed`
+  const enqueue = compiled<EnqueueArgs, { ticket: number }>(db, (arg) => enqueueAs(arg))
+  const enqueueShared = compiled<EnqueueArgs & { allows: (number | null)[]; permits: (number | null)[] }, { ticket: number }>(db, (arg) =>
+    enqueueAs(arg, sql`, allows, permits`, sql`unnest(${arg('names')}::text[], ${arg('allows')}::bigint[], ${arg('permits')}::bigint[]) as asked(name, allows, permits)`)
   )
 
   /** The head of each queue, at a cost that does not depend on the queue's length. */
@@ -196,7 +202,7 @@ function enqueueStatements(db: Kysely<Tables>, instance: string) {
       select ticket, max(place) as position from places where ticket = any(${arg('tickets')}::bigint[]) group by ticket`
   )
 
-  return { heartbeat, enqueue, heads, lengths, positions }
+  return { heartbeat, enqueue, enqueueShared, heads, lengths, positions }
 }
 
 function dequeueStatements(db: Kysely<Tables>, instance: string) {

@@ -1,8 +1,9 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestOutcome, IdempotencyKey } from '../../locks/commands.js'
-import { isValid, type EpochMs, type Grant, type ResourceName } from '../../locks/lock.js'
-import { conflictOf, EXPIRED_PREDECESSOR_COLUMNS, grantsToText, KEEP_REQUEST_MS, leaseEnd, metadataToText, replayOf, type LockSnapshot, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
+import { isValid, type EpochMs, type Grant, type ResourceName, type Sharing } from '../../locks/lock.js'
+import { conflictOf, EXPIRED_PREDECESSOR_COLUMNS, grantsToText, KEEP_REQUEST_MS, leaseEnd, metadataToText, NOBODY, replayOf, type LockSnapshot, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
 import { isValidAt, type SqliteContext } from './context.js'
+import type { Shares } from './shares.js'
 import type { WaitQueue } from './wait-queue.js'
 
 type TakenRow = Pick<ResourceLocksTable, 'id' | (typeof EXPIRED_PREDECESSOR_COLUMNS)[number]>
@@ -103,32 +104,36 @@ function requestStatements(context: SqliteContext) {
 export class Acquire {
   readonly #context: SqliteContext
   readonly #queue: WaitQueue
+  readonly #shares: Shares
   readonly #grants: ReturnType<typeof grantStatements>
   readonly #requests: ReturnType<typeof requestStatements>
 
-  constructor(context: SqliteContext, queue: WaitQueue) {
+  constructor(context: SqliteContext, queue: WaitQueue, shares: Shares) {
     this.#context = context
     this.#queue = queue
+    this.#shares = shares
     this.#grants = grantStatements(context)
     this.#requests = requestStatements(context)
   }
 
   acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
-    const { resourceNames, idempotencyKey } = command
+    const { resourceNames, idempotencyKey, sharing } = command
     const replay = idempotencyKey === null ? undefined : this.findRequest(idempotencyKey, now)
     if (replay !== undefined) return replay
     if (this.#queue.isDequeued(command.ticket)) return { kind: 'dequeued' }
 
-    const conflicts: Conflict[] = resourceNames.length === 1 ? [] : resourceNames.flatMap((name) => this.#holderOf(name, now) ?? [])
-    for (const name of resourceNames) {
-      const head = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : this.#queue.headBefore(name, command, now)
-      if (head !== undefined) conflicts.push(this.#holderOf(name, now) ?? head)
+    const conflicts: Conflict[] = resourceNames.length === 1 ? [] : resourceNames.flatMap((name, index) => this.#conflictAt(name, sharing?.[index] ?? null, command, now) ?? [])
+    for (const [index, name] of resourceNames.entries()) {
+      const share = sharing?.[index] ?? null
+      const head = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : this.#queue.headBefore(name, command, now, share)
+      if (head !== undefined) conflicts.push(this.#conflictAt(name, share, command, now) ?? head)
     }
     const grants: Grant[] = []
-    for (const name of conflicts.length === 0 ? resourceNames : []) {
-      const { grant, holder } = this.#grantOne(name, command, now)
+    for (const [index, name] of conflicts.length === 0 ? resourceNames.entries() : []) {
+      const share = sharing?.[index] ?? null
+      const { grant, conflict } = share === null ? this.#grantOne(name, command, now) : this.#shares.grant(name, share, command, now)
       if (grant !== undefined) grants.push(grant)
-      if (holder !== undefined) conflicts.push(conflictOf(holder))
+      if (conflict !== undefined) conflicts.push(conflict)
     }
     if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: this.#queue.count(conflicts[0]?.resourceName ?? '', now) }
     this.#queue.removeTicket(command, now)
@@ -144,7 +149,7 @@ export class Acquire {
     const row = this.#requests.byId.get({ id })
     if (row === undefined) return undefined
     const grants = JSON.parse(row.grants) as [string, number][]
-    const snapshots = new Map(grants.map(([name]): [string, LockSnapshot] => [name, this.#context.readLatest(name, now)]))
+    const snapshots = new Map(grants.map(([name, lockId]): [string, LockSnapshot] => [name, this.#shares.snapshot(name, lockId, now)]))
     const replay = replayOf({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, snapshots)
     if (replay === 'reused') return { kind: 'request-id-reused' }
     if (replay === undefined) return undefined
@@ -152,20 +157,20 @@ export class Acquire {
     return { kind: 'granted', grants: replay, replayed: true }
   }
 
-  /** The new grant of the resource, or the valid one that is in the way. */
-  #grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): { grant?: Grant; holder?: Grant } {
+  /** The new exclusive grant of the resource, or what is in the way. */
+  #grantOne(name: ResourceName, { processId, ttlMs, metadata, key }: AcquireCommand, now: EpochMs): { grant?: Grant; conflict?: Conflict | undefined } {
     const { tokens } = this.#context
     const expiresAt = leaseEnd(now, ttlMs)
     const args = { name, lockId: tokens.last + 1, process: processId, now, expiresAt, ttlMs, metadata: metadataToText(metadata), key }
     let { lockId } = args
     if (this.#grants.takeEnded.run(args) === 0) {
       const { latest } = this.#context.readLatest(name, now)
-      if (isValid(latest, now)) return { holder: latest }
+      if (isValid(latest, now)) return { conflict: latest.processId === NOBODY ? this.#shares.conflict(name, null, processId, now) : conflictOf(latest) }
       const row = this.#grants.take.get(args)
       if (row === undefined) throw new Error(`'${name}' was neither free nor held`)
       const { id, passed_id, passed_process_id, passed_at } = row
       lockId = id
-      if (passed_id !== null) {
+      if (passed_id !== null && passed_process_id !== NOBODY) {
         this.#context.appendEvent({ at: passed_at ?? now, kind: 'expired', resource_name: name, lock_id: passed_id, process_id: passed_process_id ?? '', reason: null })
       }
     }
@@ -174,8 +179,9 @@ export class Acquire {
     return { grant: { lockId, resourceName: name, processId, lockedAt: now, expiresAt, metadata } }
   }
 
-  #holderOf(name: ResourceName, now: EpochMs): Conflict | undefined {
+  #conflictAt(name: ResourceName, sharing: Sharing | null, { processId }: AcquireCommand, now: EpochMs): Conflict | undefined {
     const { latest } = this.#context.readLatest(name, now)
-    return isValid(latest, now) ? conflictOf(latest) : undefined
+    if (!isValid(latest, now)) return undefined
+    return latest.processId === NOBODY ? this.#shares.conflict(name, sharing, processId, now) : conflictOf(latest)
   }
 }

@@ -4,13 +4,14 @@ import type { Command, OutcomeOf } from '../../locks/commands.js'
 import { isValid, type EpochMs } from '../../locks/lock.js'
 import { LockError } from '../../locks/errors.js'
 import type { CommandResult } from '../batcher.js'
-import type { Tables } from '../tables.js'
+import { NOBODY, type Tables } from '../tables.js'
 import { Acquire } from './acquire.js'
 import { toLockError } from './connection.js'
 import { SqliteContext } from './context.js'
 import type { DiskReserve } from './disk-reserve.js'
 import { Release } from './release.js'
 import { Renew } from './renew.js'
+import { Shares } from './shares.js'
 import { Sweep } from './sweep.js'
 import { WaitQueue } from './wait-queue.js'
 
@@ -38,6 +39,7 @@ export class SqliteExecutor {
   readonly #context: SqliteContext
   readonly #queue: WaitQueue
   readonly #acquire: Acquire
+  readonly #shares: Shares
   readonly #release: Release
   readonly #renew: Renew
   readonly #sweep: Sweep
@@ -49,10 +51,11 @@ export class SqliteExecutor {
     this.#commit = database.prepare('commit')
     this.#context = new SqliteContext(database, db, options.keepHistoryMs > 0)
     this.#queue = new WaitQueue(this.#context, options.onWakeup)
-    this.#acquire = new Acquire(this.#context, this.#queue)
-    this.#release = new Release(this.#context, this.#queue)
-    this.#renew = new Renew(this.#context)
-    this.#sweep = new Sweep(this.#context, this.#queue, options.keepHistoryMs)
+    this.#shares = new Shares(this.#context, this.#queue)
+    this.#acquire = new Acquire(this.#context, this.#queue, this.#shares)
+    this.#release = new Release(this.#context, this.#queue, this.#shares)
+    this.#renew = new Renew(this.#context, this.#shares)
+    this.#sweep = new Sweep(this.#context, this.#queue, this.#shares, options.keepHistoryMs)
   }
 
   /** Returns the result of each command, in their order, after the commit. Never throws. */
@@ -128,8 +131,12 @@ export class SqliteExecutor {
         return this.#renew.renewAll(command, now)
       case 'inspect': {
         const { at, latest } = this.#context.readLatest(command.resourceName, now)
-        return { kind: 'inspected', at, grant: isValid(latest, at) ? latest : null, waiters: this.#queue.count(command.resourceName, now) }
+        const grant = isValid(latest, at) ? latest : null
+        const shown = grant?.processId === NOBODY ? this.#shares.inspect(command.resourceName, now) : { grant }
+        return { kind: 'inspected', at, ...shown, waiters: this.#queue.count(command.resourceName, now) }
       }
+      case 'convert':
+        return this.#shares.convert(command, now)
       case 'sweep':
         return this.#sweep.sweep(command, now)
       case 'enqueue':

@@ -1,8 +1,9 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
+import type { IdempotencyKey, ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
 import { isMeant, whyNotHeld, type EndReason, type EpochMs } from '../../locks/lock.js'
-import { KEEP_ENDED_MS } from '../tables.js'
+import { KEEP_ENDED_MS, NOBODY } from '../tables.js'
 import type { PreparedStatement, SqliteContext } from './context.js'
+import type { Shares } from './shares.js'
 import type { WaitQueue } from './wait-queue.js'
 
 interface EndArgs {
@@ -19,14 +20,16 @@ const ended = (arg: Arg) => ({ is_active: sql<SqlBool>`0`, ended_at: arg('now'),
 export class Release {
   readonly #context: SqliteContext
   readonly #queue: WaitQueue
+  readonly #shares: Shares
   readonly #end: PreparedStatement<EndArgs>
   readonly #endAndSweep: PreparedStatement<EndArgs & { sweepAt: number }>
   readonly #claimed: PreparedStatement<{ id: string }, { request_id: string }>
 
-  constructor(context: SqliteContext, queue: WaitQueue) {
+  constructor(context: SqliteContext, queue: WaitQueue, shares: Shares) {
     const { db } = context
     this.#context = context
     this.#queue = queue
+    this.#shares = shares
     this.#end = context.prepare((arg) => db.updateTable('resource_locks').set(ended(arg)).where('resource_name', '=', arg('name')))
     this.#endAndSweep = context.prepare((arg) =>
       db.updateTable('resource_locks').set({ ...ended(arg), sweep_at: arg('sweepAt') }).where('resource_name', '=', arg('name'))
@@ -39,7 +42,8 @@ export class Release {
   release(command: ReleaseCommand, now: EpochMs): ReleaseOutcome {
     const { resourceName, processId, reason, unlessClaimed } = command
     const { latest } = this.#context.readLatest(resourceName, now)
-    if (!isMeant(latest, command, now) || (unlessClaimed !== undefined && this.#claimed.get({ id: unlessClaimed.id }) !== undefined)) {
+    if (latest?.processId === NOBODY) return this.#shares.release(command, this.#isClaimed(unlessClaimed), now)
+    if (!isMeant(latest, command, now) || this.#isClaimed(unlessClaimed)) {
       return { kind: 'not-held', reason: whyNotHeld(latest, command, now) }
     }
     const { lockId, processId: holder, lockedAt, expiresAt, metadata } = latest
@@ -52,5 +56,9 @@ export class Release {
     this.#context.appendEvent({ at: now, kind, resource_name: resourceName, lock_id: lockId, process_id: holder, reason })
     this.#queue.wakeHead(resourceName, now)
     return { kind: 'released', grant: { lockId, resourceName, processId: holder, lockedAt, expiresAt, metadata }, releasedAt: now }
+  }
+
+  #isClaimed(request: IdempotencyKey | undefined): boolean {
+    return request !== undefined && this.#claimed.get({ id: request.id }) !== undefined
   }
 }

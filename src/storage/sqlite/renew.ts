@@ -1,8 +1,10 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
-import { whyNotHeld, type EpochMs } from '../../locks/lock.js'
-import { GRANT_COLUMNS, grantFromRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../tables.js'
+import { whyNotHeld, type EpochMs, type ResourceName } from '../../locks/lock.js'
+import { renewedAll } from '../share-rows.js'
+import { GRANT_COLUMNS, grantFromRow, metadataToText, NOBODY, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../tables.js'
 import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
+import type { Shares } from './shares.js'
 
 interface LeaseArgs {
   /** 1 keeps the lease with which the grant was made. */
@@ -68,10 +70,12 @@ function statements(context: SqliteContext) {
 /** Renewals on SQLite. */
 export class Renew {
   readonly #context: SqliteContext
+  readonly #shares: Shares
   readonly #statements: ReturnType<typeof statements>
 
-  constructor(context: SqliteContext) {
+  constructor(context: SqliteContext, shares: Shares) {
     this.#context = context
+    this.#shares = shares
     this.#statements = statements(context)
   }
 
@@ -79,14 +83,21 @@ export class Renew {
     const { resourceName, processId, lockId, key } = command
     const row = this.#statements.renewOne.get({ ...leaseArgs(command, now), key, name: resourceName, process: processId, lockId })
     if (row !== undefined) return { kind: 'renewed', ...this.#renewed(row, now, isProclaimed(command)) }
-    return { kind: 'not-held', reason: whyNotHeld(this.#context.readLatest(resourceName, now).latest, { processId, key }, now) }
+    const { latest } = this.#context.readLatest(resourceName, now)
+    if (latest?.processId === NOBODY) return this.#shares.renew(command, now)
+    return { kind: 'not-held', reason: whyNotHeld(latest, { processId, key }, now) }
   }
 
   renewAll({ processId, ttlMs, after, limit, prefix, key }: RenewAllCommand, now: EpochMs): RenewAllOutcome {
-    const rows = this.#statements.renewNext.all({ ...leaseArgs({ ttlMs }, now), key, process: processId, after, limit, prefix })
-    // SQLite promises no order for the rows that an update returns.
-    rows.sort((a, b) => Buffer.compare(Buffer.from(a.resource_name), Buffer.from(b.resource_name)))
-    return { kind: 'renewed-all', renewals: rows.map((row) => this.#renewed(row, now)) }
+    const args = { key, process: processId, after, limit, prefix }
+    const rows = this.#statements.renewNext.all({ ...leaseArgs({ ttlMs }, now), ...args })
+    const exclusive = rows.map((row) => this.#renewed(row, now))
+    const names = this.#shares.namesOf(args)
+    const shares = names.flatMap((name) => {
+      const outcome = this.#shares.renew({ kind: 'renew', resourceName: name as ResourceName, processId, ttlMs, lockId: null, key }, now)
+      return outcome.kind === 'renewed' ? [outcome] : []
+    })
+    return renewedAll(exclusive, shares, names, limit)
   }
 
   #renewed(row: RenewedRow, now: EpochMs, proclaims = false) {

@@ -2,8 +2,9 @@ import { sql } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { HistoryPruner } from '../history.js'
-import { KEEP_ENDED_MS, KEEP_REQUEST_MS, replayOf, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
+import { KEEP_ENDED_MS, KEEP_REQUEST_MS, NOBODY, replayOf, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
 import type { SqliteContext } from './context.js'
+import type { Shares } from './shares.js'
 import type { WaitQueue } from './wait-queue.js'
 
 type DueRow = Pick<ResourceLocksTable, 'resource_name' | 'id' | 'process_id' | 'is_active' | 'expires_at' | 'ended_at'>
@@ -53,18 +54,21 @@ function statements(context: SqliteContext) {
 export class Sweep {
   readonly #context: SqliteContext
   readonly #queue: WaitQueue
+  readonly #shares: Shares
   readonly #pruner: HistoryPruner
   readonly #statements: ReturnType<typeof statements>
 
-  constructor(context: SqliteContext, queue: WaitQueue, keepHistoryMs: number) {
+  constructor(context: SqliteContext, queue: WaitQueue, shares: Shares, keepHistoryMs: number) {
     this.#context = context
     this.#queue = queue
+    this.#shares = shares
     this.#pruner = new HistoryPruner(keepHistoryMs)
     this.#statements = statements(context)
   }
 
   sweep({ limit }: SweepCommand, now: EpochMs): SweepOutcome {
     this.#queue.sweep(now)
+    const shares = this.#shares.sweep(limit, now)
     const rows = this.#statements.due.all({ now, limit })
     const done = rows.map((row) => this.#sweepRow(row, now))
     const requests = this.#statements.dueRequests.all({ now, limit })
@@ -75,16 +79,18 @@ export class Sweep {
     const moreEvents = this.#pruner.advance(pruned, limit)
     return {
       kind: 'swept',
-      expired: done.filter((what) => what === 'expired').length,
-      removed: done.filter((what) => what === 'removed').length,
-      more: rows.length === limit || requests.length === limit || moreEvents
+      expired: shares.expired + done.filter((what) => what === 'expired').length,
+      removed: shares.removed + done.filter((what) => what === 'removed').length,
+      more: shares.seen === limit || rows.length === limit || requests.length === limit || moreEvents
     }
   }
 
-  #sweepRow(row: DueRow, now: EpochMs): 'expired' | 'removed' | 'postponed' {
+  #sweepRow(row: DueRow, now: EpochMs): 'expired' | 'closed' | 'removed' | 'postponed' {
     const { resource_name: name, id: lock_id, process_id, is_active, expires_at, ended_at } = row
     if (is_active && expires_at !== null && expires_at <= now) {
       this.#statements.expire.run({ name, sweepAt: now + KEEP_ENDED_MS })
+      // The shares that held it have events of their own.
+      if (process_id === NOBODY) return 'closed'
       this.#context.appendEvent({ at: expires_at, kind: 'expired', resource_name: name, lock_id, process_id, reason: null })
       return 'expired'
     }
@@ -103,7 +109,7 @@ export class Sweep {
   /** A request whose grants are still held stays remembered. */
   #sweepRequest({ request_id: id, fingerprint, grants: text, remembered_until: until }: LockRequestsTable, now: EpochMs): void {
     const grants = JSON.parse(text) as [string, number][]
-    const snapshots = new Map(grants.map(([name]) => [name, this.#context.readLatest(name, now)]))
+    const snapshots = new Map(grants.map(([name, lockId]) => [name, this.#shares.snapshot(name, lockId, now)]))
     if (replayOf({ fingerprint, grants, until }, fingerprint, snapshots) === undefined) this.#statements.forgetRequest.run({ id })
     else this.#statements.keepRequest.run({ id, until: now + KEEP_REQUEST_MS })
   }

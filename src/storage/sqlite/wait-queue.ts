@@ -1,19 +1,17 @@
 import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely'
+import type { AcquireCommand, Conflict, IdempotencyKey } from '../../locks/commands.js'
 import {
   KEEP_PLACE_MS,
-  type AcquireCommand,
-  type Conflict,
   type DequeueAllCommand,
   type DequeueAllOutcome,
   type DequeueCommand,
   type DequeueOutcome,
   type EnqueueCommand,
   type EnqueueOutcome,
-  type IdempotencyKey,
   type PurgeTicketsCommand,
   type PurgeTicketsOutcome
-} from '../../locks/commands.js'
-import type { EpochMs, ProcessId, ResourceName } from '../../locks/lock.js'
+} from '../../locks/queue-commands.js'
+import type { EpochMs, ProcessId, ResourceName, Sharing } from '../../locks/lock.js'
 import { DEQUEUED } from '../tables.js'
 import type { SqliteContext } from './context.js'
 
@@ -30,6 +28,19 @@ function readStatements(context: SqliteContext) {
         .select(['ticket', 'process_id'])
         .where('resource_name', '=', arg('name'))
         .where('ticket', '<', arg('ticket'))
+        .where(isLive(arg('now')))
+        .where(sql<SqlBool>`(lease_until is null or request_id is not ${arg('id')} or fingerprint is not ${arg('fingerprint')})`)
+        .orderBy('ticket')
+        .limit(sql.lit(1))
+    ),
+    /** The same, without those that ask for a share without a limit. */
+    firstLimitedBefore: context.prepare<{ name: string; ticket: number; now: number; id: string | null; fingerprint: string | null }, { ticket: number; process_id: string }>((arg) =>
+      db
+        .selectFrom('lock_waiters')
+        .select(['ticket', 'process_id'])
+        .where('resource_name', '=', arg('name'))
+        .where('ticket', '<', arg('ticket'))
+        .where('allows', 'is not', null)
         .where(isLive(arg('now')))
         .where(sql<SqlBool>`(lease_until is null or request_id is not ${arg('id')} or fingerprint is not ${arg('fingerprint')})`)
         .orderBy('ticket')
@@ -84,20 +95,32 @@ function readStatements(context: SqliteContext) {
   }
 }
 
+interface Place {
+  readonly name: string
+  readonly ticket: number
+  readonly process: string
+  readonly id: string | null
+  readonly fingerprint: string | null
+  readonly now: number
+  readonly key: string | null
+}
+
 function writeStatements(context: SqliteContext) {
   const { db } = context
+  const place = (arg: <Name extends keyof Place>(name: Name) => RawBuilder<Place[Name]>) => ({
+    resource_name: arg('name'),
+    ticket: arg('ticket'),
+    process_id: arg('process'),
+    instance: sql.lit(''),
+    request_id: arg('id'),
+    fingerprint: arg('fingerprint'),
+    queued_at: arg('now'),
+    api_key: arg('key')
+  })
   return {
-    insert: context.prepare<{ name: string; ticket: number; process: string; id: string | null; fingerprint: string | null; now: number; key: string | null }>((arg) =>
-      db.insertInto('lock_waiters').values({
-        resource_name: arg('name'),
-        ticket: arg('ticket'),
-        process_id: arg('process'),
-        instance: sql.lit(''),
-        request_id: arg('id'),
-        fingerprint: arg('fingerprint'),
-        queued_at: arg('now'),
-        api_key: arg('key')
-      })
+    insert: context.prepare<Place>((arg) => db.insertInto('lock_waiters').values(place(arg))),
+    insertShared: context.prepare<Place & { allows: number | null; permits: number }>((arg) =>
+      db.insertInto('lock_waiters').values({ ...place(arg), allows: arg('allows'), permits: arg('permits') })
     ),
     /** Takes one kept place again, even if the request has several. */
     resume: context.prepare<{ id: string; fingerprint: string; now: number }, { ticket: number }>((arg) =>
@@ -161,9 +184,11 @@ export class WaitQueue {
   }
 
   /** The first waiter that the request has to let pass. A place that is kept for this very request does not count. */
-  headBefore(name: ResourceName, { ticket, idempotencyKey }: AcquireCommand, now: EpochMs): Conflict | undefined {
+  headBefore(name: ResourceName, { ticket, idempotencyKey }: AcquireCommand, now: EpochMs, sharing: Sharing | null = null): Conflict | undefined {
     if (this.#rows === 0) return undefined
-    const first = this.#reads.firstBefore.get({ name, ticket: ticket ?? LAST_TICKET, now, ...(idempotencyKey ?? NO_KEY) })
+    const { firstBefore, firstLimitedBefore } = this.#reads
+    const passesShares = sharing !== null && sharing.limit === null
+    const first = (passesShares ? firstLimitedBefore : firstBefore).get({ name, ticket: ticket ?? LAST_TICKET, now, ...(idempotencyKey ?? NO_KEY) })
     if (first === undefined) return undefined
     return { resourceName: name, processId: first.process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null }
   }
@@ -175,13 +200,18 @@ export class WaitQueue {
     for (const kept of this.#reads.keptPlaces.all({ ...idempotencyKey })) this.#removePlaces(kept.ticket, now)
   }
 
-  enqueue({ resourceNames, processId, idempotencyKey, key, onlyKept }: EnqueueCommand, now: EpochMs): EnqueueOutcome {
+  enqueue({ resourceNames, processId, idempotencyKey, key, onlyKept, sharing }: EnqueueCommand, now: EpochMs): EnqueueOutcome {
     const kept = idempotencyKey === null || this.#rows === 0 ? undefined : this.#writes.resume.get({ ...idempotencyKey, now })
     if (kept !== undefined) return { kind: 'enqueued', ticket: kept.ticket }
     if (onlyKept) return { kind: 'enqueued', ticket: null }
     const ticket = (this.#lastTicket += 1)
     const { id, fingerprint } = idempotencyKey ?? NO_KEY
-    for (const name of resourceNames) this.#writes.insert.run({ name, ticket, process: processId, id, fingerprint, now, key })
+    for (const [index, name] of resourceNames.entries()) {
+      const args = { name, ticket, process: processId, id, fingerprint, now, key }
+      const share = sharing?.[index] ?? null
+      if (share === null) this.#writes.insert.run(args)
+      else this.#writes.insertShared.run({ ...args, allows: share.limit, permits: share.permits })
+    }
     this.#rows += resourceNames.length
     return { kind: 'enqueued', ticket }
   }

@@ -1,0 +1,122 @@
+import type { AcquireCommand, Command, Conflict, ConvertCommand, InspectOutcome, OutcomeOf, ReleaseCommand, RenewCommand } from '../../locks/commands.js'
+import { MAX_HOLDERS_SHOWN } from '../../locks/commands.js'
+import { isValid, type EpochMs, type ProcessId, type ResourceName, type Sharing } from '../../locks/lock.js'
+import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { blockerOf, conflictWithShare, fits, grantFromShare, isShared, isValidShare, lastToEnd, latestFromShare, usageOf, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { conflictOf, latestFromRow, NOBODY, type LockSnapshot } from '../tables.js'
+import type { QueueRow, shareStatements } from './shares-sql.js'
+import type { Session } from './sql.js'
+import type { WaitQueue } from './wait-queue.js'
+
+/** What is decided by reading and writing: requests for shares, and whatever else is about a resource that is shared. */
+export type ShareCommand = AcquireCommand | ReleaseCommand | RenewCommand | ConvertCommand
+
+/** A command that is refused for the holders, or for a waiter before it. */
+export interface Refused {
+  readonly command: ShareCommand
+  readonly why: 'held' | QueueRow
+}
+
+/** Holders that are read for a refusal; for the status of a resource, all are. */
+const MAX_HOLDERS = 1000
+const ALL_HOLDERS = 2 ** 31 - 1
+
+/** Reads who holds shares, without locking any row. */
+export class ShareHolders {
+  readonly #statements: ReturnType<typeof shareStatements>
+  readonly #queue: WaitQueue
+
+  constructor(statements: ReturnType<typeof shareStatements>, queue: WaitQueue) {
+    this.#statements = statements
+    this.#queue = queue
+  }
+
+  /** Says what is in the way of requests whose resources were found shared. */
+  conflicts(session: Session, commands: readonly AcquireCommand[]): Promise<CommandResult[]> {
+    return this.refuse(session, commands.map((command) => ({ command, why: 'held' })))
+  }
+
+  async inspect(session: Session, names: readonly ResourceName[]): Promise<Map<string, Pick<InspectOutcome, 'at' | 'grant' | 'shares'>>> {
+    const rows = await session.run(this.#statements.holders, { names: [...names], most: ALL_HOLDERS })
+    return new Map(
+      rows.map(({ name, at, row, shares }): [string, Pick<InspectOutcome, 'at' | 'grant' | 'shares'>] => {
+        const latest = row === null || row.process_id === NOBODY ? undefined : latestFromRow(row)
+        if (shares === null || shares.length === 0) return [name, { at, grant: isValid(latest, at) ? latest : null }]
+        const byNumber = shares.toSorted((a, b) => a.id - b.id).slice(0, MAX_HOLDERS_SHOWN)
+        return [name, { at, grant: grantFromShare(lastToEnd(shares)), shares: { usage: usageOf(shares), grants: byNumber.map(grantFromShare) } }]
+      })
+    )
+  }
+
+  /** For each pair of name and number the valid share of that number. */
+  async snapshots(session: Session, pairs: readonly (readonly [name: string, lockId: number])[]): Promise<Map<string, LockSnapshot>> {
+    const names = pairs.map(([name]) => name)
+    const lockIds = pairs.map(([, lockId]) => lockId)
+    const [found, shares] = await session.together([
+      session.run(this.#statements.read, { names, draws: names.map(() => 0), ends: names.map(() => false), all: names.map(() => false), waits: names.map(() => false), most: 0 }),
+      session.run(this.#statements.shares, { names, processes: names.map(() => null), lockIds })
+    ])
+    return new Map(
+      found.map((row) => {
+        const share = shares.find(({ resource_name }) => resource_name === row.name)
+        const isHeld = share !== undefined && row.version !== null && isShared(row, row.at) && isValidShare(share, row, row.at)
+        return [row.name, { at: row.at, latest: isHeld ? latestFromShare(share) : undefined }]
+      })
+    )
+  }
+
+  /** The names of which the process may have shares, in their order. */
+  async namesOf(session: Session, args: { process: string; after: string; limit: number; prefix: string; key: string | null }): Promise<string[]> {
+    return (await session.run(this.#statements.ofProcess, args)).map(({ resource_name }) => resource_name)
+  }
+
+  /** Names what is in the way. A command that nothing is in the way of any longer has to be retried. */
+  async refuse(session: Session, refused: readonly Refused[]): Promise<CommandResult[]> {
+    const names = [...new Set(refused.map(({ command }) => nameOf(command)))]
+    const rows = new Map((await session.run(this.#statements.holders, { names, most: MAX_HOLDERS })).map((row) => [row.name, row]))
+    // A waiter behind the head was woken up before the head had joined the queue; the head's own wake-up may never come.
+    await this.#queue.wakeHeads(session, refused.flatMap(({ command, why }) => (why !== 'held' && command.kind === 'acquire' && command.ticket !== null ? [nameOf(command)] : [])))
+    return refused.map(({ command, why }) =>
+      attempt(() => {
+        const found = rows.get(nameOf(command))
+        if (found === undefined) return RETRY
+        const { at, waiters } = found
+        const conflict = conflictIn(found, command) ?? (why === 'held' ? undefined : headConflict(nameOf(command), why, found.shares))
+        return conflict === undefined ? RETRY : done({ kind: 'held', conflicts: [conflict], at, waiters })
+      })
+    )
+  }
+}
+
+interface Holders {
+  readonly at: EpochMs
+  readonly row: ResourceRow | null
+  readonly shares: readonly ShareRow[] | null
+}
+
+function conflictIn({ at, row, shares }: Holders, command: ShareCommand): Conflict | undefined {
+  const latest = row === null || row.process_id === NOBODY ? undefined : latestFromRow(row)
+  if (isValid(latest, at)) return conflictOf(latest)
+  if (shares === null || shares.length === 0) return undefined
+  const isConversion = command.kind === 'convert'
+  const others = isConversion ? shares.filter(({ process_id }) => process_id !== command.processId) : shares
+  const sharing: Sharing | null = isConversion ? command.sharing : command.kind === 'acquire' ? (command.sharing?.[0] ?? null) : null
+  const isHolder = others.some(({ process_id }) => process_id === command.processId)
+  if (!isHolder && fits(sharing, usageOf(others))) return undefined
+  const blocker = blockerOf(sharing, command.processId ?? '', others) ?? others.at(-1)
+  return blocker === undefined ? undefined : conflictWithShare(blocker, usageOf(shares))
+}
+
+function headConflict(name: string, { process_id }: QueueRow, shares: readonly ShareRow[] | null): Conflict {
+  const usage = shares === null || shares.length === 0 ? {} : { usage: usageOf(shares) }
+  return { resourceName: name as ResourceName, processId: process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null, ...usage }
+}
+
+/** The resource of a command that is about one. */
+export function nameOf(command: ShareCommand): ResourceName {
+  return command.kind === 'acquire' ? (command.resourceNames[0] ?? ('' as ResourceName)) : command.resourceName
+}
+
+function done(outcome: OutcomeOf<Command>): CommandResult {
+  return { kind: 'done', outcome }
+}

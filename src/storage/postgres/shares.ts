@@ -1,0 +1,309 @@
+import type { Kysely } from 'kysely'
+import type { AcquireCommand, Command, ConvertCommand, OutcomeOf } from '../../locks/commands.js'
+import { isMeant, whyNotHeld, type Grant } from '../../locks/lock.js'
+import { NEVER } from '../../../migrations/0013-lock-shares.js'
+import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { grantFromShare, isShared, lastToEnd, ROW_COLUMNS, whyNoShare, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { SharedResource, type StoredShares } from '../shared-resource.js'
+import { grantsToText, KEEP_ENDED_MS, KEEP_REQUEST_MS, latestFromRow, NOBODY, type Tables } from '../tables.js'
+import { INCOMPLETE, sqlStateOf } from './errors.js'
+import { shareStatements, type FoundResource, type QueueRow, type WrittenRow } from './shares-sql.js'
+import { nameOf, ShareHolders, type Refused, type ShareCommand } from './share-holders.js'
+import type { Session } from './sql.js'
+import type { WaitQueue } from './wait-queue.js'
+
+/** Names that were shared lately, which spares their releases a statement for exclusive grants. */
+const MAX_KNOWN = 10_000
+/** How often what others change meanwhile is read again. */
+const MAX_TRIES = 100
+/** Beyond the commands themselves. */
+const MARGIN = 2
+
+interface Opened {
+  readonly resource: SharedResource
+  readonly found: FoundResource
+  readonly numbers: number[]
+  /** Tickets that were granted in this batch. */
+  readonly served: Set<number>
+  readonly requests: object[]
+  readonly places: object[]
+}
+
+/** A result once its resource is written, or why the command is refused. */
+interface Decision {
+  readonly result: CommandResult
+  readonly refused?: Refused['why']
+}
+
+/**
+ * Shares on PostgreSQL. A batch is read with the version of each row, decided here, and written where the rows still have that
+ * version: so no row stays locked during a round trip, and an instance that is paused in between stops nobody.
+ */
+export class Shares {
+  readonly #statements: ReturnType<typeof shareStatements>
+  readonly #queue: WaitQueue
+  readonly #known = new Set<string>()
+  readonly holders: ShareHolders
+
+  constructor(db: Kysely<Tables>, keepsHistory: boolean, queue: WaitQueue) {
+    this.#statements = shareStatements(db, keepsHistory)
+    this.#queue = queue
+    this.holders = new ShareHolders(this.#statements, queue)
+  }
+
+  /** Whether the command is decided here at once. */
+  takes(command: Command): command is ShareCommand {
+    if (command.kind === 'acquire') return command.sharing !== undefined && command.resourceNames.length === 1
+    if (command.kind === 'convert') return true
+    return (command.kind === 'release' || command.kind === 'renew') && this.#known.has(command.resourceName)
+  }
+
+  /** Decides commands; one whose resource was changed meanwhile has to be retried. */
+  async execute(session: Session, commands: readonly ShareCommand[]): Promise<CommandResult[]> {
+    const { opened, context } = await this.#open(session, commands)
+    const decisions = new Map<ShareCommand, Decision>()
+    for (const command of inQueueOrder(commands)) {
+      const one = opened.get(nameOf(command))
+      decisions.set(command, one === undefined ? { result: RETRY } : attemptDecision(() => this.#decide(one, command, context)))
+    }
+    const lost = await this.#write(session, this.#statements.write, [...opened.values()], commands)
+    const final = commands.map((command) => (lost.has(nameOf(command)) ? { result: RETRY } : (decisions.get(command) ?? { result: RETRY })))
+    const refused = commands.flatMap((command, index) => (final[index]?.refused === undefined ? [] : [{ command, why: final[index].refused }]))
+    const refusals = refused.length === 0 ? [] : await this.holders.refuse(session, refused)
+    let next = 0
+    return final.map(({ result, refused: why }) => (why === undefined ? result : (refusals[next++] ?? RETRY)))
+  }
+
+  /** As {@link execute}, again and again until no command has lost a race. */
+  async executeAll(session: Session, commands: readonly ShareCommand[]): Promise<CommandResult[]> {
+    const results = new Map<ShareCommand, CommandResult>()
+    for (let tries = 0; results.size < commands.length && tries < MAX_TRIES; tries += 1) {
+      const left = commands.filter((command) => !results.has(command))
+      const some = await this.execute(session, left)
+      for (const [index, command] of left.entries()) {
+        const result = some[index] ?? RETRY
+        if (result.kind !== 'retry') results.set(command, result)
+      }
+    }
+    return commands.map((command) => results.get(command) ?? RETRY)
+  }
+
+  /** A request for several resources, of some of them shares: all or none. */
+  async acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
+    const { resourceNames, sharing = [] } = command
+    const parts = resourceNames.map((name, index): AcquireCommand => ({ ...command, resourceNames: [name], sharing: [sharing[index] ?? null] }))
+    const { opened, context } = await this.#open(session, parts)
+    if (command.ticket !== null && context.dequeued.has(command.ticket)) return done({ kind: 'dequeued' })
+    const decisions = parts.map((part) => {
+      const one = opened.get(nameOf(part))
+      return one === undefined ? { result: RETRY } : this.#decide(one, { ...part, idempotencyKey: null }, context, part.idempotencyKey)
+    })
+    if (decisions.some(({ refused }) => refused !== undefined)) {
+      const refusals = await this.holders.refuse(session, parts.flatMap((part, index) => (decisions[index]?.refused === undefined ? [] : [{ command: part, why: decisions[index].refused }])))
+      const held = refusals.flatMap((result) => (result.kind === 'done' && result.outcome.kind === 'held' ? [result.outcome] : []))
+      const [first] = held
+      return first === undefined ? RETRY : done({ kind: 'held', conflicts: held.flatMap(({ conflicts }) => conflicts), at: Math.max(...held.map(({ at }) => at)), waiters: first.waiters })
+    }
+    const grants = decisions.flatMap(({ result }) => (result.kind === 'done' && result.outcome.kind === 'granted' ? result.outcome.grants : []))
+    const [first] = opened.values()
+    if (first === undefined || grants.length < parts.length) return RETRY
+    if (command.idempotencyKey !== null) first.requests.push(savedRequest(command, grants, first.found))
+    try {
+      await this.#write(session, this.#statements.writeAll, [...opened.values()], parts)
+    } catch (error) {
+      if (sqlStateOf(error) === INCOMPLETE) return RETRY
+      throw error
+    }
+    return done({ kind: 'granted', grants, replayed: false })
+  }
+
+  /** Writes down the expiry of shares, and removes those that ended a while ago. */
+  async sweep(session: Session, limit: number): Promise<{ readonly seen: number; readonly expired: number; readonly removed: number }> {
+    const due = await session.run(this.#statements.due, { limit })
+    if (due.length === 0) return { seen: 0, expired: 0, removed: 0 }
+    const hasPassed = ({ is_active, expires_at, at }: (typeof due)[number]): boolean => Boolean(is_active) && expires_at !== null && expires_at <= at
+    const passed = due.filter(hasPassed)
+    const rest = due.filter((share) => !hasPassed(share))
+    const removable = rest.filter(({ is_active, ended_at, at }) => !is_active && (ended_at ?? 0) + KEEP_ENDED_MS <= at)
+    const early = rest.filter((share) => !removable.includes(share))
+    const keyOf = (some: typeof due) => ({ names: some.map(({ resource_name }) => resource_name), processes: some.map(({ process_id }) => process_id) })
+    const [removed] = await session.together([
+      removable.length === 0 ? Promise.resolve([]) : session.run(this.#statements.remove, { ...keyOf(removable), lockIds: removable.map(({ id }) => id) }),
+      early.length === 0
+        ? Promise.resolve([])
+        : session.run(this.#statements.postpone, { ...keyOf(early), sweepAts: early.map(({ is_active, expires_at, ended_at }) => (is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS)) })
+    ])
+    return { seen: due.length, expired: passed.length === 0 ? 0 : await this.#expire(session, passed), removed: removed.length }
+  }
+
+  async #expire(session: Session, passed: readonly ShareRow[]): Promise<number> {
+    const names = [...new Set(passed.map(({ resource_name }) => resource_name))]
+    const all = names.map(() => true)
+    const found = await session.run(this.#statements.read, { names, draws: names.map(() => 0), ends: all, all, waits: names.map(() => false), most: passed.length + MARGIN })
+    const opened = found.map((row) => openedOf(row, []))
+    for (const { resource, found: { name, ending } } of opened) {
+      // As they are now: one may have been renewed or ended since.
+      resource.expire((ending ?? []).filter(({ expires_at }) => expires_at !== null && expires_at <= resource.at).filter((share) => passed.some(({ id, resource_name }) => resource_name === name && id === share.id)))
+    }
+    const lost = await this.#write(session, this.#statements.write, opened, [])
+    return opened.flatMap(({ resource, found: { name } }) => (lost.has(name) ? [] : [...resource.shares.values()])).filter(({ end_reason }) => end_reason === 'expired').length
+  }
+
+  async #open(session: Session, commands: readonly ShareCommand[]): Promise<{ readonly opened: ReadonlyMap<string, Opened>; readonly context: Context }> {
+    const about = new Map<string, ShareCommand[]>()
+    for (const command of commands) about.set(nameOf(command), [...(about.get(nameOf(command)) ?? []), command])
+    const names = [...about.keys()]
+    const ofEach = <T>(value: (some: readonly ShareCommand[]) => T): T[] => [...about.values()].map(value)
+    const tickets = commands.flatMap((command) => (command.kind === 'acquire' && command.ticket !== null ? [command.ticket] : []))
+    const requestIds = commands.flatMap((command) => (command.kind === 'release' && command.unlessClaimed !== undefined ? [command.unlessClaimed.id] : []))
+    const [found, shares, dequeued, claimed] = await session.together([
+      session.run(this.#statements.read, {
+        names,
+        draws: ofEach((some) => some.filter(({ kind }) => kind === 'acquire' || kind === 'convert').length),
+        ends: ofEach((some) => some.some(({ kind }) => kind !== 'acquire')),
+        all: ofEach((some) => some.some((command) => command.kind === 'release' && command.processId === null)),
+        waits: ofEach((some) => some.some(({ kind }) => kind === 'acquire')),
+        most: Math.max(...ofEach((some) => some.length)) + MARGIN
+      }),
+      session.run(this.#statements.shares, {
+        names: commands.map(nameOf),
+        processes: commands.map((command) => command.processId ?? (command.kind === 'release' ? (command.holder ?? null) : null)),
+        lockIds: commands.map((command) => (command.kind === 'acquire' ? null : command.lockId))
+      }),
+      this.#queue.dequeuedAmong(session, tickets),
+      requestIds.length === 0 ? Promise.resolve([]) : session.run(this.#statements.claimed, { requestIds })
+    ])
+    const byName = new Map<string, ShareRow[]>()
+    for (const share of shares) byName.set(share.resource_name, [...(byName.get(share.resource_name) ?? []), share])
+    return {
+      opened: new Map(found.map((row) => [row.name, openedOf(row, byName.get(row.name) ?? [])])),
+      context: { dequeued, claimed: new Set(claimed.map(({ request_id }) => request_id)) }
+    }
+  }
+
+  #decide(one: Opened, command: ShareCommand, context: Context, idempotencyKey?: AcquireCommand['idempotencyKey']): Decision {
+    if (command.kind === 'acquire') return this.#acquire(one, command, context, idempotencyKey)
+    const { resource } = one
+    if (command.kind === 'convert') return this.#convert(one, command)
+    const { row, at } = resource
+    if (row.process_id !== NOBODY) {
+      // A statement for exclusive grants has to decide.
+      this.#known.delete(one.found.name)
+      return { result: RETRY }
+    }
+    const notHeld = (): Decision => ({ result: done({ kind: 'not-held', reason: whyNoShare(row, resource.shareOf(command.processId ?? ''), command, at) }) })
+    if (command.kind === 'renew') {
+      const share = resource.meant(command)
+      return share === undefined ? notHeld() : { result: done({ kind: 'renewed', grant: resource.renew(share, command), renewedAt: at }) }
+    }
+    const all = command.processId === null && command.lockId === null
+    const share = all ? undefined : resource.meant(command)
+    const shares = all ? (isShared(row, at) ? resource.allShares() : []) : share === undefined ? [] : [share]
+    if (shares.length === 0 || (command.unlessClaimed !== undefined && context.claimed.has(command.unlessClaimed.id))) return notHeld()
+    for (const each of shares) resource.release(each, command.processId === null ? 'forced' : 'released', command.reason)
+    const grant = grantFromShare(lastToEnd(shares))
+    return { result: done({ kind: 'released', grant, releasedAt: at, ...(command.processId === null ? { all: shares.map(grantFromShare) } : {}) }) }
+  }
+
+  #acquire(one: Opened, command: AcquireCommand, { dequeued }: Context, idempotencyKey = command.idempotencyKey): Decision {
+    const { resource, found, numbers, served } = one
+    const { ticket, processId, sharing = [] } = command
+    const [share = null] = sharing
+    if (ticket !== null && dequeued.has(ticket)) return { result: done({ kind: 'dequeued' }) }
+    const queue = share !== null && share.limit === null ? found.limited_queue : found.queue
+    const isOwn = (row: QueueRow): boolean => idempotencyKey !== null && row.lease_until !== null && row.request_id === idempotencyKey.id && row.fingerprint === idempotencyKey.fingerprint
+    const head = queue?.find((row) => row.ticket < (ticket ?? Infinity) && !served.has(row.ticket) && !isOwn(row))
+    if (head !== undefined || !resource.admits(processId, share)) return { result: RETRY, refused: head ?? 'held' }
+    const grant = resource.grant(command, share, numbers.shift() ?? 0)
+    if (ticket !== null) served.add(ticket)
+    if (ticket !== null || idempotencyKey !== null) {
+      one.places.push({ resource_name: found.name, ticket, request_id: idempotencyKey?.id ?? null, fingerprint: idempotencyKey?.fingerprint ?? null })
+    }
+    if (command.idempotencyKey !== null) one.requests.push(savedRequest(command, [grant], found))
+    return { result: done({ kind: 'granted', grants: [grant], replayed: false }) }
+  }
+
+  #convert({ resource, numbers }: Opened, command: ConvertCommand): Decision {
+    const { holder, row, at } = resource
+    if (!isMeant(holder, command, at) && resource.meant(command) === undefined) {
+      const wasShared = holder === undefined && row.process_id === NOBODY
+      const reason = wasShared ? whyNoShare(row, resource.shareOf(command.processId), command, at) : whyNotHeld(latestFromRow(row), command, at)
+      return { result: done({ kind: 'not-held', reason }) }
+    }
+    const grant = resource.convert(command, numbers.shift() ?? 0)
+    return grant === undefined ? { result: RETRY, refused: 'held' } : { result: done({ kind: 'converted', grant }) }
+  }
+
+  /** Returns the names of the resources that were changed meanwhile and not written. */
+  async #write(session: Session, statement: ReturnType<typeof shareStatements>['write'], opened: readonly Opened[], commands: readonly ShareCommand[]): Promise<ReadonlySet<string>> {
+    const changed = opened.filter(({ resource }) => resource.changed)
+    if (changed.length === 0) return new Set()
+    const rows = await session.run(statement, {
+      rows: JSON.stringify(changed.map(({ resource, found }): WrittenRow => ({ ...resource.row, version: found.version, at: found.at }))),
+      shares: JSON.stringify(changed.flatMap(({ resource }) => [...resource.shares.values()])),
+      events: JSON.stringify(changed.flatMap(({ resource }) => resource.events)),
+      requests: JSON.stringify(changed.flatMap(({ requests }) => requests)),
+      places: JSON.stringify(changed.flatMap(({ places }) => places)),
+      unclaimed: JSON.stringify(commands.flatMap((command) => (command.kind === 'release' && command.unlessClaimed !== undefined ? [{ resource_name: command.resourceName, request_id: command.unlessClaimed.id }] : [])))
+    })
+    const written = new Map(rows.map(({ resource_name, waited }) => [resource_name, waited]))
+    for (const { found, resource } of changed) if (written.has(found.name) && resource.row.process_id === NOBODY) this.#know(found.name)
+    const freed = commands.filter((command) => command.kind === 'release' || command.kind === 'convert' || (command.kind === 'acquire' && command.ticket !== null))
+    await this.#queue.wakeHeads(session, freed.map(nameOf).filter((name) => written.get(name) === true))
+    return new Set(changed.flatMap(({ found }) => (written.has(found.name) ? [] : [found.name])))
+  }
+
+  #know(name: string): void {
+    this.#known.add(name)
+    if (this.#known.size > MAX_KNOWN) for (const oldest of this.#known) return void this.#known.delete(oldest)
+  }
+
+}
+
+interface Context {
+  readonly dequeued: ReadonlySet<number>
+  readonly claimed: ReadonlySet<string>
+}
+
+function openedOf(found: FoundResource, own: readonly ShareRow[]): Opened {
+  const stored: StoredShares = {
+    of: (process) => own.find(({ process_id }) => process_id === process) ?? found.ending?.find(({ process_id }) => process_id === process),
+    numbered: (lockId) => own.find(({ id }) => id === lockId) ?? found.ending?.find(({ id }) => id === lockId),
+    endingBy: (until) => (found.ending ?? []).filter(({ expires_at }) => (expires_at ?? NEVER) <= until),
+    lastToEnd: () => found.last_to_end ?? [],
+    lowestLimits: () => found.lowest_limits ?? [],
+    firstEndAfter: () => found.first_end
+  }
+  const { name, at, version, numbers, ...row } = found
+  const resource = new SharedResource(name, at, version === null ? undefined : rowOf(row), stored)
+  return { resource, found, numbers: [...(numbers ?? [])], served: new Set(), requests: [], places: [] }
+}
+
+function rowOf(found: ResourceRow): ResourceRow {
+  return Object.fromEntries(ROW_COLUMNS.map((column) => [column, found[column]])) as unknown as ResourceRow
+}
+
+function savedRequest({ idempotencyKey, ttlMs }: AcquireCommand, grants: readonly Grant[], { name, at }: FoundResource): object {
+  const remembered_until = at + Math.max(ttlMs ?? 0, KEEP_REQUEST_MS)
+  return { resource_name: name, request_id: idempotencyKey?.id, fingerprint: idempotencyKey?.fingerprint, grants: grantsToText(grants), remembered_until }
+}
+
+/** The requests of one batch with the smallest tickets first, those without a ticket last. */
+function inQueueOrder(commands: readonly ShareCommand[]): ShareCommand[] {
+  const ticketOf = (command: ShareCommand): number => (command.kind === 'acquire' ? (command.ticket ?? Infinity) : 0)
+  return commands.toSorted((a, b) => (ticketOf(a) === ticketOf(b) ? 0 : ticketOf(a) - ticketOf(b)))
+}
+
+/** A row that cannot be read fails only the commands for its resource. */
+function attemptDecision(decide: () => Decision): Decision {
+  let decision: Decision | undefined
+  const result = attempt(() => {
+    decision = decide()
+    return decision.result
+  })
+  return decision ?? { result }
+}
+
+function done(outcome: OutcomeOf<Command>): CommandResult {
+  return { kind: 'done', outcome }
+}

@@ -1,0 +1,245 @@
+import { sql, type RawBuilder, type SqlBool } from 'kysely'
+import { NEVER } from '../../../migrations/0013-lock-shares.js'
+import { MAX_HOLDERS_SHOWN, type AcquireCommand, type Conflict, type ConvertCommand, type ConvertOutcome, type InspectOutcome, type ReleaseCommand, type ReleaseOutcome, type RenewCommand, type RenewOutcome } from '../../locks/commands.js'
+import { whyNotHeld, type EpochMs, type Grant, type ResourceName, type Sharing } from '../../locks/lock.js'
+import { blockerOf, conflictWithShare, grantFromShare, isShared, isValidShare, lastToEnd, latestFromShare, ROW_COLUMNS, SHARE_COLUMNS, whyNoShare, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { SharedResource, type StoredShares } from '../shared-resource.js'
+import { conflictOf, KEEP_ENDED_MS, latestFromRow, NOBODY, type LockSnapshot } from '../tables.js'
+import type { SqliteContext } from './context.js'
+import type { WaitQueue } from './wait-queue.js'
+
+/** The columns of a closed row that change while it stays closed. None is in an index. */
+const CLOSED_COLUMNS = ['id', 'locked_at', 'expires_at', 'told_at', 'shared_from', 'share_count', 'share_permits', 'share_limit', 'share_check_at', 'share_slots'] as const
+/** Holders that are looked at for the one whose end makes a grant possible, before all are. */
+const FIRST_HOLDERS = 16
+
+type Arg<Row> = <Name extends keyof Row & string>(name: Name) => RawBuilder<Row[Name]>
+
+const END = sql<number>`coalesce(expires_at, ${sql.lit(NEVER)})`
+
+function valuesOf<Row extends object>(columns: readonly (keyof Row & string)[], arg: Arg<Row>): Row {
+  return Object.fromEntries(columns.map((column) => [column, arg(column)])) as Row
+}
+
+function statements(context: SqliteContext) {
+  const { db } = context
+  const replaced = (columns: readonly string[]) => Object.fromEntries(columns.map((column) => [column, sql.ref(`excluded.${column}`)]))
+  const active = (arg: Arg<{ name: string }>) => db.selectFrom('lock_shares').where('resource_name', '=', arg('name')).where(sql<SqlBool>`is_active`)
+  return {
+    row: context.prepare<{ name: string }, ResourceRow>((arg) => db.selectFrom('resource_locks').select(ROW_COLUMNS).where('resource_name', '=', arg('name'))),
+    of: context.prepare<{ name: string; process: string }, ShareRow>((arg) =>
+      db.selectFrom('lock_shares').select(SHARE_COLUMNS).where('resource_name', '=', arg('name')).where('process_id', '=', arg('process'))
+    ),
+    numbered: context.prepare<{ name: string; lockId: number }, ShareRow>((arg) =>
+      db.selectFrom('lock_shares').select(SHARE_COLUMNS).where('resource_name', '=', arg('name')).where('id', '=', arg('lockId'))
+    ),
+    endingBy: context.prepare<{ name: string; until: number }, ShareRow>((arg) => active(arg).select(SHARE_COLUMNS).where(END, '<=', arg('until'))),
+    endingAfter: context.prepare<{ name: string; at: number; limit: number }, ShareRow>((arg) =>
+      active(arg).select(SHARE_COLUMNS).where(END, '>', arg('at')).orderBy(END).limit(arg('limit'))
+    ),
+    lastToEnd: context.prepare<{ name: string; limit: number }, ShareRow>((arg) => active(arg).select(SHARE_COLUMNS).orderBy(END, 'desc').limit(arg('limit'))),
+    lowestLimits: context.prepare<{ name: string; limit: number }, Pick<ShareRow, 'process_id' | 'allows' | 'expires_at'>>((arg) =>
+      active(arg).select(['process_id', 'allows', 'expires_at']).where('allows', 'is not', null).orderBy('allows').limit(arg('limit'))
+    ),
+    firstEndAfter: context.prepare<{ name: string; at: number }, { end: number }>((arg) =>
+      active(arg).select(END.as('end')).where(END, '>', arg('at')).orderBy(END).limit(sql.lit(1))
+    ),
+    ofProcess: context.prepare<{ process: string; after: string; limit: number; prefix: string; key: string | null }, { resource_name: string }>((arg) =>
+      db
+        .selectFrom('lock_shares')
+        .select('resource_name')
+        .where('process_id', '=', arg('process'))
+        .where(sql<SqlBool>`is_active`)
+        .where('resource_name', '>', arg('after'))
+        .where(sql<SqlBool>`substr(resource_name, 1, length(${arg('prefix')})) = ${arg('prefix')}`)
+        .where(sql<SqlBool>`(${arg('key')} is null or api_key is null or api_key = ${arg('key')})`)
+        .orderBy('resource_name')
+        .limit(arg('limit'))
+    ),
+    due: context.prepare<{ now: number; limit: number }, ShareRow>((arg) =>
+      db.selectFrom('lock_shares').select(SHARE_COLUMNS).where('sweep_at', '<=', arg('now')).orderBy('sweep_at').limit(arg('limit'))
+    ),
+    postpone: context.prepare<{ name: string; process: string; sweepAt: number | null }>((arg) =>
+      db.updateTable('lock_shares').set({ sweep_at: arg('sweepAt') }).where('resource_name', '=', arg('name')).where('process_id', '=', arg('process'))
+    ),
+    remove: context.prepare<{ name: string; process: string }>((arg) =>
+      db.deleteFrom('lock_shares').where('resource_name', '=', arg('name')).where('process_id', '=', arg('process'))
+    ),
+    writeRow: context.prepare<ResourceRow>((arg) =>
+      db.insertInto('resource_locks').values(valuesOf<ResourceRow>(ROW_COLUMNS, arg)).onConflict((conflict) => conflict.column('resource_name').doUpdateSet(replaced(ROW_COLUMNS.slice(1))))
+    ),
+    writeClosed: context.prepare<ResourceRow>((arg) =>
+      db.updateTable('resource_locks').set(Object.fromEntries(CLOSED_COLUMNS.map((column) => [column, arg(column)]))).where('resource_name', '=', arg('resource_name'))
+    ),
+    writeShare: context.prepare<ShareRow>((arg) =>
+      db.insertInto('lock_shares').values(valuesOf<ShareRow>(SHARE_COLUMNS, arg)).onConflict((conflict) => conflict.columns(['resource_name', 'process_id']).doUpdateSet(replaced(SHARE_COLUMNS.slice(2))))
+    )
+  }
+}
+
+/** Shares on SQLite. */
+export class Shares {
+  readonly #context: SqliteContext
+  readonly #queue: WaitQueue
+  readonly #statements: ReturnType<typeof statements>
+
+  constructor(context: SqliteContext, queue: WaitQueue) {
+    this.#context = context
+    this.#queue = queue
+    this.#statements = statements(context)
+  }
+
+  /** The share of the resource that is asked for, or what is in its way. */
+  grant(name: ResourceName, sharing: Sharing, command: AcquireCommand, now: EpochMs): { grant?: Grant; conflict?: Conflict } {
+    const { resource, before } = this.#open(name, now)
+    const admitted = resource.admits(command.processId, sharing)
+    const grant = admitted ? resource.grant(command, sharing, this.#nextToken()) : undefined
+    this.#write(resource, before)
+    return grant === undefined ? { conflict: this.#conflictIn(resource, sharing, command.processId) } : { grant }
+  }
+
+  /** What is in the way of a request; undefined if it could be granted, but for those that wait. */
+  conflict(name: ResourceName, sharing: Sharing | null, processId: string, now: EpochMs): Conflict | undefined {
+    const { resource } = this.#open(name, now)
+    return resource.admits(processId, sharing) ? undefined : this.#conflictIn(resource, sharing, processId)
+  }
+
+  /** Releases shares of a resource that is held by its shares, or was last held by some. */
+  release(command: ReleaseCommand, isClaimed: boolean, now: EpochMs): ReleaseOutcome {
+    const { resourceName: name, processId, lockId, reason } = command
+    const { resource, before } = this.#open(name, now)
+    const all = processId === null && lockId === null
+    const share = all ? undefined : resource.meant(command)
+    const shares = all ? resource.allShares() : share === undefined ? [] : [share]
+    if (shares.length === 0 || isClaimed) return { kind: 'not-held', reason: whyNoShare(resource.row, resource.shareOf(processId ?? ''), command, now) }
+    for (const one of shares) resource.release(one, processId === null ? 'forced' : 'released', reason)
+    this.#write(resource, before)
+    this.#queue.wakeHead(name, now)
+    const grants = shares.map(grantFromShare)
+    const last = grantFromShare(lastToEnd(shares))
+    return { kind: 'released', grant: last, releasedAt: now, ...(processId === null ? { all: grants } : {}) }
+  }
+
+  renew(command: RenewCommand, now: EpochMs): RenewOutcome {
+    const { resource, before } = this.#open(command.resourceName, now)
+    const share = resource.meant(command)
+    if (share === undefined) return { kind: 'not-held', reason: whyNoShare(resource.row, resource.shareOf(command.processId), command, now) }
+    const grant = resource.renew(share, command)
+    this.#write(resource, before)
+    return { kind: 'renewed', grant, renewedAt: now }
+  }
+
+  /** The names of which the process may have shares, in their order. */
+  namesOf(args: { process: string; after: string; limit: number; prefix: string; key: string | null }): string[] {
+    return this.#statements.ofProcess.all(args).map(({ resource_name }) => resource_name)
+  }
+
+  convert(command: ConvertCommand, now: EpochMs): ConvertOutcome {
+    const { resourceName: name, processId, lockId, key, sharing } = command
+    const { resource, before } = this.#open(name, now)
+    const { holder } = resource
+    const isHolder = holder !== undefined && holder.processId === processId && (lockId ?? holder.lockId) === holder.lockId && (key ?? holder.key) === (holder.key ?? key)
+    if (!isHolder && resource.meant(command) === undefined) {
+      const closed = holder === undefined && resource.row.process_id === NOBODY
+      return { kind: 'not-held', reason: closed ? whyNoShare(resource.row, resource.shareOf(processId), command, now) : whyNotHeld(latestFromRow(resource.row), command, now) }
+    }
+    const grant = resource.convert(command, this.#nextToken())
+    this.#write(resource, before)
+    if (grant === undefined) return { kind: 'held', conflicts: [this.#conflictIn(resource, sharing, '', processId)], at: now, waiters: this.#queue.count(name, now) }
+    this.#queue.wakeHead(name, now)
+    return { kind: 'converted', grant }
+  }
+
+  inspect(name: ResourceName, now: EpochMs): Pick<InspectOutcome, 'grant' | 'shares'> {
+    const { resource } = this.#open(name, now)
+    const { usage } = resource
+    if (usage === undefined) return { grant: null }
+    const shares = resource.allShares()
+    return { grant: grantFromShare(lastToEnd(shares)), shares: { usage, grants: shares.slice(0, MAX_HOLDERS_SHOWN).map(grantFromShare) } }
+  }
+
+  /** The grant of that number if it is valid, else whatever is the latest of the resource. */
+  snapshot(name: string, lockId: number, now: EpochMs): LockSnapshot {
+    const snapshot = this.#context.readLatest(name, now)
+    const row = snapshot.latest?.processId === NOBODY ? this.#statements.row.get({ name }) : undefined
+    if (row === undefined) return snapshot
+    const share = this.#statements.numbered.get({ name, lockId })
+    return share !== undefined && isShared(row, now) && isValidShare(share, row, now) ? { at: now, latest: latestFromShare(share) } : { at: now, latest: undefined }
+  }
+
+  /** Writes down the expiry of shares, and removes those that ended a while ago. */
+  sweep(limit: number, now: EpochMs): { readonly seen: number; readonly expired: number; readonly removed: number } {
+    const due = this.#statements.due.all({ now, limit })
+    let [expired, removed] = [0, 0]
+    for (const name of new Set(due.map(({ resource_name }) => resource_name))) {
+      const { resource, before } = this.#open(name, now)
+      const passed = due.filter((share) => share.resource_name === name && share.is_active && share.expires_at !== null && share.expires_at <= now)
+      if (passed.length > 0) resource.expire(passed)
+      this.#write(resource, before)
+      expired += passed.length
+    }
+    for (const { resource_name: name, process_id: process, is_active, expires_at, ended_at } of due) {
+      const keptUntil = is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS
+      if (keptUntil !== null && keptUntil <= now) removed += is_active ? 0 : this.#statements.remove.run({ name, process })
+      else this.#statements.postpone.run({ name, process, sweepAt: keptUntil })
+    }
+    return { seen: due.length, expired, removed }
+  }
+
+  #nextToken(): number {
+    return this.#context.tokens.last + 1
+  }
+
+  #open(name: string, now: EpochMs): { readonly resource: SharedResource; readonly before: ResourceRow | undefined } {
+    const before = this.#statements.row.get({ name })
+    return { resource: new SharedResource(name, now, before, this.#stored(name)), before }
+  }
+
+  #stored(name: string): StoredShares {
+    const { of, numbered, endingBy, lastToEnd, lowestLimits, firstEndAfter } = this.#statements
+    return {
+      of: (process) => of.get({ name, process }),
+      numbered: (lockId) => numbered.get({ name, lockId }),
+      endingBy: (until) => endingBy.all({ name, until }),
+      lastToEnd: (limit) => lastToEnd.all({ name, limit }),
+      lowestLimits: (limit) => lowestLimits.all({ name, limit }),
+      firstEndAfter: (at) => {
+        const end = firstEndAfter.get({ name, at })?.end
+        return end === undefined || end === NEVER ? null : end
+      }
+    }
+  }
+
+  #write({ changed, row, shares, events }: SharedResource, before: ResourceRow | undefined): void {
+    if (!changed) return
+    const staysClosed = before !== undefined && before.process_id === row.process_id && Boolean(before.is_active) && Boolean(row.is_active) && before.sweep_at === row.sweep_at
+    if (staysClosed) this.#statements.writeClosed.run(row)
+    else this.#statements.writeRow.run({ ...row, is_active: row.is_active ? 1 : 0 })
+    for (const share of shares.values()) this.#statements.writeShare.run({ ...share, is_active: share.is_active ? 1 : 0 })
+    for (const event of events) this.#context.appendEvent(event)
+    const { tokens } = this.#context
+    tokens.last = Math.max(tokens.last, row.id)
+  }
+
+  /** @param except whose share is not in the way. */
+  #conflictIn(resource: SharedResource, sharing: Sharing | null, process: string, except?: string): Conflict {
+    const { holder, usage, at, row } = resource
+    if (holder !== undefined) return conflictOf(holder)
+    const { resource_name: name } = row
+    const own = resource.validShareOf(process)
+    if (usage === undefined) throw new Error(`'${name}' was neither free nor held`)
+    if (own !== undefined) return conflictWithShare(own, usage)
+    const { endingAfter } = this.#statements
+    const isFull = sharing !== null && sharing.limit !== null && sharing.limit <= (usage.limit ?? Infinity)
+    if (isFull && except === undefined) {
+      const first = endingAfter.all({ name, at, limit: FIRST_HOLDERS })
+      const used = usage.used - first.reduce((sum, { permits }) => sum + permits, 0)
+      const blocker = blockerOf(sharing, process, first, { used, limit: usage.limit })
+      if (blocker !== undefined) return conflictWithShare(blocker, usage)
+    }
+    const all = endingAfter.all({ name, at, limit: NEVER }).filter(({ process_id }) => process_id !== except)
+    const blocker = blockerOf(sharing, process, all) ?? all.at(-1)
+    if (blocker === undefined) throw new Error(`nothing was in the way at '${name}'`)
+    return conflictWithShare(blocker, usage)
+  }
+}
