@@ -119,18 +119,20 @@ export class SharedResource {
     for (const share of shares) if (!this.shares.has(share.process_id)) this.#markEnded(share, share.expires_at ?? this.at, 'expired', 'expired')
   }
 
-  renew(share: ShareRow, { ttlMs, restartLease }: Pick<RenewCommand, 'ttlMs' | 'restartLease'>): Grant {
+  renew(share: ShareRow, { ttlMs, metadata = null, restartLease = false }: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>): Grant {
     this.#settle()
     const ttl_ms = ttlMs === undefined ? share.ttl_ms : ttlMs
     const expires_at = leaseEnd(this.at, ttl_ms)
-    const isTold = share.told_at !== null && share.told_at > this.at - RENEWAL_EVENT_INTERVAL_MS && share.told_at <= this.at
+    // New metadata is always recorded; a lease that restarts is a heartbeat, whatever it brings.
+    const isTold = (metadata === null || restartLease) && share.told_at !== null && share.told_at > this.at - RENEWAL_EVENT_INTERVAL_MS && share.told_at <= this.at
     const renewed: ShareRow = {
       ...share,
       expires_at,
       sweep_at: earlier(share.sweep_at, expires_at),
       renewals: share.renewals + 1,
       told_at: isTold ? share.told_at : this.at,
-      ...(restartLease === undefined ? {} : { locked_at: this.at, ttl_ms, metadata: metadataToText(restartLease.metadata) ?? share.metadata })
+      metadata: metadataToText(metadata) ?? share.metadata,
+      ...(restartLease ? { locked_at: this.at, ttl_ms } : {})
     }
     this.#change(renewed)
     if (!isTold) this.#tell('renewed', share.id, share.process_id)
