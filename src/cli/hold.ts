@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockNotAcquiredError, type Conflict, type HeldLock, type LockLostError } from '../client/index.js'
+import { LockNotAcquiredError, type Conflict, type HeldLock, type LockLostError, type Metadata } from '../client/index.js'
 import { connect, durationMs, urlOf, wholeNumber, type Session } from './args.js'
 import { EXIT, failureOf, UsageError } from './errors.js'
 import { cut, cutMiddle, lengthText, ordinal, type Screen } from './output.js'
@@ -37,6 +37,7 @@ export interface Claim {
   /** Undefined waits as long as it takes. */
   readonly waitSeconds: number | undefined
   readonly conflictCode: number
+  readonly metadata?: Metadata | undefined
 }
 
 interface HoldValues {
@@ -60,12 +61,12 @@ export function claimOf(resourceName: string, values: HoldValues): Claim {
 }
 
 /** Undefined when somebody else has it, which was said. */
-export async function acquire({ resourceName, ttlMs, waitSeconds }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
+export async function acquire({ resourceName, ttlMs, waitSeconds, metadata }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
   const locks = connect(session, { retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
   using line = new WaitingLine(session.err)
   const onWaiting = session.err.isTerminal ? line.show.bind(line) : undefined
   try {
-    return await locks.acquire(resourceName, { ttlSeconds: ttlMs / 1000, waitSeconds, signal, onWaiting })
+    return await locks.acquire(resourceName, { ttlSeconds: ttlMs / 1000, waitSeconds, metadata, signal, onWaiting })
   } catch (error) {
     if (!(error instanceof LockNotAcquiredError)) throw error
     line[Symbol.dispose]()

@@ -3,6 +3,7 @@ import { VERSION } from '../version.js'
 import { helpOf, urlOf, type Command, type Session } from './args.js'
 import { completionOf } from './completion.js'
 import { doctor } from './doctor.js'
+import { elect, leader } from './elect.js'
 import { EXIT, failureOf, UsageError, type Failure } from './errors.js'
 import { lock } from './lock.js'
 import { forceRelease, history, release, status } from './locks.js'
@@ -14,6 +15,8 @@ import { keys, migrate, raiseNumbers, serve } from './server-commands.js'
 const COMMANDS: Readonly<Record<string, Command>> = {
   run,
   lock,
+  elect,
+  leader,
   ls,
   status,
   release,

@@ -9,7 +9,7 @@ const DEFAULT_GRACE_MS = 5000
 /** A lease is renewed when a third of it is over; a grace of more than another third would leave renewals no time. */
 const LARGEST_GRACE = 1 / 3
 
-const OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' } } as const
+export const RUN_OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' } } as const
 
 export const run: Command = {
   usage: 'run NAME [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [-E CODE] -- COMMAND …',
@@ -25,7 +25,7 @@ Times are 500ms, 30s, 2m, 1h, or seconds. The command sees RLM_RESOURCE, RLM_LOC
 Ends as the command does, with 128+n when signal n ended it. Otherwise: 64 usage, 69 no service, 75 not
 acquired, 76 lost, 77 no key or not allowed, 126 cannot be run, 127 not found, 130 or 143 interrupted
 while waiting.`,
-  options: OPTIONS,
+  options: RUN_OPTIONS,
   run: async (args, session) => {
     const task = readRunTask(args)
     const say = (text: string): void => session.err.line(`rlm: ${text}`)
@@ -39,7 +39,7 @@ while waiting.`,
   }
 }
 
-interface RunTask extends Claim {
+export interface RunTask extends Claim {
   readonly command: readonly string[]
   readonly onLost: 'kill' | 'warn'
   readonly graceMs: number
@@ -52,7 +52,7 @@ export function readRunTask(args: readonly string[]): RunTask {
   const end = args.indexOf('--')
   const command = end < 0 ? [] : args.slice(end + 1)
   // What is too much is a command that lacks its dashes.
-  const { values, positionals } = readArguments(end < 0 ? args : args.slice(0, end), OPTIONS, [1, Infinity])
+  const { values, positionals } = readArguments(end < 0 ? args : args.slice(0, end), RUN_OPTIONS, [1, Infinity])
   const [resourceName = '', ...more] = positionals
   if (end < 0 || more.length > 0) throw new UsageError('The command to run stands after --')
   if (command.length === 0 || command[0] === '') throw new UsageError('There is no command after --')
@@ -68,7 +68,7 @@ function onLostIn(text = 'kill'): RunTask['onLost'] {
 }
 
 /** A command under a lock, from the grant to the exit code. */
-class Run {
+export class Run {
   readonly #lock: HeldLock
   readonly #task: RunTask
   readonly #signals: Signals

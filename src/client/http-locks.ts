@@ -7,7 +7,7 @@ import { LockNotAcquiredError, LockServiceUnavailableError } from './errors.js'
 import { HeldLock, HeldLocks, requireLease, requireRange } from './held-lock.js'
 import { Hold, Lease, LeaseKeeper } from './leases.js'
 import { Transport } from './transport.js'
-import type { AcquireOptions, DocumentLockOptions, Grant, HttpLocksOptions, LockEvent, RenewAllOptions, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
+import type { AcquireOptions, DocumentLockOptions, ElectOptions, Grant, HttpLocksOptions, LeaderState, LockEvent, ObserveOptions, RenewAllOptions, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
 
 const DEFAULT_TTL_SECONDS = 30
 /** At most a day: a timer for longer than 24.8 days would fire at once. */
@@ -140,6 +140,25 @@ export class HttpLocks extends LockCalls implements LockApi {
     yield* watchEvents(this.#context, options)
   }
 
+  /**
+   * Takes part in the election of a leader, which is the holder of that lock: leads when no other process does, first come,
+   * first served, and campaigns again after each end. Resolves when the signal fires, or has led and it was `once`.
+   *
+   * ```ts
+   * await locks.elect('scheduler', { onElected: ({ signal, fencingToken }) => schedule({ signal, fencingToken }) })
+   * ```
+   *
+   * @throws what `onElected` throws while it leads; LockRequestError when the service refuses to let it campaign.
+   */
+  async elect(resourceName: string, options: ElectOptions): Promise<void> {
+    return (await import('./election.js')).elect(this, this.#context, resourceName, options)
+  }
+
+  /** The present leader, undefined where there is none, and then every change of the leader or its value that lasts. */
+  async *observe(resourceName: string, options: ObserveOptions = {}): AsyncGenerator<LeaderState | undefined, void, undefined> {
+    yield* (await import('./election.js')).observe(this.#context, resourceName, options)
+  }
+
   /** @param call names the method, of which those that begin with `try` do not wait and do not throw for a conflict. */
   async #acquire<Held extends HeldLock | HeldLocks | undefined>(call: string, resources: string | readonly string[], options: AcquireOptions): Promise<Held> {
     checkOptions(call, options, ACQUIRE_OPTIONS)
@@ -160,11 +179,6 @@ export class HttpLocks extends LockCalls implements LockApi {
   }
 }
 
-/** Chromium lets timers of a hidden page fire once a minute: a third of the lease has to be longer than that. */
-const TTL_SECONDS = 300
-/** A page that is loaded again asks before the release by the page that was left has arrived. */
-const WAIT_SECONDS = 2
-
 /**
  * Locks a document that is edited in a page, for as long as the page lives: it is renewed meanwhile, and released when the
  * page is left, also by closing it. A page that is left and shown again, as browsers keep pages, has lost it: its signal
@@ -180,29 +194,8 @@ const WAIT_SECONDS = 2
  * @throws LockNotAcquiredError when another page or user has it; `conflict.lockedBy` says who.
  */
 export async function lockDocument(locks: HttpLocks, docId: string, options: DocumentLockOptions): Promise<HeldLock> {
-  const { userId, username, ttlSeconds = TTL_SECONDS, waitSeconds = WAIT_SECONDS, signal, onWaiting, onReturn } = options
-  const { page = globalThis } = options
-  const lock = await locks.acquire(`doc-lock:${docId}`, {
-    processId: userId,
-    metadata: username === undefined ? undefined : { username },
-    ttlSeconds,
-    waitSeconds,
-    signal,
-    onWaiting
-  })
-  const left = (): void => {
-    page.addEventListener('pageshow', shown)
-    void lock.release({ keepalive: true }).catch(() => undefined)
-  }
-  const shown = (event: Event): void => {
-    page.removeEventListener('pageshow', shown)
-    if (!(event as Partial<PageTransitionEvent>).persisted) return
-    HeldLock.lose(lock, 'released')
-    onReturn?.()
-  }
-  page.addEventListener('pagehide', left, { once: true })
-  void lock.lost.then(() => page.removeEventListener('pagehide', left))
-  return lock
+  const document = await import('./document.js')
+  return document.lockDocument(locks, docId, options)
 }
 
 /** @throws TypeError for what is not an object of these options; an option that is misspelt would silently be ignored. */

@@ -1,5 +1,6 @@
 import type { CallOptions } from './api.js'
 import type { Clock } from './clock.js'
+import type { HeldLock } from './held-lock.js'
 
 /** One acquisition of a resource. */
 export interface Grant {
@@ -245,6 +246,48 @@ export interface WatchOptions {
   readonly onOpen?: (() => void) | undefined
   /** Called when a connection breaks or cannot be opened, and the watching goes on with another one. */
   readonly onBroken?: ((error: unknown) => void) | undefined
+}
+
+/** What a process can do while it leads. */
+export interface Leadership {
+  /** The lock by which it leads; `held` looks at the clock. */
+  readonly lock: HeldLock
+  /** Fires when the process no longer leads: it lost the lock, it resigned, or the campaign was ended. */
+  readonly signal: AbortSignal
+  /** The term: each leader has a larger one than every earlier leader. */
+  readonly fencingToken: number
+  /** Replaces the value that observers see. @throws LockLostError when another process may lead by now. */
+  readonly proclaim: (value: unknown) => Promise<void>
+  /** Lets the next candidate lead at once; this process is the last of the queue then. */
+  readonly resign: () => Promise<void>
+}
+
+export interface ElectOptions {
+  /** What observers see beside the name of the leader: anything that JSON holds, at most about 4 KiB. */
+  readonly value?: unknown
+  /** How soon another process leads after one that was lost without a word; 10 if left out. */
+  readonly ttlSeconds?: number | undefined
+  /** Instead of the client's own. */
+  readonly processId?: string | undefined
+  /** Ends the campaign, and the leadership if there is one; then the call resolves. */
+  readonly signal?: AbortSignal | undefined
+  /** Whether to lead only once; false if left out. */
+  readonly once?: boolean | undefined
+  /** The work of the leader. When it returns, or is no longer the leader's to do, the process campaigns again from the end of the queue; an error ends the campaign. */
+  readonly onElected: (leadership: Leadership) => Promise<void> | void
+}
+
+/** A leader as others see it. */
+export interface LeaderState {
+  /** Its process id. */
+  readonly leader: string
+  readonly value: unknown
+  readonly fencingToken: number
+}
+
+export interface ObserveOptions {
+  /** Ends the observing, without an error. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface DocumentLockOptions extends Pick<AcquireOptions, 'signal' | 'onWaiting'> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome, RenewCommand } from './commands.js'
+import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome } from './commands.js'
 import type { Metadata, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 
 export interface LockRequest {
@@ -31,7 +31,7 @@ export interface RenewalRequest extends GrantRef {
   readonly ttlMs: TtlMs | undefined
   /** Replaces the grant's metadata; null, or left out, keeps it. */
   readonly metadata?: Metadata | null | undefined
-  /** Counts the grant from now on, see {@link RenewCommand}; false if left out. */
+  /** Counts the grant from now on: its `lockedAt` and its lease become those of the renewal; false if left out. */
   readonly restartLease?: boolean | undefined
 }
 

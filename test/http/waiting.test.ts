@@ -47,9 +47,9 @@ onEachDatabase('a look at a resource waits for another lock, other metadata, the
   const id = await take({ ttl_seconds: 300, metadata: { step: 1 } })
   t.match(await first, { status: 200, body: { data: { lock_id: id, locked_by: 'p', metadata: { step: 1 } } } })
   t.match(await look(id, 0.02), { body: { data: { lock_id: id } } }, 'nothing has changed')
-  let proclaimed = false
-  const other = look(id).finally(() => (proclaimed = true))
-  for (let step = 2; !proclaimed; step += 1) {
+  const progress = { seen: false }
+  const other = look(id).finally(() => (progress.seen = true))
+  for (let step = 2; !progress.seen; step += 1) {
     await api.post('/locks/renew', { resource_name: 'a', process_id: 'p', metadata: { step } })
     await sleep(20)
   }

@@ -1,0 +1,99 @@
+import { resultOf, type ClientContext } from './api.js'
+import { onAbort } from './clock.js'
+import { LockLostError, LockRequestError, type LossReason } from './errors.js'
+import { HeldLock } from './held-lock.js'
+import type { HttpLocks } from './http-locks.js'
+import { Backoff, retrying } from './transport.js'
+import type { ElectOptions, LeaderState, ObserveOptions, Status } from './types.js'
+
+/* Pages load this when they first take part in an election: the rest of the client imports it by `import()` only. */
+
+/** How soon another process leads after one that was lost with its machine. */
+const TTL_SECONDS = 10
+/** How long one look waits for another leader: short enough for the time limits of proxies … */
+const LONGEST_LOOK_MS = 25_000
+/** … and at most this share of the time in which a service that hangs has to be noticed. */
+const WAIT_SHARE = 1 / 2
+/** When a service refuses even so short a wait, the client does not try a shorter one. */
+const SHORTEST_LOOK_MS = 250
+
+/** Campaigns, and leads, until the signal fires, the work throws, or it was `once`. */
+export async function elect(locks: HttpLocks, context: ClientContext, name: string, options: ElectOptions): Promise<void> {
+  const { value, ttlSeconds = TTL_SECONDS, signal, processId, once } = options
+  // A service that is away is waited for: whether another process leads meanwhile is unknown.
+  const backoff = { ...context, retryMs: Infinity }
+  while (!signal?.aborted) {
+    let lock: HeldLock
+    try {
+      lock = await retrying(() => locks.acquire(name, { ttlSeconds, signal, processId, metadata: value === undefined ? undefined : { value } }), backoff, signal)
+    } catch (error) {
+      if (signal?.aborted) return
+      throw error
+    }
+    await lead(lock, context, options)
+    if (once) return
+  }
+}
+
+/** Resolves when the process no longer leads and its work has ended. */
+async function lead(lock: HeldLock, context: ClientContext, { signal, onElected }: ElectOptions): Promise<void> {
+  const ending = new AbortController()
+  const end = (reason: unknown): void => ending.abort(reason)
+  void lock.lost.then(end)
+  const forget = onAbort(signal, () => end(signal?.reason))
+  const resign = (): Promise<void> => {
+    end(new DOMException('The leader resigned', 'AbortError'))
+    return lock.release()
+  }
+  try {
+    const { fencingToken } = lock
+    await onElected({ lock, fencingToken, signal: ending.signal, resign, proclaim: (value) => proclaim(lock, context, value, ending.signal) })
+  } catch (error) {
+    // Work that stops because it no longer leads has not failed.
+    if (!ending.signal.aborted || !(error === ending.signal.reason || error instanceof LockLostError || Object(error).name === 'AbortError')) throw error
+  } finally {
+    forget()
+    // While the service is away, the lock ends with its lease.
+    await lock.release().catch(() => {})
+  }
+}
+
+async function proclaim(lock: HeldLock, context: ClientContext, value: unknown, signal: AbortSignal): Promise<void> {
+  const { resourceName, processId, lockId } = lock
+  const call = { method: 'POST', path: 'locks/renew', body: { resourceName, processId, lockId, metadata: { value } }, signal } as const
+  const { status, body } = await retrying((timeoutMs) => context.transport.call({ ...call, timeoutMs }), context, signal)
+  if (status === 404) HeldLock.lose(lock, body['reason'] as LossReason)
+  if (lock.loss) throw lock.loss
+  resultOf({ status, body })
+}
+
+/** The present leader first, then every change that lasts: states are compared, so that nothing is missed while the service or a connection is away. */
+export async function* observe(context: ClientContext, name: string, { signal }: ObserveOptions): AsyncGenerator<LeaderState | undefined, void, undefined> {
+  let limitMs = LONGEST_LOOK_MS
+  let seen: Status | undefined
+  let backoff = new Backoff({ ...context, retryMs: Infinity })
+  for (;;) {
+    let status: Status
+    try {
+      const timeoutMs = backoff.begin()
+      const waitMs = Math.min(limitMs, timeoutMs * WAIT_SHARE)
+      const change = seen && { unlikeLockId: seen.lockId ?? 0, waitSeconds: waitMs / 1000 }
+      status = resultOf(await context.transport.call({ method: 'GET', path: 'locks/status', query: { resourceName: name, ...change }, timeoutMs, signal }))
+      backoff = new Backoff({ ...context, retryMs: Infinity })
+    } catch (error) {
+      if (signal?.aborted) return
+      // A service whose MAX_WAIT_SECONDS is smaller names the field, and may accept a shorter wait.
+      if (error instanceof LockRequestError && limitMs >= SHORTEST_LOOK_MS && error.message.includes('"wait_seconds"')) limitMs = Math.min(limitMs, context.timeoutMs) / 2
+      else {
+        await backoff.pauseAfter(error, signal).catch((reason: unknown) => {
+          if (!signal?.aborted) throw reason
+        })
+      }
+      continue
+    }
+    const isNew = !seen || seen.lockId !== status.lockId || JSON.stringify(seen.metadata) !== JSON.stringify(status.metadata)
+    seen = status
+    const { lockedBy: leader, fencingToken } = status
+    if (isNew) yield leader === null || fencingToken === null ? undefined : { leader, fencingToken, value: status.metadata?.['value'] }
+  }
+}
