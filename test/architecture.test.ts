@@ -29,7 +29,7 @@ const ARROWS: Readonly<Record<string, Arrows>> = {
   'src/cli': { may: ['src/client', 'src/version.ts', ...SERVER], packages: [] },
   'src/embedded': { may: ['src/locks', 'src/storage', 'src/client', 'src/compat/document-locks.ts'] },
   'src/middleware': { may: ['src/embedded', 'src/client', 'src/locks/errors.ts'], types: ['src/compat/document-locks.ts'], packages: [] },
-  'src/dashboard': { may: ['src/client'], packages: ['fastify', 'preact', 'htm'] },
+  'src/dashboard': { may: ['src/client'], packages: ['fastify', 'preact', 'htm', 'rapidoc'] },
   'src/log.ts': { may: ['src/locks/errors.ts'], packages: ['pino'] },
   'src/version.ts': { may: [], packages: [] },
   'src/config.ts': { may: ['src/locks'] },

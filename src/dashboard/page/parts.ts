@@ -19,7 +19,7 @@ interface CutProps {
 export function Cut({ text, faint = 0 }: CutProps): VNode {
   const at = text.length <= SHORT ? text.length : Math.max(faint, text.search(TAIL))
   return html`<span class="cut" dir="auto"
-    >${faint > 0 && html`<span class="prefix">${text.slice(0, faint)}</span>`}<span class="head">${text.slice(faint, at)}</span
+    >${faint > 0 && html`<span class="prefix">${text.slice(0, faint)}</span>`}<span class="fore">${text.slice(faint, at)}</span
     >${at < text.length && html`<span class="tail">${text.slice(at)}</span>`}</span
   >`
 }
