@@ -31,8 +31,8 @@ export function listedBody(grant: ListedGrant) {
   }
 }
 
-export function waiterBody({ processId, queuedAt, keptUntil }: QueuedRequest, index: number) {
-  return { position: index + 1, process_id: processId, waiting_since: isoTimeOrNull(queuedAt), kept_until: isoTimeOrNull(keptUntil) }
+export function waiterBody({ position, processId, queuedAt, keptUntil }: QueuedRequest) {
+  return { position, process_id: processId, waiting_since: isoTimeOrNull(queuedAt), kept_until: isoTimeOrNull(keptUntil) }
 }
 
 type Held = Extract<AcquireOutcome, { kind: 'held' }>

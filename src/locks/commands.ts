@@ -25,6 +25,8 @@ export interface AcquireCommand {
   readonly key: string | null
   /** For each name in their order what share of it is asked for, null for all of it; undefined where all are exclusive. */
   readonly sharing?: readonly (Sharing | null)[] | undefined
+  /** Ends every grant of the resources and passes every waiter. Its `sharing` has null for each name. */
+  readonly steal?: boolean | undefined
 }
 
 /**
@@ -53,7 +55,7 @@ export interface Usage {
 
 export type AcquireOutcome =
   /** In the order of the names. `replayed`: an earlier request with this idempotency key was granted them, and they are still held. */
-  | { readonly kind: 'granted'; readonly grants: readonly Grant[]; readonly replayed: boolean }
+  | { readonly kind: 'granted'; readonly grants: readonly Grant[]; readonly replayed: boolean; /** What was ended for them, where they were stolen. */ readonly stolen?: readonly Grant[] | undefined }
   /** Nothing was granted. At least one conflict; `waiters` is the length of the first one's queue. */
   | { readonly kind: 'held'; readonly conflicts: readonly Conflict[]; readonly at: EpochMs; readonly waiters: number }
   /** The request's id is saved for other content, or for grants that have ended since. */

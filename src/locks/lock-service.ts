@@ -62,17 +62,20 @@ export class LockService {
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const began = performance.now()
-    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, sharing } = request
+    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, steal = false } = request
+    // Whoever else holds the resources, shares are decided by the same rule.
+    const sharing = steal ? resourceNames.map(() => null) : request.sharing
     const command: AcquireCommand = {
       kind: 'acquire',
       resourceNames,
       processId,
       ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
       metadata,
-      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key, sharing }),
+      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key, sharing, steal }),
       ticket: null,
       key,
-      ...(sharing === undefined ? {} : { sharing })
+      ...(sharing === undefined ? {} : { sharing }),
+      ...(steal ? { steal } : {})
     }
     const room = this.#lockQuota.makeRoom(key, resourceNames.length)
     const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.idempotencyKey)
@@ -85,6 +88,7 @@ export class LockService {
     }
     if (outcome.kind === 'granted' && !outcome.replayed) {
       this.#lockQuota.granted(key, outcome.grants.length)
+      for (const grant of outcome.stolen ?? []) this.statistics.released({ kind: 'released', grant, releasedAt: outcome.grants[0]?.lockedAt ?? grant.lockedAt }, true)
       if (wait?.signal !== undefined) await this.#waitQueue.cleanup.releaseAbandoned(outcome.grants, command.idempotencyKey, wait.signal)
     }
     this.statistics.requested(outcome, performance.now() - began, waitedMs)

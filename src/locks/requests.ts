@@ -15,6 +15,8 @@ export interface LockRequest {
   readonly key?: string | null | undefined
   /** For each name in their order what share of it is asked for, null for all of it; all are exclusive if left out. */
   readonly sharing?: readonly (Sharing | null)[] | undefined
+  /** Whether to take the resources away from their holders, past everybody who waits; only for exclusive requests. */
+  readonly steal?: boolean | undefined
 }
 
 /** One grant of a process; with a lock id, exactly that one and no later one. */
@@ -87,12 +89,13 @@ export interface Fingerprinted {
   /** The name of the caller's key; null or left out if there is none. */
   readonly key?: string | null
   readonly sharing?: readonly (Sharing | null)[] | undefined
+  readonly steal?: boolean | undefined
 }
 
 /** A digest of all that a request asks for: the same for a repetition, another for other content or another key. The order of metadata's keys counts. */
-export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null, sharing }: Fingerprinted): string {
+export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null, sharing, steal = false }: Fingerprinted): string {
   const shares = sharing === undefined ? [] : [sharing.map((share) => (share === null ? null : [share.limit, share.permits]))]
-  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key]), ...shares])
+  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key]), ...shares, ...(steal ? [{ steal }] : [])])
   return createHash('sha256').update(content).digest('base64url')
 }
 

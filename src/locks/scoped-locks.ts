@@ -75,6 +75,7 @@ export class ScopedLocks implements Locks {
   /** @throws UnauthorizedError when the key is revoked or expires while the request waits, as if its caller were gone. */
   request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     for (const name of request.resourceNames) this.#mustCover(name)
+    if (request.steal === true && !allows(this.#key, 'admin')) throw new ForbiddenError("Stealing a lock takes an API key with the scope 'admin'")
     const mine = { ...request, key: this.#key.name }
     if (wait === undefined) return this.#locks.request(mine)
     return this.#untilKeyEnds(wait.signal, (signal) => this.#locks.request(mine, { ...wait, signal }))

@@ -56,14 +56,19 @@ export interface ListPage {
   readonly more: boolean
 }
 
-/** Which queue to read. */
+/** Which queue to read: that of one resource, or those of all whose names begin with a text. */
 export interface QueueQuery {
-  readonly resourceName: ResourceName
+  readonly resourceName: ResourceName | null
+  /** Empty reads all. */
+  readonly prefix?: string | undefined
   /** 1 to {@link LIST_LIMIT}. */
   readonly limit: number
 }
 
 export interface QueuedRequest {
+  readonly resourceName: ResourceName
+  /** Its place in the queue of the resource; 1 is the next to be served. */
+  readonly position: number
   readonly processId: ProcessId
   /** What share it waits for; null for all of the resource. */
   readonly sharing: Sharing | null
@@ -75,7 +80,7 @@ export interface QueuedRequest {
 
 export interface QueuePage {
   readonly at: EpochMs
-  /** The next to be served first. */
+  /** In bytewise order of the names, and for one name the next to be served first. */
   readonly waiters: readonly QueuedRequest[]
   /** How many wait in all. */
   readonly total: number
@@ -136,7 +141,7 @@ export interface LockReads {
   /** For how many milliseconds the oldest request that waits now has waited; null when none waits, or when none says since when. */
   longestWait(query: Pick<ListQuery, 'prefix'>): Promise<number | null>
 
-  /** The first waiters for one resource, in the order in which they will be served. */
+  /** The first waiters, in the order in which they will be served. */
   queue(query: QueueQuery): Promise<QueuePage>
 
   /** One page of the history; empty where none is kept. */

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql, type Expression, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
-import type { EpochMs, ProcessId } from '../locks/lock.js'
+import type { EpochMs, ProcessId, ResourceName } from '../locks/lock.js'
 import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery, StoreReads } from '../locks/store.js'
 import { EventReader, isForgotten, readHistory, releasedAt, type EventIndex } from './history.js'
 import { grantFromShare, type ShareRow } from './share-rows.js'
@@ -104,20 +104,22 @@ export class SqlReads implements StoreReads {
     }
   }
 
-  async queue({ resourceName, limit }: QueueQuery): Promise<QueuePage> {
+  async queue({ resourceName, prefix = '', limit }: QueueQuery): Promise<QueuePage> {
     const { db, live } = this.#context
     const rows = await db
       .selectFrom('lock_waiters as w')
-      .select(({ fn }) => ['w.process_id', 'w.queued_at', 'w.lease_until', 'w.allows', 'w.permits', fn.countAll<number>().over().as('total')])
-      .where('w.resource_name', '=', resourceName)
+      .select(({ fn }) => ['w.resource_name', sql<number>`row_number() over (partition by w.resource_name order by w.ticket)`.as('position'), 'w.process_id', 'w.queued_at', 'w.lease_until', 'w.allows', 'w.permits', fn.countAll<number>().over().as('total')])
+      .$if(resourceName !== null, (query) => query.where('w.resource_name', '=', resourceName ?? ''))
+      .$if(prefix !== '', (query) => query.where(beginsWith('w.resource_name', prefix)))
       .where(live())
+      .orderBy('w.resource_name')
       .orderBy('w.ticket')
       .limit(limit)
       .execute()
     return {
       at: await this.#clock(),
       // The parsers have checked every name that is stored.
-      waiters: rows.map((row) => ({ processId: row.process_id as ProcessId, sharing: row.permits === null ? null : { limit: row.allows, permits: row.permits }, queuedAt: row.queued_at, keptUntil: row.lease_until })),
+      waiters: rows.map((row) => ({ resourceName: row.resource_name as ResourceName, position: row.position, processId: row.process_id as ProcessId, sharing: row.permits === null ? null : { limit: row.allows, permits: row.permits }, queuedAt: row.queued_at, keptUntil: row.lease_until })),
       total: rows[0]?.total ?? 0
     }
   }

@@ -23,6 +23,9 @@ export interface StoredShares {
 /** What a conversion leaves as it is. */
 type Lease = Pick<ShareRow, 'process_id' | 'expires_at' | 'ttl_ms' | 'metadata' | 'renewals' | 'api_key'>
 
+/** Why a grant was ended by {@link SharedResource.steal}, for the history. */
+const STOLEN = 'stolen'
+
 type ShareRequest = Pick<AcquireCommand, 'processId' | 'ttlMs' | 'metadata' | 'key'>
 
 /**
@@ -88,6 +91,19 @@ export class SharedResource {
   grant({ processId, ttlMs, metadata, key }: ShareRequest, sharing: Sharing | null, number: number): Grant {
     const lease = { process_id: processId, expires_at: leaseEnd(this.at, ttlMs), ttl_ms: ttlMs, metadata: metadataToText(metadata), renewals: 0, api_key: key }
     return this.#grantAnew(lease, sharing, number)
+  }
+
+  /** Ends every valid grant and makes one of all of the resource. @param number as in {@link grant}. */
+  steal(request: ShareRequest, number: number): { readonly grant: Grant; readonly stolen: readonly Grant[] } {
+    const { holder, row, at } = this
+    const shares = holder === undefined ? this.allShares() : []
+    const stolen = holder === undefined ? shares.map(grantFromShare) : [grantFromRow(row)]
+    for (const share of shares) this.release(share, 'forced', STOLEN)
+    if (holder !== undefined) {
+      row.is_active = false
+      this.#pushEvent('force_released', at, holder.lockId, holder.processId, STOLEN)
+    }
+    return { grant: this.grant(request, null, number), stolen }
   }
 
   /** The valid share that a command means. */

@@ -37,11 +37,13 @@ const N = '401 401 401 401'
 const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[]>> = {
   'POST /locks/request': [
     [body('POST', '/locks/request', { resource_name: 'in/free', ...p }), `${N}  403 200 200 200 200  403 200 200  403 403 403`],
-    [body('POST', '/locks/request', { ...owned, ...p }), `${N}  403 409 409 409 409  403 409 409  403 403 403`]
+    [body('POST', '/locks/request', { ...owned, ...p }), `${N}  403 409 409 409 409  403 409 409  403 403 403`],
+    [body('POST', '/locks/request', { ...owned, ...p, steal: true }), `${N}  403 403 200 403 403  403 403 200  403 403 403`]
   ],
   'POST /locks/request-many': [
     [body('POST', '/locks/request-many', { resource_names: ['in/free', 'in/other'], ...p }), `${N}  403 200 200 200 200  403 200 200  403 403 403`],
-    [body('POST', '/locks/request-many', { resource_names: ['in/free', 'out/free'], ...p }), `${N}  403 200 200 200 200  403 403 403  403 403 403`]
+    [body('POST', '/locks/request-many', { resource_names: ['in/free', 'out/free'], ...p }), `${N}  403 200 200 200 200  403 403 403  403 403 403`],
+    [body('POST', '/locks/request-many', { resource_names: ['in/owned'], ...p, steal: true }), `${N}  403 403 200 403 403  403 403 200  403 403 403`]
   ],
   'DELETE /locks/release': [
     [query('DELETE', '/locks/release', { ...owned, ...p }), `${N}  403 404 200 200 200  403 404 200  403 403 403`],
@@ -146,7 +148,11 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
   'OPTIONS /api/book': [[{ method: 'OPTIONS', url: '/api/book' }, CALLERS.map(() => 204).join(' ')]],
 
   'GET /metrics': [[query('GET', '/metrics'), `${N}  200 403 200 403 403  403 403 403  403 403 403`]],
-  'GET /locks/queue': [[query('GET', '/locks/queue', owned), `${N}  200 403 200 403 403  200 403 200  403 403 403`]],
+  'GET /locks/queue': [
+    [query('GET', '/locks/queue', owned), `${N}  200 403 200 403 403  200 403 200  403 403 403`],
+    [query('GET', '/locks/queue', { prefix: '' }), `${N}  200 403 200 403 403  200 403 200  200 403 200`],
+    [query('GET', '/locks/queue', { prefix: 'in/' }), `${N}  200 403 200 403 403  200 403 200  403 403 403`]
+  ],
   'GET /': [[query('GET', '/'), CALLERS.map(() => 404).join(' ')]],
   'GET /health': [[query('GET', '/health'), CALLERS.map(() => 200).join(' ')]],
   'GET /livez': [[query('GET', '/livez'), CALLERS.map(() => 200).join(' ')]],
@@ -257,6 +263,8 @@ onEachDatabase('what every caller can reach', async (t, api) => {
     t.equal((await sendWith(api, secrets['admin'], waits)).status, 409)
   }
   for (const row of FIGURES) await send(row)
+  const queued = ({ data }: Data): string => names(data['waiters'] as Named[])
+  await send([query('GET', '/locks/queue', { prefix: '' }), queued, { reader: 'in/owned out/owned', 'reader in/': 'in/owned', 'reader out/': 'out/owned' }])
 })
 
 async function makeCallers(api: TestApp): Promise<Readonly<Record<string, string | undefined>>> {

@@ -58,6 +58,23 @@ onEachDatabase('the queue of a resource is read in the order in which it will be
   await Promise.all([first, ...answers])
 })
 
+onEachDatabase('the queues of all names with a prefix are read together, by name and then by place', async (t, api) => {
+  for (const name of ['in/b', 'in/a', 'out']) await api.post('/locks/request', { resource_name: name, process_id: 'p' })
+  const answers = [...(await line(api, 'in/b', ['x', 'y'])), ...(await line(api, 'in/a', ['x'])), ...(await line(api, 'out', ['z']))]
+  const seen = async (query: object) => {
+    const { status, body } = await api.get<{ data: { total_waiters: number; waiters: { resource_name: string; position: number; process_id: string }[] } }>('/locks/queue', { ...query })
+    return { status, total: body.data.total_waiters, waiters: body.data.waiters.map(({ resource_name, position, process_id }) => `${resource_name} ${position} ${process_id}`) }
+  }
+  t.strictSame(await seen({ prefix: 'in/' }), { status: 200, total: 3, waiters: ['in/a 1 x', 'in/b 1 x', 'in/b 2 y'] })
+  t.strictSame(await seen({ prefix: '', limit: 2 }), { status: 200, total: 4, waiters: ['in/a 1 x', 'in/b 1 x'] })
+  t.strictSame(await seen({ prefix: 'IN' }), { status: 200, total: 0, waiters: [] })
+  t.match(await api.get('/locks/queue', { prefix: 'x' }), { body: { message: "Retrieved 0 of 0 waiters for resources that begin with 'x'", data: { resource_name: null } } })
+  t.match(await api.get('/locks/queue'), { status: 422, body: { detail: [{ type: 'missing', loc: ['query', 'resource_name'] }] } })
+  t.match(await api.get('/locks/queue', { prefix: '', resource_name: 'out' }), { status: 422, body: { detail: [{ loc: ['query', 'prefix'] }] } })
+  await api.app.close()
+  await Promise.all(answers)
+})
+
 onEachDatabase('a place that is kept says until when, and is gone afterwards', async (t, api) => {
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
   await api.post('/locks/request', { resource_name: 'a', process_id: 'q', wait_seconds: 0.02, request_id: 'r' })

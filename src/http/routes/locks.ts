@@ -257,6 +257,7 @@ interface RequestBody {
   readonly wait_seconds?: number
   readonly request_id?: string
   readonly keep_place?: boolean
+  readonly steal?: boolean
   readonly metadata?: Metadata | null
 }
 
@@ -276,7 +277,8 @@ export function requestLocks(
     processId: body.process_id,
     ttlMs: ttlOf(body.ttl_seconds),
     metadata: metadataOf(body.metadata),
-    requestId: body.request_id
+    requestId: body.request_id,
+    steal: body.steal
   }
   if (waitMs === 0) return locks.request(request)
 

@@ -93,6 +93,7 @@ export const requestFields = ({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) =>
   wait_seconds: waitSeconds(maxWaitSeconds),
   request_id: Type.Optional(RequestIdSchema),
   keep_place: KeepPlace,
+  steal: Type.Optional(Type.Boolean({ description: 'True takes the resource away from its holders and passes everybody who waits, in one transaction; takes the scope `admin`.' })),
   metadata: Type.Optional(MetadataSchema)
 })
 

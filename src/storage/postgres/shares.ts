@@ -104,7 +104,8 @@ export class Shares {
       const [first] = held
       return first === undefined ? RETRY : done({ kind: 'held', conflicts: held.flatMap(({ conflicts }) => conflicts), at: Math.max(...held.map(({ at }) => at)), waiters: first.waiters })
     }
-    const grants = decisions.flatMap(({ result }) => (result.kind === 'done' && result.outcome.kind === 'granted' ? result.outcome.grants : []))
+    const outcomes = decisions.flatMap(({ result }) => (result.kind === 'done' && result.outcome.kind === 'granted' ? [result.outcome] : []))
+    const grants = outcomes.flatMap((outcome) => outcome.grants)
     const [first] = opened.values()
     if (first === undefined || grants.length < parts.length) return RETRY
     if (command.idempotencyKey !== null) first.requests.push(savedRequest(command, grants, first.found))
@@ -114,7 +115,7 @@ export class Shares {
       if (sqlStateOf(error) === INCOMPLETE) return RETRY
       throw error
     }
-    return done({ kind: 'granted', grants, replayed: false })
+    return done({ kind: 'granted', grants, replayed: false, stolen: command.steal === true ? outcomes.flatMap(({ stolen = [] }) => stolen) : undefined })
   }
 
   /** Writes down the expiry of shares, and removes those that ended a while ago. */
@@ -160,8 +161,8 @@ export class Shares {
       session.run(this.#statements.read, {
         names,
         draws: ofEach((some) => some.filter(({ kind }) => kind === 'acquire' || kind === 'convert').length),
-        ends: ofEach((some) => some.some(({ kind }) => kind !== 'acquire')),
-        all: ofEach((some) => some.some((command) => command.kind === 'release' && command.processId === null)),
+        ends: ofEach((some) => some.some((command) => command.kind !== 'acquire' || command.steal === true)),
+        all: ofEach((some) => some.some((command) => (command.kind === 'release' && command.processId === null) || (command.kind === 'acquire' && command.steal === true))),
         waits: ofEach((some) => some.some(({ kind }) => kind === 'acquire')),
         most: Math.max(...ofEach((some) => some.length)) + MARGIN
       }),
@@ -213,14 +214,16 @@ export class Shares {
     const queue = share !== null && share.limit === null ? found.limited_queue : found.queue
     const isOwn = (row: QueueRow): boolean => idempotencyKey !== null && row.lease_until !== null && row.request_id === idempotencyKey.id && row.fingerprint === idempotencyKey.fingerprint
     const head = queue?.find((row) => row.ticket < (ticket ?? Infinity) && !served.has(row.ticket) && !isOwn(row))
-    if (head !== undefined || !resource.admits(processId, share)) return { result: RETRY, refused: head ?? 'held' }
-    const grant = resource.grant(command, share, numbers.shift() ?? 0)
+    const steals = command.steal === true
+    if (!steals && (head !== undefined || !resource.admits(processId, share))) return { result: RETRY, refused: head ?? 'held' }
+    const number = numbers.shift() ?? 0
+    const { grant, stolen } = steals ? resource.steal(command, number) : { grant: resource.grant(command, share, number) }
     if (ticket !== null) served.add(ticket)
     if (ticket !== null || idempotencyKey !== null) {
       one.places.push({ resource_name: found.name, ticket, request_id: idempotencyKey?.id ?? null, fingerprint: idempotencyKey?.fingerprint ?? null })
     }
     if (command.idempotencyKey !== null) one.requests.push(savedRequest(command, [grant], found))
-    return { result: done({ kind: 'granted', grants: [grant], replayed: false }) }
+    return { result: done({ kind: 'granted', grants: [grant], replayed: false, stolen }) }
   }
 
   #convert({ resource, numbers }: Opened, command: ConvertCommand): Decision {

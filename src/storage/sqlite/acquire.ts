@@ -121,6 +121,7 @@ export class Acquire {
     const replay = idempotencyKey === null ? undefined : this.findRequest(idempotencyKey, now)
     if (replay !== undefined) return replay
     if (this.#queue.isDequeued(command.ticket)) return { kind: 'dequeued' }
+    if (command.steal === true) return this.#steal(command, now)
 
     const conflicts: Conflict[] = resourceNames.length === 1 ? [] : resourceNames.flatMap((name, index) => this.#conflictAt(name, sharing?.[index] ?? null, command, now) ?? [])
     for (const [index, name] of resourceNames.entries()) {
@@ -136,12 +137,24 @@ export class Acquire {
       if (conflict !== undefined) conflicts.push(conflict)
     }
     if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: this.#queue.count(conflicts[0]?.resourceName ?? '', now) }
-    this.#queue.removeTicket(command, now)
-    if (idempotencyKey !== null) {
-      const until = now + Math.max(command.ttlMs ?? 0, KEEP_REQUEST_MS)
-      this.#requests.save.run({ ...idempotencyKey, grants: grantsToText(grants), until })
-    }
+    this.#save(command, grants, now)
     return { kind: 'granted', grants, replayed: false }
+  }
+
+  #steal(command: AcquireCommand, now: EpochMs): AcquireOutcome {
+    const thefts = command.resourceNames.map((name) => this.#shares.steal(name, command, now))
+    const grants = thefts.map(({ grant }) => grant)
+    this.#save(command, grants, now)
+    return { kind: 'granted', grants, replayed: false, stolen: thefts.flatMap(({ stolen }) => stolen) }
+  }
+
+  /** Gives up the place of a request that was granted, and remembers the request. */
+  #save(command: AcquireCommand, grants: readonly Grant[], now: EpochMs): void {
+    const { idempotencyKey, ttlMs } = command
+    this.#queue.removeTicket(command, now)
+    if (idempotencyKey === null) return
+    const until = now + Math.max(ttlMs ?? 0, KEEP_REQUEST_MS)
+    this.#requests.save.run({ ...idempotencyKey, grants: grantsToText(grants), until })
   }
 
   /** What an earlier request with that key is answered again; undefined if there was none. */

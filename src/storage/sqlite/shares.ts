@@ -98,6 +98,14 @@ export class Shares {
     return grant === undefined ? { conflict: this.#conflictIn(resource, sharing, command.processId) } : { grant }
   }
 
+  /** Takes all of the resource away from its holders. */
+  steal(name: ResourceName, command: AcquireCommand, now: EpochMs): ReturnType<SharedResource['steal']> {
+    const { resource, before } = this.#open(name, now)
+    const outcome = resource.steal(command, this.#nextToken())
+    this.#write(resource, before)
+    return outcome
+  }
+
   /** What is in the way of a request; undefined if it could be granted, but for those that wait. */
   conflict(name: ResourceName, sharing: Sharing | null, processId: string, now: EpochMs): Conflict | undefined {
     const { resource } = this.#open(name, now)
