@@ -19,6 +19,8 @@ export interface ProgramOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** The working directory; by default a fresh one that is removed in the end. */
   readonly cwd?: string
+  /** The folder of another build of the project; this one's `dist` if left out. */
+  readonly build?: string | undefined
   /** A command line to start it under, for instance `nsenter …`. */
   readonly under?: readonly string[]
 }
@@ -49,8 +51,8 @@ export function runCommand(name: 'migrate' | 'keys' | 'raise-numbers', options: 
 }
 
 /** Starts a compiled program of the project. */
-export function startProgram(path: string, { args = [], settings = {}, cwd = '.', under = [] }: ProgramOptions): Program {
-  return new Program([...under, process.execPath, inProject(`dist/${path}`), ...args], settings, cwd)
+export function startProgram(path: string, { args = [], settings = {}, cwd = '.', build = inProject('dist'), under = [] }: ProgramOptions): Program {
+  return new Program([...under, process.execPath, join(build, path), ...args], settings, cwd)
 }
 
 /** A child process and what it said so far. It never outlives this process. */
