@@ -42,7 +42,7 @@ post 200 '"not_held":\[\{' /locks/release-many "{\"resource_names\":[\"$resource
 post 200 '"total_released":1' /locks/force-release-all "{\"prefix\":\"$resource\",\"reason\":\"smoke test\"}"
 get 200 '"event":"force_released"' /locks/history "${name[@]}"
 get 200 '"grants":' /locks/stats
-get 200 'rlm_locks_held [0-9]+' /metrics
+get 200 'rlm_locks_held.* [0-9]+' /metrics
 post 422 '"code":"INVALID_REQUEST"' /locks/request '{"process_id":"smoke-1"}'
 get 404 '"code":"NOT_FOUND"' /no/such/path
 get 200 'openapi' /openapi.json

@@ -13,6 +13,7 @@ import { parseQueryString, readJson, refuseOtherTypes } from './http/parsers.js'
 import { Metrics } from './http/metrics.js'
 import { adminRoutes } from './http/routes/admin.js'
 import { healthRoutes, metricsRoutes } from './http/routes/health.js'
+import { convertRoutes } from './http/routes/convert.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
 import { queueRoutes } from './http/routes/queue.js'
@@ -141,6 +142,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_APIS[api].tag) })
   const watcherQuota = new WatcherQuota(watchers, watchersPerCaller)
   await app.register(lockRoutes, { locksOf, watchers: watcherQuota, maxTtlSeconds, maxWaitSeconds })
+  await app.register(convertRoutes, { locksOf })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
   await app.register(queueRoutes, { locksOf })
   await app.register(adminRoutes, { locksOf, databaseName: options.databaseName })

@@ -104,7 +104,7 @@ export interface LockPage {
   readonly nextCursor: string | null
 }
 
-export type EventKind = 'granted' | 'renewed' | 'released' | 'expired' | 'force_released'
+export type EventKind = 'granted' | 'renewed' | 'converted' | 'released' | 'expired' | 'force_released'
 
 export interface LockEvent {
   /** Grows with every event. */

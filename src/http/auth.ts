@@ -114,6 +114,7 @@ const ACCESS: Readonly<Record<string, Access>> = {
   'DELETE /locks/release': 'write',
   'POST /locks/renew': 'write',
   'POST /locks/renew-all': 'write',
+  'POST /locks/convert': 'write',
   'POST /locks/request-many': 'write',
   'POST /locks/release-many': 'write',
   'POST /locks/renew-many': 'write',

@@ -69,10 +69,13 @@ export class Metrics {
     try {
       const { reads } = this.#locks
       const all = { prefix: '' }
-      const [held, waiters, longestWaitMs] = await Promise.all([reads.count({ ...all, processId: null }), reads.countWaiters(all), reads.longestWait(all)])
+      const [exclusive, shared, waiters, longestWaitMs] = await Promise.all([reads.count({ ...all, processId: null, mode: 'exclusive' }), reads.count({ ...all, processId: null, mode: 'shared' }), reads.countWaiters(all), reads.longestWait(all)])
       return [
         isUp(1),
-        family('gauge', 'rlm_locks_held', 'Locks that are held on the whole database.', [{ value: held }]),
+        family('gauge', 'rlm_locks_held', 'Locks that are held on the whole database, each share as one.', [
+          { labels: { mode: 'exclusive' }, value: exclusive },
+          { labels: { mode: 'shared' }, value: shared }
+        ]),
         family('gauge', 'rlm_waiters', 'Places in line that are taken on the whole database.', [{ value: waiters }]),
         family('gauge', 'rlm_oldest_waiter_seconds', 'For how long the request that has waited longest waits, on the whole database; 0 where none waits.', [
           { value: (longestWaitMs ?? 0) / 1000 }

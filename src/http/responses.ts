@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
-import type { AcquireOutcome, Conflict } from '../locks/commands.js'
-import { type EpochMs, faultOfName, type Grant, type NotHeldReason, ttlFromSeconds, type TtlMs } from '../locks/lock.js'
+import type { AcquireOutcome, Conflict, Usage } from '../locks/commands.js'
+import { type EpochMs, faultOfName, type Grant, type NotHeldReason, type Share, type Sharing, ttlFromSeconds, type TtlMs } from '../locks/lock.js'
 import { placeAfter, type ListedGrant, type ListPlace, type LockEvent, type QueuedRequest } from '../locks/store.js'
 import { InvalidRequestError } from './errors.js'
 
@@ -17,8 +17,17 @@ export function grantBody(grant: Grant) {
     process_id: grant.processId,
     locked_at: isoTime(grant.lockedAt),
     expires_at: isoTimeOrNull(grant.expiresAt),
-    metadata: grant.metadata
+    metadata: grant.metadata,
+    ...shareBody(grant.share)
   }
+}
+
+function shareBody(share: Share | undefined) {
+  return share === undefined ? {} : { mode: 'shared' as const, limit: share.limit, permits: share.permits, slots: [...share.slots] }
+}
+
+function usageBody(usage: Usage | undefined) {
+  return usage === undefined ? {} : { holders: usage.holders, used: usage.used, limit: usage.limit }
 }
 
 export function listedBody(grant: ListedGrant) {
@@ -31,8 +40,9 @@ export function listedBody(grant: ListedGrant) {
   }
 }
 
-export function waiterBody({ position, processId, queuedAt, keptUntil }: QueuedRequest) {
-  return { position, process_id: processId, waiting_since: isoTimeOrNull(queuedAt), kept_until: isoTimeOrNull(keptUntil) }
+export function waiterBody({ position, processId, sharing, queuedAt, keptUntil }: QueuedRequest) {
+  const asked = { mode: sharing === null ? ('exclusive' as const) : ('shared' as const), limit: sharing?.limit ?? null, permits: sharing?.permits ?? null }
+  return { position, process_id: processId, waiting_since: isoTimeOrNull(queuedAt), kept_until: isoTimeOrNull(keptUntil), ...asked }
 }
 
 type Held = Extract<AcquireOutcome, { kind: 'held' }>
@@ -53,6 +63,7 @@ export function heldBody({ conflicts, at, waiters, queuePosition }: Held & { que
     expires_at: isoTimeOrNull(by.expiresAt),
     retry_after_seconds: after,
     waiters,
+    ...usageBody(by.usage),
     ...(queuePosition === undefined ? {} : { queue_position: queuePosition })
   }
 }
@@ -65,8 +76,8 @@ function endOf({ lockId, expiresAt }: Conflict): EpochMs {
   return lockId === 0 ? 0 : (expiresAt ?? Number.POSITIVE_INFINITY)
 }
 
-export function conflictBody({ resourceName, processId, lockId, expiresAt }: Conflict) {
-  return { resource_name: resourceName, locked_by: processId, lock_id: lockId === 0 ? null : lockId, expires_at: isoTimeOrNull(expiresAt) }
+export function conflictBody({ resourceName, processId, lockId, expiresAt, usage }: Conflict) {
+  return { resource_name: resourceName, locked_by: processId, lock_id: lockId === 0 ? null : lockId, expires_at: isoTimeOrNull(expiresAt), ...usageBody(usage) }
 }
 
 export function notHeldBody(resourceName: string, processId: string, reason: NotHeldReason) {
@@ -97,6 +108,27 @@ export function isoTime(at: EpochMs): string {
 
 export function isoTimeOrNull(at: EpochMs | null): string | null {
   return at === null ? null : isoTime(at)
+}
+
+/** The fields of a body that say what is asked of a resource. */
+export interface SharingBody {
+  readonly mode?: 'exclusive' | 'shared'
+  readonly limit?: number | null
+  readonly permits?: number
+}
+
+/**
+ * What share is asked for; null for all of the resource.
+ *
+ * @param loc where the fields are.
+ * @throws InvalidRequestError for fields that contradict each other.
+ */
+export function sharingOf({ mode, limit = null, permits }: SharingBody, loc: readonly (string | number)[] = ['body']): Sharing | null {
+  const fault = (field: string, type: string, msg: string) => new InvalidRequestError([{ type, loc: [...loc, field], msg }])
+  if (mode === 'exclusive' && limit !== null) throw fault('limit', 'value_error', "Input should be left out with the mode 'exclusive'")
+  if (permits !== undefined && limit === null) throw fault('permits', 'value_error', 'Input should be left out without a limit')
+  if (permits !== undefined && limit !== null && permits > limit) throw fault('permits', 'less_than_equal', `Input should be less than or equal to ${limit}, the limit`)
+  return mode === 'shared' || limit !== null ? { limit, permits: permits ?? 1 } : null
 }
 
 /** Seconds from one instant to a later one, with milliseconds, never below 0; null when the later one never comes. */

@@ -11,6 +11,8 @@ const TICK_MS = 1000
 interface Waiter {
   readonly ticket: number
   readonly names: readonly string[]
+  /** As in its command. */
+  readonly sharing: AcquireCommand['sharing']
   /** Set by a wake-up, cleared before each attempt. */
   woken: boolean
   wake: () => void
@@ -44,7 +46,7 @@ export class WaitQueue {
     this.#tickMs = tickMs
     this.#quota = new WaiterQuota(limits)
     this.cleanup = new Cleanup(store, () => this.#startTicking())
-    store.onWakeup((ticket) => this.#wake(this.#byTicket.get(ticket)))
+    store.onWakeup((ticket) => this.#wakeWithFollowers(this.#byTicket.get(ticket)))
   }
 
   get draining(): boolean {
@@ -133,7 +135,7 @@ export class WaitQueue {
     while (this.#purging !== undefined) await this.#purging
     const entering = this.#store
       .submit({ kind: 'enqueue', resourceNames, processId, idempotencyKey, key, onlyKept: which === 'only-kept', ...(sharing === undefined ? {} : { sharing }) })
-      .then(({ ticket }) => (ticket === null ? undefined : this.#enter(ticket, resourceNames)))
+      .then(({ ticket }) => (ticket === null ? undefined : this.#enter(ticket, resourceNames, sharing)))
     this.#entering.add(entering)
     try {
       return await entering
@@ -152,8 +154,8 @@ export class WaitQueue {
     return this.#purging
   }
 
-  #enter(ticket: number, names: readonly string[]): Waiter {
-    const waiter: Waiter = { ticket, names, woken: false, wake: () => {} }
+  #enter(ticket: number, names: readonly string[], sharing: AcquireCommand['sharing']): Waiter {
+    const waiter: Waiter = { ticket, names, sharing, woken: false, wake: () => {} }
     this.#waiters.add(waiter)
     this.#byTicket.set(ticket, waiter)
     for (const name of names) {
@@ -195,6 +197,26 @@ export class WaitQueue {
     if (waiter === undefined) return
     waiter.woken = true
     waiter.wake()
+  }
+
+  /**
+   * Also wakes those right behind it that may be granted their shares beside it, so that they share a batch. On other instances the
+   * grant wakes the next one.
+   */
+  #wakeWithFollowers(waiter: Waiter | undefined): void {
+    this.#wake(waiter)
+    if (waiter?.sharing === undefined) return
+    for (const name of waiter.names) {
+      const queue = this.#queues.get(name) ?? []
+      let [used, limit] = [0, Infinity]
+      for (const one of queue.slice(queue.indexOf(waiter))) {
+        const share = one.sharing?.[one.names.indexOf(name)] ?? null
+        if (share === null || used + share.permits > Math.min(limit, share.limit ?? Infinity)) break
+        used += share.permits
+        limit = Math.min(limit, share.limit ?? Infinity)
+        this.#wake(one)
+      }
+    }
   }
 
   /** One heartbeat for all, and one attempt per queue: a thousand waiters for a resource cost no more than one. */

@@ -62,6 +62,10 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
     [body('POST', '/locks/renew-many', { locks: [owned], ...p }), `${N}  403 200 200 200 200  403 200 200  403 403 403`],
     [body('POST', '/locks/renew-many', { locks: [owned, { resource_name: 'out/owned' }], ...p }), `${N}  403 200 200 200 200  403 403 403  403 403 403`]
   ],
+  'POST /locks/convert': [
+    [body('POST', '/locks/convert', { ...owned, ...p, mode: 'exclusive' }), `${N}  403 404 200 200 200  403 404 200  403 403 403`],
+    [body('POST', '/locks/convert', { ...nobodys, ...p, mode: 'exclusive' }), `${N}  403 200 200 200 200  403 200 200  403 403 403`]
+  ],
   'POST /locks/renew-all': [[body('POST', '/locks/renew-all', p), `${N}  403 200 200 200 200  403 200 200  403 200 200`]],
   'GET /locks/status': [[query('GET', '/locks/status', owned), `${N}  200 403 200 403 403  200 403 200  403 403 403`]],
   'GET /locks/all-locked': [

@@ -42,7 +42,7 @@ onEachDatabase('the figures tell what happened, and never to what', async (t, ap
   t.equal(scrape.value('rlm_hold_seconds_count'), 3)
   t.equal(scrape.value('rlm_hold_seconds_sum'), 270, 'by the database’s clock')
   t.strictSame(['60', '300', '+Inf'].map((le) => scrape.value('rlm_hold_seconds_bucket', { le })), [0, 3, 3], 'a bucket holds all up to its end')
-  t.equal(scrape.value('rlm_locks_held'), 0)
+  t.equal(scrape.value('rlm_locks_held', { mode: 'exclusive' }), 0)
   t.ok((scrape.value('rlm_batch_commands_sum') ?? 0) >= 11)
   t.ok((scrape.value('rlm_batch_seconds_sum') ?? 0) > 0)
   t.notMatch(scrape.text, /secret/)
@@ -60,7 +60,8 @@ onEachDatabase('waiting is measured, and the present shown', async (t, api) => {
   await eventually('it has waited for five seconds by the database’s clock', async () => {
     return ((await Scrape.of(api)).value('rlm_oldest_waiter_seconds') ?? 0) >= 5 || undefined
   })
-  t.equal(before.value('rlm_locks_held'), 1)
+  t.equal(before.value('rlm_locks_held', { mode: 'exclusive' }), 1)
+  t.equal(before.value('rlm_locks_held', { mode: 'shared' }), 0)
   t.equal(before.value('rlm_wait_seconds_count', { outcome: 'in_vain' }), 1)
   t.equal(before.value('rlm_requests_total', { call: 'request', outcome: 'waited_in_vain' }), 1)
   await api.delete('/locks/release', { resource_name: 'a', process_id: 'p' })
@@ -76,14 +77,14 @@ onEachDatabase('waiting is measured, and the present shown', async (t, api) => {
 onEachDatabase('what has expired is not held, swept or not', async (t, api) => {
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p', ttl_seconds: 1 })
   await api.advance(2000)
-  t.equal((await Scrape.of(api)).value('rlm_locks_held'), 0)
+  t.equal((await Scrape.of(api)).value('rlm_locks_held', { mode: 'exclusive' }), 0)
 })
 
 onEachDatabase('what a database that is away cannot tell is left out', async (t, api) => {
   await besideService(api.database, 'drop table lock_waiters')
   const scrape = await Scrape.of(api)
   t.equal(scrape.value('rlm_database_up'), 0)
-  for (const name of ['rlm_locks_held', 'rlm_waiters', 'rlm_oldest_waiter_seconds']) t.equal(scrape.value(name), undefined, `${name} is unknown, not 0`)
+  for (const name of ['rlm_locks_held', 'rlm_waiters', 'rlm_oldest_waiter_seconds']) t.equal(scrape.samples.find((sample) => sample.name === name), undefined, `${name} is unknown, not 0`)
 })
 
 void t.test('the process tells about itself, and PostgreSQL’s connections are counted', async (t) => {

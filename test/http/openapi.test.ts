@@ -19,11 +19,12 @@ interface Alternatives {
 }
 /** The fields that depend on the request, by the name of the refusal. */
 const NOT_ALWAYS: Readonly<Record<string, readonly string[]>> = {
-  ResourceLocked: ['queue_position'],
-  ResourcesLocked: ['queue_position'],
+  ResourceLocked: ['holders', 'used', 'limit', 'queue_position'],
+  ResourcesLocked: ['holders', 'used', 'limit', 'queue_position'],
   LockNotReleased: ['released_at']
 }
 const LOCK_CALLS = [
+  'convertLock',
   'forceReleaseAllLocks',
   'forceReleaseLock',
   'getLockHistory',
@@ -208,6 +209,21 @@ const CALLS = [
   ['POST', '/locks/release-many', 200, { process_id: 'p', resource_names: ['b', 'x'] }],
   ['POST', '/locks/request', 200, { ...mine, resource_name: 'c', steal: true }],
   ['POST', '/locks/request-many', 200, { process_id: 'p', resource_names: ['c', 'd'], steal: true }],
+  ['POST', '/locks/request', 200, { resource_name: 's', process_id: 'p', limit: 3, permits: 2 }],
+  ['POST', '/locks/request', 409, { resource_name: 's', process_id: 'q', limit: 3, permits: 2, wait_seconds: 0.01, request_id: 's' }],
+  ['GET', '/locks/status?resource_name=s', 200],
+  ['GET', '/locks/queue?resource_name=s', 200],
+  ['GET', '/locks/all-locked?resource_name=s', 200],
+  ['POST', '/locks/request-many', 409, { process_id: 'q', resources: [{ resource_name: 's' }, { resource_name: 't', mode: 'shared' }] }],
+  ['POST', '/locks/request-many', 200, { process_id: 'q', resources: [{ resource_name: 't', mode: 'shared' }, { resource_name: 'u' }] }],
+  ['POST', '/locks/convert', 200, { resource_name: 's', process_id: 'p', mode: 'exclusive' }],
+  ['POST', '/locks/convert', 200, { resource_name: 's', process_id: 'p', mode: 'shared' }],
+  ['POST', '/locks/convert', 404, { resource_name: 's', process_id: 'q', mode: 'shared' }],
+  ['POST', '/locks/convert', 422, { resource_name: 's', process_id: 'q' }],
+  ['DELETE', '/locks/release-all?process_id=q', 200],
+  ['POST', '/locks/request', 200, { resource_name: 's', process_id: 'r', mode: 'shared' }],
+  ['POST', '/locks/convert', 409, { resource_name: 's', process_id: 'p', mode: 'exclusive' }],
+  ['POST', '/locks/force-release', 200, { resource_name: 's', reason: 'why' }],
   ['POST', '/locks/force-release', 409, { resource_name: 'c', reason: 'why', lock_id: 1 }],
   ['POST', '/locks/force-release', 200, { resource_name: 'c', reason: 'why' }],
   ['POST', '/locks/force-release', 404, { resource_name: 'c', reason: 'why' }],

@@ -44,8 +44,8 @@ onEachDatabase('the queue of a resource is read in the order in which it will be
       as_of: '2024-01-15T10:30:01.500+00:00',
       total_waiters: 2,
       waiters: [
-        { position: 1, process_id: 'q', waiting_since: '2024-01-15T10:30:00.000+00:00', kept_until: null },
-        { position: 2, process_id: '<b>r</b>', waiting_since: '2024-01-15T10:30:01.500+00:00', kept_until: null }
+        { position: 1, process_id: 'q', waiting_since: '2024-01-15T10:30:00.000+00:00', kept_until: null, mode: 'exclusive', limit: null, permits: null },
+        { position: 2, process_id: '<b>r</b>', waiting_since: '2024-01-15T10:30:01.500+00:00', kept_until: null, mode: 'exclusive', limit: null, permits: null }
       ]
     }
   })

@@ -236,6 +236,7 @@ interface HistoryListProps {
 const EVENT_WORDS: Readonly<Record<EventKind, string>> = {
   granted: 'granted',
   renewed: 'renewed',
+  converted: 'made a share',
   released: 'released',
   expired: 'ran out',
   force_released: 'taken away'

@@ -4,7 +4,7 @@ import type { LocksOf } from '../../locks/scoped-locks.js'
 import { LIST_LIMIT } from '../../locks/store.js'
 import { eventBody, eventFromCursor, grantBody, isoTime, success, toCursor } from '../responses.js'
 import { answer, LockIdSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, Timestamp } from '../schemas/common.js'
-import { exampleGrant, exampleNames, grantFields, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from '../schemas/grants.js'
+import { exampleGrant, exampleNames, grantFields, GrantSchema, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from '../schemas/grants.js'
 
 const ReasonText = Type.String({
   minLength: 1,
@@ -31,7 +31,7 @@ const forceReleaseSchema = {
   operationId: 'forceReleaseLock',
   tags,
   summary: 'Take a lock away',
-  description: 'Ends the lock of whoever holds it; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused.',
+  description: 'Ends the lock of whoever holds it, or all shares of the resource; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused.',
   body: Type.Object(
     { resource_name: ResourceNameSchema, reason: ReasonText, lock_id: Type.Optional(LockIdSchema) },
     { examples: [{ resource_name: 'database_backup', reason: exampleReason, lock_id: 42 }] }
@@ -39,7 +39,15 @@ const forceReleaseSchema = {
   response: {
     200: answer(
       'The lock that was taken away.',
-      Type.Object({ ...grantFields, released_at: Timestamp('When it ended.'), reason: Type.String() }, { title: 'ForceReleasedLock' }),
+      Type.Object(
+        {
+          ...grantFields,
+          released_at: Timestamp('When it ended.'),
+          reason: Type.String(),
+          released: Type.Optional(Type.Array(GrantSchema, { description: 'Where the resource was shared: every share that was taken away; what stands beside is of the one that would have ended last.' }))
+        },
+        { title: 'ForceReleasedLock' }
+      ),
       "Lock force-released successfully for resource 'database_backup'",
       { ...exampleGrant, released_at: '2024-01-15T10:32:00.123+00:00', reason: exampleReason }
     ),
@@ -88,7 +96,7 @@ const historySchema = {
         events: Type.Array(
           Type.Object({
             event_id: Type.Integer(),
-            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'released', 'expired', 'force_released'] }),
+            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'converted', 'released', 'expired', 'force_released'] }),
             at: Timestamp('When it happened, by the database’s clock.'),
             resource_name: Type.String(),
             process_id: Type.String({ description: 'The holder.' }),
@@ -120,6 +128,7 @@ const statsSchema = {
       'The figures.',
       Type.Object({
         held: Type.Integer(),
+        held_shared: Type.Integer({ description: 'How many of those are shares.' }),
         waiters: Type.Integer(),
         grants: Counter,
         conflicts: Counter,
@@ -142,6 +151,7 @@ const statsSchema = {
       'Retrieved statistics',
       {
         held: 12,
+        held_shared: 3,
         waiters: 0,
         grants: 4711,
         conflicts: 230,
@@ -181,11 +191,14 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     if (outcome.kind === 'changed') {
       return reply.code(409).send({ detail: `Resource '${resource_name}' is no longer held by lock ${lock_id}`, code: 'LOCK_CHANGED' })
     }
-    app.log.warn({ resource_name, lock_id: outcome.grant.lockId, process_id: outcome.grant.processId, reason, key: apiKey?.name, reqId }, 'lock force-released')
+    for (const { lockId, processId } of outcome.all ?? [outcome.grant]) {
+      app.log.warn({ resource_name, lock_id: lockId, process_id: processId, reason, key: apiKey?.name, reqId }, 'lock force-released')
+    }
     return success(`Lock force-released successfully for resource '${resource_name}'`, {
       ...grantBody(outcome.grant),
       released_at: isoTime(outcome.releasedAt),
-      reason
+      reason,
+      ...(outcome.all === undefined ? {} : { released: outcome.all.map(grantBody) })
     })
   })
 
@@ -213,8 +226,11 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     // They are not counted by name, so a key that is confined to a prefix must not see them.
     const ofAll = <Figure>(figure: Figure): Figure | null => (locks.prefix === '' ? figure : null)
     const { recentWaits } = locks.statistics
+    const mine = { prefix: locks.prefix, processId: null }
+    const [exclusive, shared] = await Promise.all([locks.reads.count({ ...mine, mode: 'exclusive' }), locks.reads.count({ ...mine, mode: 'shared' })])
     return success('Retrieved statistics', {
-      held: await locks.reads.count({ prefix: locks.prefix, processId: null }),
+      held: exclusive + shared,
+      held_shared: shared,
       waiters: await locks.reads.countWaiters({ prefix: locks.prefix }),
       grants: ofAll(grants),
       conflicts: ofAll(conflicts),

@@ -87,7 +87,7 @@ export interface MetricsRoutesOptions {
   readonly metrics: Metrics
 }
 
-const example = '# HELP rlm_locks_held Locks that are held on the whole database.\n# TYPE rlm_locks_held gauge\nrlm_locks_held 12\n'
+const example = '# HELP rlm_locks_held Locks that are held on the whole database, each share as one.\n# TYPE rlm_locks_held gauge\nrlm_locks_held{mode="exclusive"} 12\nrlm_locks_held{mode="shared"} 3\n'
 
 /** The figures for Prometheus. */
 export const metricsRoutes: FastifyPluginCallbackTypebox<MetricsRoutesOptions> = (app, { metrics }, done) => {

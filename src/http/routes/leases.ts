@@ -1,9 +1,10 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { MAX_NAMES, type Metadata, type ProcessId, type ResourceName } from '../../locks/lock.js'
+import { MAX_NAMES, type Metadata, type ProcessId, type ResourceName, type Sharing } from '../../locks/lock.js'
 import type { Released, RenewalRequest, Renewals } from '../../locks/requests.js'
 import { InvalidRequestError } from '../errors.js'
-import { conflictBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, success, ttlOf } from '../responses.js'
+import { metadataOf, requestLocks } from '../lock-requests.js'
+import { conflictBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, sharingOf, success, ttlOf, type SharingBody } from '../responses.js'
 import { answer, LockIdSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
 import {
   exampleGrant,
@@ -18,10 +19,11 @@ import {
   requestFields,
   RequestManyRefused,
   resourceNames,
+  sharingFields,
   ttlSeconds,
   WITH_BODY
 } from '../schemas/grants.js'
-import { type LockRoutesOptions, metadataOf, requestLocks } from './locks.js'
+import type { LockRoutesOptions } from './locks.js'
 
 const exampleEnd = '2024-01-15T10:32:00.123+00:00'
 const ReleasedLock = Type.Object(
@@ -101,13 +103,21 @@ const renewAllSchema = ({ maxTtlSeconds }: LeaseLimits) => ({
   }
 })
 
+const resources = (maxNames = MAX_NAMES) =>
+  Type.Array(Type.Object({ resource_name: ResourceNameSchema, ...sharingFields }, { additionalProperties: false }), {
+    minItems: 1,
+    maxItems: maxNames,
+    description: `1 to ${maxNames} different resources, instead of \`resource_names\`, each in its own mode.`,
+    examples: [[{ resource_name: 'company 7', mode: 'shared' }, { resource_name: 'company 7/user 3' }]]
+  })
+
 const requestManySchema = (limits: LeaseLimits) => ({
   operationId: 'requestManyLocks',
   tags,
   summary: 'Acquire several locks, all or none',
-  description: 'Grants all of the resources in one transaction, or none of them.',
+  description: 'Grants all of the resources in one transaction, or none of them: those of `resource_names`, all in one mode, or those of `resources`, each in its own.',
   body: Type.Object(
-    { resource_names: resourceNames(limits.maxNames), ...requestFields(limits) },
+    { resource_names: Type.Optional(resourceNames(limits.maxNames)), resources: Type.Optional(resources(limits.maxNames)), ...requestFields(limits) },
     { examples: [{ resource_names: ['database_backup', 'report'], process_id: 'process_123', ttl_seconds: 300 }] }
   ),
   response: {
@@ -179,7 +189,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<Omit<LockRoutesOptions, '
 
   app.post('/locks/renew-many', { schema: renewManySchema(limits) }, async ({ body, apiKey }) => {
     const { process_id: processId, locks } = body
-    mustDiffer(locks.map(({ resource_name }) => resource_name))
+    mustDiffer(locks.map(({ resource_name }) => resource_name), 'locks')
     const outcomes = await locksOf(apiKey).renewMany(
       locks.map((lock, index) => renewalOf(processId, lock, ['body', 'locks', String(index), 'metadata']))
     )
@@ -200,7 +210,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<Omit<LockRoutesOptions, '
   })
 
   app.post('/locks/request-many', { schema: requestManySchema(limits) }, async ({ body, apiKey }, reply) => {
-    const outcome = await requestLocks(locksOf(apiKey), reply, body.resource_names, body)
+    const { names, sharing } = resourcesOf(body)
+    const outcome = await requestLocks(locksOf(apiKey), reply, names, body, sharing)
     if (outcome.kind === 'request-id-reused') return reply.code(409).send(REQUEST_ID_REUSED)
     if (outcome.kind === 'held') {
       return reply.code(409).send({ ...heldBody(outcome, reply), conflicts: outcome.conflicts.map(conflictBody) })
@@ -245,9 +256,30 @@ function renewalOf(processId: ProcessId, { resource_name, lock_id, ttl_seconds, 
   return { resourceName: resource_name, processId, lockId: lock_id, ttlMs: ttlOf(ttl_seconds), metadata: metadataOf(metadata, place) }
 }
 
-function mustDiffer(names: readonly string[]): void {
+interface ManyBody extends SharingBody {
+  readonly resource_names?: readonly ResourceName[]
+  readonly resources?: readonly (SharingBody & { readonly resource_name: ResourceName })[]
+}
+
+/** The resources that are asked for together, and what of each. */
+function resourcesOf(body: ManyBody): { readonly names: readonly ResourceName[]; readonly sharing: readonly (Sharing | null)[] } {
+  const { resource_names: names, resources, mode, limit, permits } = body
+  const fault = (field: string, type: string, msg: string) => new InvalidRequestError([{ type, loc: ['body', field], msg }])
+  if (resources === undefined) {
+    if (names === undefined) throw fault('resource_names', 'missing', 'Field required')
+    const sharing = sharingOf(body)
+    return { names, sharing: names.map(() => sharing) }
+  }
+  if (names !== undefined) throw fault('resources', 'value_error', 'Input should be left out beside resource_names')
+  const [given] = Object.entries({ mode, limit, permits }).flatMap(([field, value]) => (value === undefined ? [] : [field]))
+  if (given !== undefined) throw fault(given, 'value_error', 'Input should stand in each of the resources')
+  mustDiffer(resources.map(({ resource_name }) => resource_name), 'resources')
+  return { names: resources.map(({ resource_name }) => resource_name), sharing: resources.map((resource, index) => sharingOf(resource, ['body', 'resources', index])) }
+}
+
+function mustDiffer(names: readonly string[], field: string): void {
   if (new Set(names).size < names.length) {
-    throw new InvalidRequestError([{ type: 'unique_items', loc: ['body', 'locks'], msg: 'Items should name different resources' }])
+    throw new InvalidRequestError([{ type: 'unique_items', loc: ['body', field], msg: 'Items should name different resources' }])
   }
 }
 

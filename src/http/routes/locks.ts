@@ -1,14 +1,12 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import type { FastifyReply } from 'fastify'
-import type { InspectOutcome } from '../../locks/commands.js'
-import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName } from '../../locks/lock.js'
+import { MAX_HOLDERS_SHOWN, type InspectOutcome } from '../../locks/commands.js'
 import type { WatcherQuota } from '../../locks/quotas.js'
-import type { RequestOutcome } from '../../locks/requests.js'
-import type { Locks, LocksOf } from '../../locks/scoped-locks.js'
+import type { LocksOf } from '../../locks/scoped-locks.js'
 import { LIST_LIMIT } from '../../locks/store.js'
 import { callerOf } from '../auth.js'
 import { InvalidRequestError } from '../errors.js'
+import { goneSignal, requestLocks } from '../lock-requests.js'
 import {
   cursorAfter,
   grantBody,
@@ -20,8 +18,8 @@ import {
   placeFromCursor,
   REQUEST_ID_REUSED,
   secondsUntil,
-  success,
-  ttlOf
+  sharingOf,
+  success
 } from '../responses.js'
 import { answer, ExpiresAt, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
 import {
@@ -34,6 +32,8 @@ import {
   NOT_RELEASED,
   requestFields,
   RequestRefused,
+  shareFields,
+  usageFields,
   WITH_BODY,
   WITH_QUERY
 } from '../schemas/grants.js'
@@ -53,7 +53,9 @@ const requestSchema = (limits: LeaseLimits) => ({
   summary: 'Acquire a lock',
   description:
     'Grants the resource to the process if nobody holds it. Asking again as the holder is refused too. The `lock_id` is the fencing token: ' +
-    'hand it to the resource and let it refuse smaller ones.',
+    'hand it to the resource and let it refuse smaller ones.\n\n' +
+    'With the mode `shared` others may hold it beside. Every holder states how many permits may be held at the same time: an exclusive lock 1, a share with ' +
+    '`limit` that many, a share without one any number. A grant is made if, with it, no holder’s statement becomes false.',
   body: Type.Object(
     { resource_name: ResourceNameSchema, ...requestFields(limits) },
     { examples: [{ ...exampleNames, ttl_seconds: 300, metadata: { host: 'worker-7' } }] }
@@ -96,7 +98,7 @@ const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
   tags,
   summary: 'Check the status of a resource',
   description:
-    'With `unlike_lock_id` and `wait_seconds` the answer comes as soon as the current lock is another than that one, its metadata changes, or the time ' +
+    'Of a shared resource it tells of the holder that ends last, and of the holders. With `unlike_lock_id` and `wait_seconds` the answer comes as soon as the current lock is another than that one, its metadata changes, or the time ' +
     'is over. A caller that asks again each time sees every state that lasts, also across restarts of the service.',
   querystring: Type.Object({
     resource_name: ResourceNameSchema,
@@ -120,7 +122,12 @@ const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
         fencing_token: LockIdOrNull,
         remaining_seconds: orNull<number>('number', { description: 'Seconds until it ends by itself; null if it is free or never ends.' }),
         metadata: MetadataSchema,
-        waiters: Type.Integer({ description: 'How many wait in line for it.' })
+        waiters: Type.Integer({ description: 'How many wait in line for it.' }),
+        mode: shareFields.mode,
+        limit: usageFields.limit,
+        used: usageFields.used,
+        total_holders: Type.Optional(Type.Integer({ description: 'How many hold shares of it.' })),
+        holders: Type.Optional(Type.Array(GrantSchema, { description: `The first ${MAX_HOLDERS_SHOWN} of them, by number.` }))
       }, { title: 'LockStatus' }),
       "Resource 'database_backup' status retrieved successfully",
       {
@@ -143,10 +150,11 @@ const allLockedSchema = {
   operationId: 'listLocks',
   tags,
   summary: 'List all locked resources',
-  description: 'Sorted by name, a page at a time; `total_locks` counts all that match, whatever the page shows.',
+  description: 'Sorted by name, then by number, a page at a time; each share of a resource is a lock of its own. `total_locks` counts all that match, whatever the page shows.',
   querystring: Type.Object({
     prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only names that begin with this.' })),
     process_id: Type.Optional(ProcessIdSchema),
+    resource_name: Type.Optional(ResourceNameSchema),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: `At most that many locks; ${LIST_LIMIT} if left out.` })),
     cursor: Type.Optional(Type.String({ maxLength: 2048, description: 'The `next_cursor` of the page before.' }))
   }),
@@ -180,7 +188,7 @@ export interface LockRoutesOptions extends LeaseLimits {
 /** The mirrored API: request, release, status, all-locked. */
 export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, watchers, ...limits }, done) => {
   app.post('/locks/request', { schema: requestSchema(limits) }, async ({ body, apiKey }, reply) => {
-    const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body)
+    const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body, [sharingOf(body)])
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
     const [grant] = outcome.kind === 'granted' ? outcome.grants : []
     if (outcome.kind !== 'granted' || grant === undefined) return reply.code(409).send(REQUEST_ID_REUSED)
@@ -215,7 +223,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
       const leave = watchers.enter(callerOf(reply.request))
       return locks.inspectUnlike(resource_name, { unlikeLockId, waitMs: wait_seconds * 1000, signal: goneSignal(reply) }).finally(leave)
     }
-    const { at, grant, waiters } = await (wait_seconds === 0 ? locks.inspect(resource_name) : inspectUnlike())
+    const { at, grant, waiters, shares } = await (wait_seconds === 0 ? locks.inspect(resource_name) : inspectUnlike())
     return success(
       grant === null ? `Resource '${resource_name}' is not locked` : `Resource '${resource_name}' status retrieved successfully`,
       {
@@ -228,18 +236,20 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
         fencing_token: grant?.lockId ?? null,
         remaining_seconds: secondsUntil(grant?.expiresAt ?? null, at),
         metadata: grant?.metadata ?? null,
-        waiters
+        waiters,
+        ...(shares === undefined ? {} : { mode: 'shared' as const, limit: shares.usage.limit, used: shares.usage.used, total_holders: shares.usage.holders, holders: shares.grants.map(grantBody) })
       }
     )
   })
 
   app.get('/locks/all-locked', { schema: allLockedSchema }, async ({ query, apiKey }) => {
     const locks = locksOf(apiKey)
-    const { prefix = '', process_id: processId = null, limit = LIST_LIMIT, cursor } = query
+    const { prefix = '', process_id: processId = null, resource_name: resourceName = null, limit = LIST_LIMIT, cursor } = query
+    const which = { prefix, processId, resourceName }
     const after = cursor === undefined ? null : placeFromCursor(cursor)
-    const { at, grants, more } = await locks.reads.list({ prefix, processId, after, limit })
+    const { at, grants, more } = await locks.reads.list({ ...which, after, limit })
     // One page that shows everything needs no counting, and cannot disagree with its own total.
-    const total = after === null && !more ? grants.length : await locks.reads.count({ prefix, processId })
+    const total = after === null && !more ? grants.length : await locks.reads.count(which)
     return success(`Retrieved ${total} active locks`, {
       total_locks: total,
       as_of: isoTime(at),
@@ -249,70 +259,4 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
   })
 
   done()
-}
-
-interface RequestBody {
-  readonly process_id: ProcessId
-  readonly ttl_seconds?: number | null
-  readonly wait_seconds?: number
-  readonly request_id?: string
-  readonly keep_place?: boolean
-  readonly steal?: boolean
-  readonly metadata?: Metadata | null
-}
-
-/**
- * Requests one or several locks as a body says. A client that waits and disconnects loses its place at once, and a lock that
- * it was granted but never heard of is released again.
- */
-export function requestLocks(
-  locks: Locks,
-  reply: FastifyReply,
-  resourceNames: readonly ResourceName[],
-  body: RequestBody
-): Promise<RequestOutcome> {
-  const waitMs = Math.round((body.wait_seconds ?? 0) * 1000)
-  const request = {
-    resourceNames,
-    processId: body.process_id,
-    ttlMs: ttlOf(body.ttl_seconds),
-    metadata: metadataOf(body.metadata),
-    requestId: body.request_id,
-    steal: body.steal
-  }
-  if (waitMs === 0) return locks.request(request)
-
-  return locks.request(request, { waitMs, signal: goneSignal(reply), keepPlace: body.keep_place, caller: callerOf(reply.request) })
-}
-
-/** Fires when the client disconnects before it has the answer. */
-function goneSignal(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController()
-  // Not `writableFinished`: that is true as well for an answer that was written to a connection that is gone.
-  let sent = false
-  reply.raw.once('finish', () => (sent = true))
-  reply.raw.once('close', () => {
-    if (!sent) gone.abort()
-  })
-  // A connection that broke before anybody listened does not say so again.
-  if (reply.raw.destroyed) gone.abort()
-  return gone.signal
-}
-
-/** @throws InvalidRequestError for metadata over the limit. */
-export function metadataOf(metadata: Metadata | null | undefined, place: readonly string[] = ['body', 'metadata']): Metadata | null {
-  if (metadata === null || metadata === undefined) return null
-  if (bytesAsJson(metadata) <= MAX_METADATA_BYTES) return metadata
-  throw new InvalidRequestError([
-    { type: 'too_long', loc: place, msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
-  ])
-}
-
-function bytesAsJson(metadata: Metadata): number {
-  try {
-    return Buffer.byteLength(JSON.stringify(metadata))
-  } catch {
-    // Nested too deep for the stack, which takes more bytes than any limit here.
-    return Infinity
-  }
 }

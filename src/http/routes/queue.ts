@@ -32,7 +32,10 @@ const queueSchema = {
             waiting_since: orNull<string>('string', { description: 'When the place was taken; null where that was not written down.' }),
             kept_until: orNull<string>('string', {
               description: 'Until when the place is kept for a request that gave up and may come back; null while the request waits.'
-            })
+            }),
+            mode: Type.Unsafe<string>({ type: 'string', enum: ['exclusive', 'shared'], description: 'What it waits for.' }),
+            limit: orNull<number>('integer', { description: 'So many permits at most may be held at the same time; null for any number, and for all of the resource.' }),
+            permits: orNull<number>('integer', { description: 'How many permits it waits for; null for all of the resource.' })
           }, { title: 'Waiter' })
         )
       }),
@@ -41,7 +44,7 @@ const queueSchema = {
         resource_name: 'database_backup',
         as_of: '2024-01-15T10:32:00.123+00:00',
         total_waiters: 1,
-        waiters: [{ position: 1, process_id: 'process_456', waiting_since: '2024-01-15T10:31:48.023+00:00', kept_until: null }]
+        waiters: [{ position: 1, process_id: 'process_456', waiting_since: '2024-01-15T10:31:48.023+00:00', kept_until: null, mode: 'shared', limit: 5, permits: 1 }]
       }
     ),
     ...WITH_QUERY

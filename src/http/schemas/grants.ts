@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { MAX_NAMES, type ResourceName } from '../../locks/lock.js'
+import { MAX_NAMES, MAX_PERMITS, type ResourceName } from '../../locks/lock.js'
 import { eitherOf } from '../openapi.js'
 import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
 
@@ -7,7 +7,51 @@ import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, o
 
 export const exampleNames = { resource_name: 'database_backup', process_id: 'process_123' }
 export const exampleTimes = { locked_at: '2024-01-15T10:30:00.123+00:00', expires_at: '2024-01-15T10:35:00.123+00:00' }
+export const exampleShare = { mode: 'shared' as const, limit: 5, permits: 1, slots: [3] }
 export const exampleGrant = { lock_id: 42, fencing_token: 42, ...exampleNames, ...exampleTimes, metadata: { host: 'worker-7' } }
+
+export const ModeSchema = Type.Unsafe<'exclusive' | 'shared'>({
+  type: 'string',
+  enum: ['exclusive', 'shared'],
+  description: 'All of the resource, or a share of it beside others.',
+  examples: ['shared']
+})
+
+const LimitSchema = orNull<number>('integer', {
+  minimum: 1,
+  maximum: MAX_PERMITS,
+  description: 'So many permits of the resource at most may be held at the same time, these included; null allows any number.',
+  examples: [5]
+})
+
+const permits = (description: string) => Type.Integer({ minimum: 1, maximum: MAX_PERMITS, description, examples: [1] })
+
+/** What a request asks of a resource. */
+export const sharingFields = {
+  mode: Type.Optional(ModeSchema),
+  limit: Type.Optional(LimitSchema),
+  permits: Type.Optional(permits('How many permits it takes, 1 to `limit`; only with `limit`; 1 if left out.'))
+}
+
+/** What every grant bears that is not exclusive. */
+export const shareFields = {
+  mode: Type.Optional(Type.Literal('shared', { description: 'Other shares may be held beside it. Left out for an exclusive lock, as the next three are.' })),
+  limit: Type.Optional(LimitSchema),
+  permits: Type.Optional(permits('How many permits it takes.')),
+  slots: Type.Optional(
+    Type.Array(Type.Integer({ minimum: 1 }), {
+      description: 'The numbers of its permits, from 1 to `limit`: nobody else holds them, and each later holder of one has a larger `lock_id`. Empty without a limit.',
+      examples: [[3]]
+    })
+  )
+}
+
+/** What the shares of a resource amount to. */
+export const usageFields = {
+  holders: Type.Optional(Type.Integer({ description: 'How many hold shares of it; left out where the lock is exclusive, as the next two are.' })),
+  used: Type.Optional(Type.Integer({ description: 'The permits that they take.' })),
+  limit: Type.Optional(orNull<number>('integer', { description: 'The smallest of their limits; null where none has one.' }))
+}
 
 const AsAskedFor = Type.String({ description: 'As asked for.' })
 
@@ -18,7 +62,8 @@ export const grantFields = {
   process_id: AsAskedFor,
   locked_at: Timestamp('When the lock was granted, by the database’s clock.'),
   expires_at: ExpiresAt,
-  metadata: MetadataSchema
+  metadata: MetadataSchema,
+  ...shareFields
 }
 
 /** What may be asked for: the longest lease and the longest wait, in seconds, and the most names together. */
@@ -94,7 +139,8 @@ export const requestFields = ({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) =>
   request_id: Type.Optional(RequestIdSchema),
   keep_place: KeepPlace,
   steal: Type.Optional(Type.Boolean({ description: 'True takes the resource away from its holders and passes everybody who waits, in one transaction; takes the scope `admin`.' })),
-  metadata: Type.Optional(MetadataSchema)
+  metadata: Type.Optional(MetadataSchema),
+  ...sharingFields
 })
 
 /** One grant, as the calls that make it answer. */
@@ -104,7 +150,8 @@ const conflictFields = {
   resource_name: Type.String(),
   locked_by: Type.String(),
   lock_id: orNull<number>('integer', { description: 'Null where the resource is free, but kept for the first in line.', examples: [42] }),
-  expires_at: ExpiresAt
+  expires_at: ExpiresAt,
+  ...usageFields
 }
 const refusedFields = {
   resource_name: conflictFields.resource_name,
@@ -114,6 +161,7 @@ const refusedFields = {
   expires_at: ExpiresAt,
   retry_after_seconds: orNull<number>('number', { description: 'Seconds until the lock ends by itself; null if it never does.' }),
   waiters: Type.Integer({ description: 'How many wait in line for it.' }),
+  ...usageFields,
   queue_position: Type.Optional(Type.Integer({ description: 'The place in line that was reached while waiting; 1 is the next to be served.' }))
 }
 const exampleConflict = { resource_name: 'database_backup', locked_by: 'process_123', lock_id: 42, expires_at: exampleTimes.expires_at }

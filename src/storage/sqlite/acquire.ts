@@ -127,7 +127,7 @@ export class Acquire {
     for (const [index, name] of resourceNames.entries()) {
       const share = sharing?.[index] ?? null
       const head = conflicts.some(({ resourceName }) => resourceName === name) ? undefined : this.#queue.headBefore(name, command, now, share)
-      if (head !== undefined) conflicts.push(this.#conflictAt(name, share, command, now) ?? head)
+      if (head !== undefined) conflicts.push(this.#conflictAt(name, share, command, now) ?? { ...head, usage: this.#shares.usage(name, now) })
     }
     const grants: Grant[] = []
     for (const [index, name] of conflicts.length === 0 ? resourceNames.entries() : []) {

@@ -1,6 +1,6 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import { NEVER } from '../../../migrations/0013-lock-shares.js'
-import { MAX_HOLDERS_SHOWN, type AcquireCommand, type Conflict, type ConvertCommand, type ConvertOutcome, type InspectOutcome, type ReleaseCommand, type ReleaseOutcome, type RenewCommand, type RenewOutcome } from '../../locks/commands.js'
+import { MAX_HOLDERS_SHOWN, type AcquireCommand, type Conflict, type ConvertCommand, type ConvertOutcome, type InspectOutcome, type ReleaseCommand, type ReleaseOutcome, type RenewCommand, type RenewOutcome, type Usage } from '../../locks/commands.js'
 import { whyNotHeld, type EpochMs, type Grant, type ResourceName, type Sharing } from '../../locks/lock.js'
 import { blockerOf, conflictWithShare, grantFromShare, isShared, isValidShare, lastToEnd, latestFromShare, ROW_COLUMNS, SHARE_COLUMNS, whyNoShare, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { SharedResource, type StoredShares } from '../shared-resource.js'
@@ -110,6 +110,11 @@ export class Shares {
   conflict(name: ResourceName, sharing: Sharing | null, processId: string, now: EpochMs): Conflict | undefined {
     const { resource } = this.#open(name, now)
     return resource.admits(processId, sharing) ? undefined : this.#conflictIn(resource, sharing, processId)
+  }
+
+  /** What the shares of a resource amount to; undefined where it is not shared. */
+  usage(name: ResourceName, now: EpochMs): Usage | undefined {
+    return this.#context.readLatest(name, now).latest?.processId === NOBODY ? this.#open(name, now).resource.usage : undefined
   }
 
   /** Releases shares of a resource that is held by its shares, or was last held by some. */
