@@ -21,7 +21,7 @@ for (const kind of DATABASES) {
   })
 }
 
-const over = (heap: (turn: number) => number): Memory[] => Array.from({ length: 100 }, (_, turn) => ({ heapBytes: heap(turn), residentBytes: 0 }))
+const over = (heap: (turn: number) => number): Memory[] => Array.from({ length: 100 }, (_, turn) => ({ heapBytes: heap(turn), residentBytes: 0, stallSeconds: 0 }))
 
 void t.test('growth is seen, and the ups and downs of a heap are not taken for it', (t) => {
   t.equal(growthOf(over((turn) => 100 + (turn % 7))).heapBytes, 0)
