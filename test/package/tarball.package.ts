@@ -7,13 +7,13 @@ void t.test('the tarball', async (t) => {
 
   await t.test('has what a user needs and nothing else', (t) => {
     const unexpected = tarball.files.filter(
-      (path) => !/^(?:dist\/(?:src|migrations)\/.*\.(?:js|d\.ts)|dist\/src\/dashboard\/bundle\/style\.css|docs\/.*|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/.test(path)
+      (path) => !/^(?:dist\/(?:src|migrations)\/.*\.(?:js|d\.ts)|dist\/src\/dashboard\/bundle\/style\.css|docs\/.*\.(?:md|json|yaml|cfg)|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/.test(path)
     )
     t.strictSame(unexpected, [])
     for (const entry of ['index', 'client/index', 'embedded/index', 'middleware/express', 'middleware/fastify', 'server']) {
       for (const end of ['js', 'd.ts']) t.ok(tarball.files.includes(`dist/src/${entry}.${end}`), `${entry}.${end}`)
     }
-    for (const name of ['main.js', 'style.css']) t.ok(tarball.files.includes(`dist/src/dashboard/bundle/${name}`), name)
+    for (const name of ['main.js', 'reference.js', 'style.css']) t.ok(tarball.files.includes(`dist/src/dashboard/bundle/${name}`), name)
     t.end()
   })
 
