@@ -91,6 +91,12 @@ void t.test('the panels of the dashboard have titles and places of their own', (
   t.end()
 })
 
+void t.test('the runbook says what to do at each alert, and at no other', (t) => {
+  const headings = Array.from(read('runbook.md').matchAll(/^## (.*)$/gm), ([, heading = '']) => heading.split(/, | and /)).flat()
+  t.strictSame(headings.toSorted(), alerts.map(({ alert }) => alert).toSorted())
+  t.end()
+})
+
 void t.test('each alert says how bad it is, for how long, and what is the matter', (t) => {
   t.equal(new Set(alerts.map(({ alert }) => alert)).size, alerts.length)
   for (const { alert, for: time, labels, annotations } of alerts) {
