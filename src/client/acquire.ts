@@ -31,6 +31,8 @@ export interface Wanted {
   /** Null never ends. */
   readonly ttlSeconds: number | null
   readonly metadata?: Metadata | undefined
+  readonly mode?: string | undefined
+  readonly steal?: boolean | undefined
   /** Infinity waits as long as it takes, 0 does not wait. */
   readonly waitMs: number
   /** Resumes an earlier request whose answer was lost. */
@@ -137,7 +139,7 @@ export class Acquisition {
   }
 
   #call(waitMs: number, timeoutMs: number, keepPlace: boolean, signal?: AbortSignal): Promise<Answer> {
-    const { resourceNames, many, processId, ttlSeconds, metadata } = this.#wanted
+    const { resourceNames, many, processId, ttlSeconds, metadata, mode, steal } = this.#wanted
     return this.#context.transport.call({
       method: 'POST',
       path: many ? 'locks/request-many' : 'locks/request',
@@ -146,6 +148,8 @@ export class Acquisition {
         processId,
         ttlSeconds,
         metadata,
+        mode,
+        steal,
         requestId: this.#requestId,
         ...(waitMs > 0 && { waitSeconds: waitMs / 1000, keepPlace })
       },

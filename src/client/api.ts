@@ -10,6 +10,7 @@ import type {
   LockPage,
   NotHeld,
   Queue,
+  Queues,
   ReleaseOutcome,
   RenewOutcome,
   Stats,
@@ -111,6 +112,11 @@ export class LockCalls {
   /** The first waiters for a resource, 100 unless `limit` says otherwise (1 to 1,000). */
   queue(resourceName: string, { limit, ...options }: CallOptions & { readonly limit?: number | undefined } = {}): Promise<Queue> {
     return this.#get('queue', { resourceName, limit }, options)
+  }
+
+  /** The first waiters for all resources whose names begin with the prefix, sorted by name; 100 as above. */
+  queues(prefix: string, { limit, ...options }: CallOptions & { readonly limit?: number | undefined } = {}): Promise<Queues> {
+    return this.#get('queue', { prefix, limit }, options)
   }
 
   /** One page of what happened. */

@@ -87,7 +87,7 @@ function lossOf(event: LockEvent): Loss[] {
  * @param background true for a stream that must not keep a process alive.
  */
 export async function* watchEvents(context: ClientContext, options: WatchOptions, background = false): AsyncGenerator<LockEvent, void, undefined> {
-  const { prefix, processId, after, signal, onOpen, onBroken } = options
+  const { prefix = '', processId, processPrefix = '', after, signal, onOpen, onBroken } = options
   let last = after
   let wasOpen = false
   let backoff = new Backoff(context)
@@ -115,7 +115,7 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
           const event = fromWire(JSON.parse(message.data)) as LockEvent
           last = event.eventId
           // A service that does not know the filter sends everything.
-          if ((processId ?? event.processId) === event.processId && event.resourceName.startsWith(prefix ?? '')) yield event
+          if ((processId ?? event.processId) === event.processId && event.processId.startsWith(processPrefix) && event.resourceName.startsWith(prefix)) yield event
         }
         throw new LockServiceUnavailableError('The stream of events ended', { outcomeUnknown: false })
       } catch (error) {
@@ -131,7 +131,7 @@ export async function* watchEvents(context: ClientContext, options: WatchOptions
 /** The messages of one connection, as long as it lasts; the first is undefined, when the service has accepted it. */
 async function* connection(
   { transport, clock }: ClientContext,
-  { prefix, processId, after, signal }: WatchOptions,
+  { prefix, processId, processPrefix, after, signal }: WatchOptions,
   timeoutMs: number,
   background: boolean
 ): AsyncGenerator<Message | null | undefined> {
@@ -143,7 +143,7 @@ async function* connection(
     cancel = clock.schedule(SILENCE_MS, () => ending.abort(new Error('no sign of life')), true)
   }
   try {
-    const query = { prefix, processId }
+    const query = { prefix, processId, processPrefix }
     const headers: Record<string, string> = after === undefined ? {} : { 'last-event-id': String(after) }
     const response = await transport.stream({ method: 'GET', path: 'locks/watch', query, headers, signal: ending.signal, timeoutMs, background })
     if (response.status !== 200 || response.body === null) transport.judge(response, await read(response))

@@ -14,7 +14,7 @@ const DEFAULT_TTL_SECONDS = 30
 const LONGEST_TIMEOUT_SECONDS = 86_400
 
 const CLIENT_OPTIONS = ['url', 'apiKey', 'processId', 'retrySeconds', 'timeoutSeconds', 'listen', 'fetch', 'clock', 'random']
-const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant']
+const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant', 'mode', 'steal']
 
 type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 
@@ -33,6 +33,7 @@ type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 export class HttpLocks extends LockCalls implements LockApi {
   /** The holder of what is acquired. */
   readonly processId: string
+  readonly #options: HttpLocksOptions
   readonly #context: ClientContext
   readonly #keeper: LeaseKeeper
 
@@ -48,8 +49,14 @@ export class HttpLocks extends LockCalls implements LockApi {
     const shared = { ...times, transport: new Transport(url, apiKey, fetch, times) }
     super(shared)
     this.processId = options.processId ?? ownProcessId(newId())
+    this.#options = options
     this.#context = { ...shared, calls: this }
     this.#keeper = new LeaseKeeper(this.#context, listen)
+  }
+
+  /** Another client of the same service, which differs in these options. */
+  with(options: HttpLocksOptions): HttpLocks {
+    return new HttpLocks({ ...this.#options, processId: this.processId, ...options })
   }
 
   /**

@@ -12,3 +12,4 @@ export {
 export { HeldLock, HeldLocks, type HeldPart } from './held-lock.js'
 export { HttpLocks, lockDocument } from './http-locks.js'
 export type * from './types.js'
+export { WebLock, WebLocks, type WebLockInfo, type WebLockOptions, type WebLocksSnapshot } from './web-locks.js'

@@ -92,6 +92,8 @@ export interface ListedLock extends Grant {
   readonly renewals: number
   /** How many wait for it. */
   readonly waiters: number
+  /** Left out where it is exclusive. */
+  readonly mode?: LockMode
 }
 
 export interface LockPage {
@@ -173,6 +175,12 @@ export interface Queue {
   readonly totalWaiters: number
 }
 
+export interface Queues {
+  readonly waiters: readonly (Waiter & { readonly resourceName: string; readonly mode?: LockMode })[]
+  /** How many wait altogether. */
+  readonly totalWaiters: number
+}
+
 export interface Health {
   readonly healthy: boolean
   readonly service: string
@@ -201,7 +209,14 @@ export interface HttpLocksOptions {
   readonly random?: () => number
 }
 
+/** A shared lock excludes exclusive ones only. */
+export type LockMode = 'exclusive' | 'shared'
+
 export interface TryAcquireOptions {
+  /** `exclusive` if left out. */
+  readonly mode?: LockMode | undefined
+  /** Whether to take the lock away from its holders, past everybody who waits; takes a key with the scope `admin`. */
+  readonly steal?: boolean | undefined
   /** The lease, greater than 0; 30 if left out, null never ends. A lock that renews itself lasts longer. */
   readonly ttlSeconds?: number | null | undefined
   /** Whether the lock renews itself until it is released or lost; true if left out. */
@@ -238,6 +253,8 @@ export interface WatchOptions {
   readonly prefix?: string | undefined
   /** Only what happens to the locks of this process. */
   readonly processId?: string | undefined
+  /** Only what happens to the locks of processes whose ids begin with this. */
+  readonly processPrefix?: string | undefined
   /** The id of the last event that was seen: the stream resumes after it. Left out, it begins with what happens from now on. */
   readonly after?: number | undefined
   /** Ends the watching, without an error. */

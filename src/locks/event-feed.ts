@@ -18,6 +18,8 @@ export interface WatchQuery {
   readonly prefix: string
   /** Only grants of this process; null watches all. */
   readonly processId: string | null
+  /** Only grants of processes whose ids begin with this text; all if left out. */
+  readonly processPrefix?: string | undefined
   /** The id of the last event that the watcher has seen; null begins with what happens from now on. */
   readonly after: number | null
 }
@@ -62,7 +64,7 @@ export class EventFeed {
    * @param quietMs after so long without an event for this watcher, a `quiet` item is given.
    * @param signal fires when the watcher is gone.
    */
-  async *watch({ prefix, processId, after }: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
+  async *watch({ prefix, processId, processPrefix = '', after }: WatchQuery, quietMs: number, signal?: AbortSignal): AsyncGenerator<FeedItem> {
     if (!this.#store.keepsHistory) {
       yield { kind: 'end', reason: 'no_history' }
       return
@@ -95,7 +97,7 @@ export class EventFeed {
         for (const event of events) {
           position = event.eventId
           if (after === null && earlier.has(position)) continue
-          if (event.resourceName.startsWith(prefix) && (processId === null || event.processId === processId)) {
+          if (event.resourceName.startsWith(prefix) && (processId === null || event.processId === processId) && event.processId.startsWith(processPrefix)) {
             yield { kind: 'event', event }
             quietAt = performance.now() + quietMs
           }

@@ -56,6 +56,16 @@ for (const kind of DATABASES) {
       await items.return(undefined)
     })
 
+    await onStore('a watcher of the processes with a prefix hears of those alone', async (t, store) => {
+      const service = serviceOn(store)
+      const items = service.watch({ prefix: '', processId: null, processPrefix: 'q/', after: null }, 5000)
+      await items.next()
+      await take(service, 'n')
+      await service.request({ resourceNames: [resourceName('own')], processId: processId('q/7') })
+      t.match(await read(items, 1), [/^granted own /])
+      await items.return(undefined)
+    })
+
     await onStore('a watcher that comes back goes on after the last event that it saw', async (t, store) => {
       const service = serviceOn(store)
       for (let index = 0; index < 20; index += 1) await take(service, `n${index}`)

@@ -69,7 +69,7 @@ export const queueRoutes: FastifyPluginCallbackTypebox<QueueRoutesOptions> = (ap
     const found = { as_of: isoTime(at), total_waiters: total }
     const counted = `Retrieved ${waiters.length} of ${total} waiters for`
     if (name !== undefined) return success(`${counted} resource '${name}'`, { resource_name: name, ...found, waiters: waiters.map(waiterBody) })
-    return success(`${counted} resources that begin with '${prefix}'`, { resource_name: null, ...found, waiters: waiters.map((waiter) => ({ resource_name: waiter.resourceName, ...waiterBody(waiter) })) })
+    return success(`${counted} resources that begin with '${prefix}'`, { resource_name: null, ...found, waiters: waiters.map((waiter) => Object.assign(waiterBody(waiter), { resource_name: waiter.resourceName })) })
   })
 
   done()

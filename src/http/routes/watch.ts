@@ -27,7 +27,8 @@ const watchSchema = {
     '(that id is no longer in the history), `too_slow`, `draining` or `no_history` (HISTORY_RETENTION_DAYS is 0).',
   querystring: Type.Object({
     prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only names that begin with this.' })),
-    process_id: Type.Optional(ProcessIdSchema)
+    process_id: Type.Optional(ProcessIdSchema),
+    process_prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only processes whose ids begin with this.' }))
   }),
   headers: Type.Object({
     'last-event-id': Type.Optional(Type.String({ pattern: '^[0-9]{1,15}$', description: 'The id of the last event that was seen.' }))
@@ -58,9 +59,9 @@ export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (ap
       leave()
       gone.abort()
     })
-    const { prefix = '', process_id: processId = null } = request.query
+    const { prefix = '', process_id: processId = null, process_prefix: processPrefix } = request.query
     const after = last === undefined ? null : Number(last)
-    const items = locksOf(request.apiKey).watch({ prefix, processId, after }, COMMENT_EVERY_MS, gone.signal)
+    const items = locksOf(request.apiKey).watch({ prefix, processId, processPrefix, after }, COMMENT_EVERY_MS, gone.signal)
     // The declared 200 is the text that the stream yields.
     const text = Readable.from(messages(items)) as unknown as string
     void reply
