@@ -48,9 +48,17 @@ function hasProto(body: unknown): boolean {
 }
 
 function propertiesIn(body: unknown): number {
+  if (isFlat(body)) return Object.keys(body).length
   let properties = 0
   for (const object of objectsIn(body)) if (!Array.isArray(object)) properties += Object.keys(object).length
   return properties
+}
+
+/** Nearly every body is an object without objects in it. */
+function isFlat(body: unknown): body is object {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return false
+  for (const name in body) if (typeof (body as Record<string, unknown>)[name] === 'object') return false
+  return true
 }
 
 /** Every object and list in a body; not by recursion, since a body may be nested deeper than the stack goes. */

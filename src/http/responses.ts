@@ -103,8 +103,19 @@ export function ttlOf(seconds: number | null | undefined): TtlMs | undefined {
 
 /** `2024-01-15T10:30:00.123+00:00`: an explicit offset, since Python before 3.11 cannot read a `Z`. */
 export function isoTime(at: EpochMs): string {
-  return `${new Date(at).toISOString().slice(0, -1)}+00:00`
+  const second = Math.floor(at / 1000)
+  let text = SECONDS.get(second)
+  if (text === undefined) {
+    if (SECONDS.size >= MAX_SECONDS) SECONDS.clear()
+    text = new Date(second * 1000).toISOString().slice(0, -'000Z'.length)
+    SECONDS.set(second, text)
+  }
+  return `${text}${String(at - second * 1000).padStart(3, '0')}+00:00`
 }
+
+/** The texts of some seconds: nearly all times in a second's answers lie in few of them, and `Date` is slow. */
+const SECONDS = new Map<number, string>()
+const MAX_SECONDS = 1000
 
 export function isoTimeOrNull(at: EpochMs | null): string | null {
   return at === null ? null : isoTime(at)
