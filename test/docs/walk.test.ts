@@ -43,3 +43,12 @@ for (const kind of DATABASES) {
     }
   })
 }
+
+void t.test('the first commands of the README take, see, wait for and release a lock', async (t) => {
+  await using service = await Service.start()
+  const [, block = ''] = /^```console\n(.*?)^```$/ms.exec(readFileSync(inProject('README.md'), 'utf8')) ?? []
+  const script = block.replaceAll(/^\$ /gm, '').replaceAll('http://127.0.0.1:8000', service.url).replaceAll('curl ', 'curl --silent --write-out "\\n" ')
+  const { stdout } = await run('bash', ['-c', `${script}wait`])
+  t.same(stdout.trim().split('\n').map((line) => (JSON.parse(line) as { success: boolean }).success), Array(4).fill(true))
+  t.match(await service.status('nightly report'), { body: { data: { is_locked: true, locked_by: 'web-2' } } }, 'who waited has it')
+})

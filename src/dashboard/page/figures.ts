@@ -137,7 +137,7 @@ export function Cards({ figures, held, now }: CardsProps): VNode {
       const value = read({ ...figures.latest, held: held ?? figures.latest.held })
       const absent = none?.when(figures.latest) === true ? none.text : 'unknown'
       return html`<div class="card" key=${title} title=${hint}>
-        <h2>${title}${counted && since !== undefined && html` <span class="aside">since <${Moment} at=${since} now=${now} /></span>`}</h2>
+        <h2>${title}${counted && since !== undefined && html` <span class="aside">since <${Moment} at=${since} now=${now} toMinute=${true} /></span>`}</h2>
         <p class=${value === undefined ? 'absent' : 'figure'}>${value === undefined ? absent : write(value)}</p>
         <${Sparkline} values=${figures.samples.map(read)} />
       </div>`

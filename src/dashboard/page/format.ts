@@ -46,12 +46,16 @@ export function counted(value: number, noun: string): string {
   return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
 }
 
-const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })
-const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const CLOCK = { hour: '2-digit', minute: '2-digit', second: '2-digit' } as const
+const DAY = { day: 'numeric', month: 'short' } as const
+const FORMATS = [CLOCK, { ...CLOCK, ...DAY }, { ...CLOCK, second: undefined }, { ...CLOCK, ...DAY, second: undefined }].map(
+  (options) => new Intl.DateTimeFormat('en-GB', options)
+)
 
-/** In the reader's time zone; with the day where it is another than today's. */
-export function clockTime(at: number, now: number): string {
-  return new Date(at).toDateString() === new Date(now).toDateString() ? CLOCK.format(at) : DAY.format(at)
+/** In the reader's time zone; with the day where it is another than today's, to the minute where that is enough. */
+export function clockTime(at: number, now: number, toMinute = false): string {
+  const isToday = new Date(at).toDateString() === new Date(now).toDateString()
+  return FORMATS[(isToday ? 0 : 1) + (toMinute ? 2 : 0)]?.format(at) ?? ''
 }
 
 const ZONE = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' })

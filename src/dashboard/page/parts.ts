@@ -49,11 +49,12 @@ interface MomentProps {
   readonly now: number
   /** False where the zone stands above already. */
   readonly zone?: boolean
+  readonly toMinute?: boolean
 }
 
 /** A time in the reader's zone, and in UTC when the mouse points to it. */
-export function Moment({ at, now, zone = true }: MomentProps): VNode {
-  return html`<time datetime=${new Date(at).toISOString()} title=${utcTime(at)}>${clockTime(at, now)}${zone && ` ${zoneOf(at)}`}</time>`
+export function Moment({ at, now, zone = true, toMinute = false }: MomentProps): VNode {
+  return html`<time datetime=${new Date(at).toISOString()} title=${utcTime(at)}>${clockTime(at, now, toMinute)}${zone && ` ${zoneOf(at)}`}</time>`
 }
 
 interface DialogProps {
