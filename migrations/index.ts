@@ -12,6 +12,7 @@ import { sqliteFiledEvents } from './0010-sqlite-filed-events.js'
 import { postgresSerialCounts } from './0011-postgres-serial-counts.js'
 import { waitersKey } from './0012-waiters-key.js'
 import { lockShares } from './0013-lock-shares.js'
+import { lockTerms } from './0014-lock-terms.js'
 import type { DialectName } from './dialect.js'
 
 /** All migrations in the order in which they run. A migration that was released is never edited; a new one follows it. */
@@ -29,6 +30,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0010-sqlite-filed-events': sqliteFiledEvents(dialect),
     '0011-postgres-serial-counts': postgresSerialCounts(dialect),
     '0012-waiters-key': waitersKey(dialect),
-    '0013-lock-shares': lockShares(dialect)
+    '0013-lock-shares': lockShares(dialect),
+    '0014-lock-terms': lockTerms()
   }
 }

@@ -42,6 +42,7 @@ export class MapStore extends BareStore {
       case 'renew-many':
       case 'renew-all':
       case 'convert':
+      case 'revoke':
       case 'enqueue':
       case 'dequeue':
       case 'dequeue-all':

@@ -1,4 +1,4 @@
-import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
+import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, Revocation, Sharing, Terms, TtlMs } from './lock.js'
 import type { DequeueAllCommand, DequeueAllOutcome, DequeueCommand, DequeueOutcome, EnqueueCommand, EnqueueOutcome, HeartbeatCommand, HeartbeatOutcome, PurgeTicketsCommand, PurgeTicketsOutcome } from './queue-commands.js'
 
 /** Identifies a request, so that its repetition is answered with the same grants: the caller's id and a digest of the content. */
@@ -27,6 +27,8 @@ export interface AcquireCommand {
   readonly sharing?: readonly (Sharing | null)[] | undefined
   /** Ends every grant of the resources and passes every waiter. Its `sharing` has null for each name. */
   readonly steal?: boolean | undefined
+  /** What each of the grants says about its end. */
+  readonly terms?: Terms | undefined
 }
 
 /**
@@ -40,6 +42,8 @@ export interface Conflict {
   readonly lockId: number
   readonly lockedAt: EpochMs | null
   readonly expiresAt: EpochMs | null
+  /** The process holds it no longer, but nobody is granted it before `expiresAt`. */
+  readonly kept?: true | undefined
   /** Where shares are held. */
   readonly usage?: Usage | undefined
 }
@@ -90,11 +94,15 @@ export interface ReleaseCommand {
   readonly unlessClaimed?: IdempotencyKey | undefined
   /** Only a grant that belongs to the API key of this name, or to none; null: any grant. */
   readonly key: string | null
+  /** Keep the resource for that long, in milliseconds; where left out, as the terms of the grant say. */
+  readonly keepMs?: number | undefined
+  /** Where the process is null: without the lock delay. */
+  readonly freesAtOnce?: boolean | undefined
 }
 
 export type ReleaseOutcome =
   /** `all`: the shares that were taken away, by number; `grant` is the one that would have ended last. */
-  | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: EpochMs; readonly all?: readonly Grant[] | undefined }
+  | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: EpochMs; readonly all?: readonly Grant[] | undefined; /** Until when the resource is kept. */ readonly freeAt?: EpochMs | undefined }
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
 /** End several grants in one transaction, with the outcomes in their order; one that is not held does not prevent the others. */
@@ -124,8 +132,16 @@ export interface RenewCommand {
   readonly restartLease?: boolean | undefined
 }
 
+export interface Renewal {
+  readonly grant: Grant
+  readonly renewedAt: EpochMs
+  /** The length of the queue for its resource. */
+  readonly waiters: number
+  readonly revoked: Revocation | null
+}
+
 export type RenewOutcome =
-  | { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: EpochMs }
+  | ({ readonly kind: 'renewed' } & Renewal)
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
 /** Renew several grants of different resources, with the outcomes in their order; one that is not held does not prevent the others. */
@@ -156,10 +172,24 @@ export interface RenewAllCommand {
 
 export interface RenewAllOutcome {
   readonly kind: 'renewed-all'
-  readonly renewals: readonly { readonly grant: Grant; readonly renewedAt: EpochMs }[]
+  readonly renewals: readonly Renewal[]
   /** The name after which to go on; null at the end. */
   readonly next: string | null
 }
+
+/** Ask a valid grant to end: from now on no renewal moves its end past that of the grace. Without a lock id, all shares. */
+export interface RevokeCommand {
+  readonly kind: 'revoke'
+  readonly resourceName: ResourceName
+  readonly lockId: number | null
+  readonly reason: string
+  readonly graceMs: number
+}
+
+export type RevokeOutcome =
+  /** The last of the grants to end, as it ends now, and all of them by number. */
+  | { readonly kind: 'revoked'; readonly grant: Grant; readonly revocation: Revocation; readonly all: readonly Grant[] }
+  | { readonly kind: 'not-held'; readonly reason: NotHeldReason }
 
 /**
  * Turn a valid grant into an exclusive one, a share, or a share of another kind, at once or not at all: it does not wait, and passes
@@ -199,6 +229,8 @@ export interface InspectOutcome {
   readonly grant: Grant | null
   /** Where shares are held: what they amount to, and the first {@link MAX_HOLDERS_SHOWN} of them. */
   readonly shares?: { readonly usage: Usage; readonly grants: readonly Grant[] } | undefined
+  /** Where nobody holds it and it is kept: the latest grant, with the end of that. */
+  readonly kept?: Grant | undefined
   /** The length of its queue. */
   readonly waiters: number
 }
@@ -231,6 +263,7 @@ interface Commands {
   'renew-many': [RenewManyCommand, RenewManyOutcome]
   'renew-all': [RenewAllCommand, RenewAllOutcome]
   convert: [ConvertCommand, ConvertOutcome]
+  revoke: [RevokeCommand, RevokeOutcome]
   inspect: [InspectCommand, InspectOutcome]
   sweep: [SweepCommand, SweepOutcome]
   enqueue: [EnqueueCommand, EnqueueOutcome]
@@ -261,6 +294,7 @@ const COMMAND_TRAITS: { readonly [Kind in keyof Commands]: CommandTraits<Command
   'renew-many': { resources: (command) => command.renewals.map(({ resourceName }) => resourceName), shedLast: true },
   'renew-all': { resources: () => [], shedLast: true },
   convert: { resources: (command) => [command.resourceName], shedLast: false },
+  revoke: { resources: (command) => [command.resourceName], shedLast: true },
   inspect: { resources: () => [], shedLast: false },
   sweep: { resources: () => [], shedLast: false },
   enqueue: { resources: () => [], shedLast: false },

@@ -14,7 +14,7 @@ import type {
 } from './commands.js'
 import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
-import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type InspectWait, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type RenewalRequest, type Renewals, type RequestOutcome, type WaitOptions } from './requests.js'
+import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type InspectWait, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type ReleaseRequest, type RenewalRequest, type Renewals, type RequestOutcome, type RevocationOutcome, type WaitOptions } from './requests.js'
 import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
 import type { ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 import { placeAfter, type ListPage, type ListPlace, type ListQuery, type LockReads, type LockStore, type StoreFigures } from './store.js'
@@ -62,7 +62,7 @@ export class LockService {
 
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const began = performance.now()
-    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, steal = false } = request
+    const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, steal = false, terms } = request
     // Whoever else holds the resources, shares are decided by the same rule.
     const sharing = steal ? resourceNames.map(() => null) : request.sharing
     const command: AcquireCommand = {
@@ -71,11 +71,12 @@ export class LockService {
       processId,
       ttlMs: ttlMs === undefined ? this.#options.defaultTtlMs : ttlMs,
       metadata,
-      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key, sharing, steal }),
+      idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key, sharing, steal, terms }),
       ticket: null,
       key,
       ...(sharing === undefined ? {} : { sharing }),
-      ...(steal ? { steal } : {})
+      ...(steal ? { steal } : {}),
+      ...(terms === undefined ? {} : { terms })
     }
     const room = this.#lockQuota.makeRoom(key, resourceNames.length)
     const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.idempotencyKey)
@@ -108,8 +109,9 @@ export class LockService {
     }
   }
 
-  async release({ resourceName, processId, lockId, key = null }: GrantRef): Promise<ReleaseOutcome> {
-    const outcome = await this.#submit(releaseOf(resourceName, processId, lockId, null, key))
+  async release({ resourceName, processId, lockId, key = null, keepMs }: ReleaseRequest): Promise<ReleaseOutcome> {
+    const command = releaseOf(resourceName, processId, lockId, null, key)
+    const outcome = await this.#submit(keepMs === undefined ? command : { ...command, keepMs })
     this.statistics.released(outcome, false)
     return outcome
   }
@@ -166,9 +168,12 @@ export class LockService {
     return outcome
   }
 
-  /** Takes a grant away from its holder, or all shares from theirs. `changed`: the given lock id is no longer that of the valid grant. */
-  async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined): Promise<ForceReleaseOutcome> {
-    const outcome = await this.#submit(releaseOf(resourceName, null, lockId, reason))
+  /**
+   * Takes a grant away from its holder, or all shares from theirs; frees a resource that is kept. `changed`: the given lock id is no
+   * longer that of the valid grant.
+   */
+  async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined, freesAtOnce = false): Promise<ForceReleaseOutcome> {
+    const outcome = await this.#submit({ ...releaseOf(resourceName, null, lockId, reason), freesAtOnce })
     this.statistics.released(outcome, true)
     return outcome.kind === 'not-held' && outcome.reason === 'held_by_other' ? { kind: 'changed' } : outcome
   }
@@ -178,6 +183,12 @@ export class LockService {
     const released = await this.#endAll({ prefix, processId: null }, ({ resourceName, processId, lockId }) => ({ ...releaseOf(resourceName, null, lockId, reason), holder: processId }))
     for (const one of released) this.statistics.released(one, true)
     return released.length
+  }
+
+  /** Asks the holder of a grant, or those of all shares, to end it: from now on no renewal moves the end past that of the grace. */
+  async revoke(resourceName: ResourceName, reason: string, graceMs: number, lockId: number | undefined): Promise<RevocationOutcome> {
+    const outcome = await this.#submit({ kind: 'revoke', resourceName, lockId: lockId ?? null, reason, graceMs })
+    return outcome.kind === 'not-held' && outcome.reason === 'held_by_other' ? { kind: 'changed' } : outcome
   }
 
   inspect(resourceName: ResourceName): Promise<InspectOutcome> {

@@ -10,6 +10,7 @@
  *   this makes it the **fencing token**.
  * - **lease**: the time a grant lasts, its TTL. **Renewing** moves its end and keeps its number; **restarting** the lease
  *   also counts the grant from now on, as if it had just been granted.
+ * - **kept**: of a resource that nobody holds and nobody is granted for a while, after a release or a lease that ended.
  * - **waiter**: a request that waits for its grant. Its **ticket** is its place in the **queue** of each resource it wants.
  * - **key**: the name of the API key with which a request was made; null for none.
  */
@@ -44,6 +45,21 @@ export interface Sharing {
 export interface Share extends Sharing {
   /** The numbers of its permits, ascending, each from 1 to the limit and held by nobody else; none without a limit. */
   readonly slots: readonly number[]
+}
+
+/** What a request says about the end of its grants. */
+export interface Terms {
+  /** A release keeps the resource until that long after it was granted, in milliseconds; 0 does not. */
+  readonly holdAtLeastMs: number
+  /** For that long nobody is granted the resource after the lease has ended by itself or was taken away. */
+  readonly lockDelayMs: number
+}
+
+/** What a holder is told of a revocation. */
+export interface Revocation {
+  /** The lease ends then at the latest, whatever is renewed. */
+  readonly at: EpochMs
+  readonly reason: string
 }
 
 export interface Grant {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome } from './commands.js'
-import type { Metadata, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
+import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome, RevokeOutcome } from './commands.js'
+import type { Metadata, ProcessId, ResourceName, Sharing, Terms, TtlMs } from './lock.js'
 
 export interface LockRequest {
   /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
@@ -17,6 +17,8 @@ export interface LockRequest {
   readonly sharing?: readonly (Sharing | null)[] | undefined
   /** Whether to take the resources away from their holders, past everybody who waits; only for exclusive requests. */
   readonly steal?: boolean | undefined
+  /** What each of the grants says about its end. */
+  readonly terms?: Terms | undefined
 }
 
 /** One grant of a process; with a lock id, exactly that one and no later one. */
@@ -26,6 +28,11 @@ export interface GrantRef {
   readonly lockId?: number | undefined
   /** Only a grant that belongs to the key of this name, or to none; any grant if left out. */
   readonly key?: string | null | undefined
+}
+
+export interface ReleaseRequest extends GrantRef {
+  /** Keeps the resource for that long, in milliseconds. */
+  readonly keepMs?: number | undefined
 }
 
 export interface RenewalRequest extends GrantRef {
@@ -72,6 +79,8 @@ export type RequestOutcome =
   | Exclude<AcquireOutcome, { kind: 'dequeued' }>
   | (Held & { /** 1 is the next to be served. */ readonly queuePosition: number })
 
+/** `changed`: the given lock id is no longer that of the valid grant. */
+export type RevocationOutcome = RevokeOutcome | { readonly kind: 'changed' }
 export type ForceReleaseOutcome = ReleaseOutcome | { readonly kind: 'changed' }
 export type Released = Extract<ReleaseOutcome, { kind: 'released' }>
 export interface ReleasedAll {
@@ -90,12 +99,13 @@ export interface Fingerprinted {
   readonly key?: string | null
   readonly sharing?: readonly (Sharing | null)[] | undefined
   readonly steal?: boolean | undefined
+  readonly terms?: Terms | undefined
 }
 
 /** A digest of all that a request asks for: the same for a repetition, another for other content or another key. The order of metadata's keys counts. */
-export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null, sharing, steal = false }: Fingerprinted): string {
+export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key = null, sharing, steal = false, terms }: Fingerprinted): string {
   const shares = sharing === undefined ? [] : [sharing.map((share) => (share === null ? null : [share.limit, share.permits]))]
-  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key]), ...shares, ...(steal ? [{ steal }] : [])])
+  const content = JSON.stringify([resourceNames, processId, ttlMs === undefined ? 'default' : ttlMs, metadata, ...(key === null ? [] : [key]), ...shares, ...(steal ? [{ steal }] : []), ...(terms === undefined ? [] : [terms])])
   return createHash('sha256').update(content).digest('base64url')
 }
 

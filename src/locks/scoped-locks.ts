@@ -4,7 +4,7 @@ import type { FeedItem, WatchQuery } from './event-feed.js'
 import type { ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 import { forwardAll, LOCK_READS, type LockReads, type ReadQuery } from './store.js'
 import type { LockService } from './lock-service.js'
-import type { GrantRef, InspectWait, LockRequest, OwnedBy, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
+import type { GrantRef, InspectWait, LockRequest, OwnedBy, ReleaseRequest, RenewalRequest, RequestOutcome, WaitOptions } from './requests.js'
 
 /** What one caller may do with locks: everything, which is the service itself, or what its key allows. */
 export type Locks = Pick<
@@ -18,6 +18,7 @@ export type Locks = Pick<
   | 'renewAll'
   | 'convert'
   | 'forceRelease'
+  | 'revoke'
   | 'forceReleaseAll'
   | 'inspect'
   | 'inspectUnlike'
@@ -92,7 +93,7 @@ export class ScopedLocks implements Locks {
     return outcome
   }
 
-  release(lock: GrantRef) {
+  release(lock: ReleaseRequest) {
     if (this.#coversAll) return this.#locks.release(lock)
     this.#mustCover(lock.resourceName)
     return this.#locks.release({ ...lock, key: this.#owner })
@@ -126,9 +127,14 @@ export class ScopedLocks implements Locks {
     return this.#locks.convert({ ...lock, key: this.#owner }, sharing)
   }
 
-  async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined) {
+  async forceRelease(resourceName: ResourceName, reason: string, lockId: number | undefined, freesAtOnce?: boolean) {
     this.#mustCover(resourceName)
-    return this.#locks.forceRelease(resourceName, reason, lockId)
+    return this.#locks.forceRelease(resourceName, reason, lockId, freesAtOnce)
+  }
+
+  async revoke(resourceName: ResourceName, reason: string, graceMs: number, lockId: number | undefined) {
+    this.#mustCover(resourceName)
+    return this.#locks.revoke(resourceName, reason, graceMs, lockId)
   }
 
   async forceReleaseAll(prefix: string, reason: string): Promise<number> {

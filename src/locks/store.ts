@@ -86,8 +86,8 @@ export interface QueuePage {
   readonly total: number
 }
 
-/** `converted`: an exclusive grant became a share and kept its number. */
-export type EventKind = 'granted' | 'renewed' | 'converted' | 'released' | 'expired' | 'force_released'
+/** `converted`: an exclusive grant became a share and kept its number. `revoked`: its holder was asked to end it. */
+export type EventKind = 'granted' | 'renewed' | 'converted' | 'revoked' | 'released' | 'expired' | 'force_released'
 
 /** One entry of the history. */
 export interface LockEvent {

@@ -39,12 +39,13 @@ export class SqlReads implements StoreReads {
       select found.*, ${clock} as at, (select count(*) from lock_waiters w where w.resource_name = found.resource_name and ${live()}) as waiters
       from (
         select * from (
-          select ${columns(LISTED)}, cast(null as bigint) as permits, cast(null as bigint) as allows, cast(null as text) as slots
+          select ${columns(LISTED.filter((column) => column !== 'expires_at'))}, expires_at, cast(null as bigint) as permits, cast(null as bigint) as allows, cast(null as text) as slots
           from resource_locks where ${matching(query, 'resource_locks')} and ${isValid(clock)} order by resource_name limit ${wanted}
         ) as exclusive
         union all
         select * from (
-          select ${columns(LISTED.map((column) => `s.${column}`))}, s.permits, s.allows, s.slots
+          select ${columns(LISTED.filter((column) => column !== 'expires_at').map((column) => `s.${column}`))}, coalesce(s.held_until, s.expires_at) as expires_at,
+            case when s.is_exclusive then null else s.permits end as permits, s.allows, s.slots
           from lock_shares s join resource_locks l on l.resource_name = s.resource_name
           where ${matching(query, 's')} and ${isValidShare(clock)} order by s.resource_name, s.id limit ${wanted}
         ) as shares
@@ -54,7 +55,7 @@ export class SqlReads implements StoreReads {
     return {
       at: rows[0]?.at ?? (await this.#clock()),
       grants: rows.slice(0, query.limit).map(({ ttl_ms: ttlMs, renewals, waiters, ...row }) =>
-        Object.assign(row.permits === null ? grantFromRow(row) : grantFromShare({ ...row, permits: row.permits }), { ttlMs, renewals, waiters })
+        Object.assign(row.permits === null ? grantFromRow(row) : grantFromShare({ ...row, permits: row.permits, is_exclusive: false, held_until: null }), { ttlMs, renewals, waiters })
       ),
       more: rows.length > query.limit
     }
@@ -62,7 +63,7 @@ export class SqlReads implements StoreReads {
 
   async count(query: CountQuery): Promise<number> {
     const exclusive = query.mode === 'shared' ? 0 : await this.#countExclusive(query)
-    return exclusive + (query.mode === 'exclusive' ? 0 : await this.#countShares(query))
+    return exclusive + (await this.#countShares(query))
   }
 
   /** Counts in slices of the name order, and lets requests pass between two slices. */
@@ -90,7 +91,7 @@ export class SqlReads implements StoreReads {
       const { rows } = await sql<{ name: string | null; process: string | null; seen: number; valid: number }>`
         with s as materialized (
           select * from lock_shares s
-          where ${matching({ ...query, after: null }, 's')} and s.is_active and (s.resource_name, s.process_id) > (${name}, ${process})
+          where ${matching({ ...query, after: null }, 's')} and s.is_active and ${ofMode(query)} and (s.resource_name, s.process_id) > (${name}, ${process})
           order by s.resource_name, s.process_id limit ${countAtOnce}
         )
         select max(s.resource_name) as name, (select process_id from s order by resource_name desc, process_id desc limit 1) as process,
@@ -193,10 +194,16 @@ function isValid(now: Expression<number>): Expression<SqlBool> {
   return sql<SqlBool>`(resource_locks.is_active and (resource_locks.expires_at is null or resource_locks.expires_at > ${now}))`
 }
 
+/** Among the shares, those of that mode: an exclusive grant with terms about its end is one of them. */
+function ofMode({ mode }: CountQuery): RawBuilder<SqlBool> {
+  if (mode === undefined) return sql<SqlBool>`true`
+  return mode === 'exclusive' ? sql<SqlBool>`s.is_exclusive` : sql<SqlBool>`not s.is_exclusive`
+}
+
 /** The share `s` of the resource in the row `l`. */
 function isValidShare(now: Expression<number>): Expression<SqlBool> {
   return sql<SqlBool>`(
-    s.is_active and (s.expires_at is null or s.expires_at > ${now}) and s.id >= l.shared_from
+    s.is_active and s.end_reason is null and (s.expires_at is null or coalesce(s.held_until, s.expires_at) > ${now}) and s.id >= l.shared_from
     and l.is_active and l.process_id = ${NOBODY} and (l.expires_at is null or l.expires_at > ${now})
   )`
 }

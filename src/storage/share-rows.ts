@@ -1,12 +1,12 @@
 import type { Selectable } from 'kysely'
 import { NEVER } from '../../migrations/0013-lock-shares.js'
-import type { Conflict, RenewAllOutcome, Usage } from '../locks/commands.js'
+import { MAX_HOLDERS_SHOWN, type Conflict, type InspectOutcome, type RenewAllOutcome, type Usage } from '../locks/commands.js'
 import { type EpochMs, type Grant, type LatestGrant, type Metadata, type NotHeldReason, type ProcessId, type ResourceName, type Sharing, whyNotHeld } from '../locks/lock.js'
 import { latestFromRow, NOBODY, type GrantRow, type LockSharesTable, type ResourceLocksTable } from './tables.js'
 
 export const SHARE_COLUMNS = [
   'resource_name', 'process_id', 'id', 'permits', 'allows', 'slots', 'locked_at', 'expires_at', 'is_active', 'ttl_ms', 'metadata', 'renewals',
-  'ended_at', 'end_reason', 'sweep_at', 'told_at', 'api_key'
+  'ended_at', 'end_reason', 'sweep_at', 'told_at', 'api_key', 'is_exclusive', 'held_until', 'delay_ms', 'hold_at_least_ms', 'revoke_at', 'revoke_reason'
 ] as const
 /** What a change of shares reads and writes of the resource's row. */
 export const ROW_COLUMNS = [
@@ -16,6 +16,26 @@ export const ROW_COLUMNS = [
 
 export type ShareRow = Selectable<LockSharesTable>
 export type ResourceRow = Selectable<Pick<ResourceLocksTable, (typeof ROW_COLUMNS)[number]>>
+
+/** What a share says about its end. */
+export type ShareTerms = Pick<ShareRow, 'held_until' | 'delay_ms' | 'hold_at_least_ms' | 'revoke_at' | 'revoke_reason'>
+
+export const NO_TERMS: ShareTerms = { held_until: null, delay_ms: null, hold_at_least_ms: null, revoke_at: null, revoke_reason: null }
+
+export function hasTerms({ delay_ms, hold_at_least_ms, revoke_at }: ShareTerms): boolean {
+  return delay_ms !== null || hold_at_least_ms !== null || revoke_at !== null
+}
+
+/** When the lease ends; null never does. */
+export function heldEndOf({ held_until, expires_at }: Pick<ShareRow, 'held_until' | 'expires_at'>): EpochMs | null {
+  return held_until ?? expires_at
+}
+
+/** The end of a lease and, with its delay, that of the share. */
+export function endsOf(heldEnd: EpochMs | null, delayMs: number | null): Pick<ShareRow, 'held_until' | 'expires_at'> {
+  if (heldEnd === null || delayMs === null) return { held_until: null, expires_at: heldEnd }
+  return { held_until: heldEnd, expires_at: heldEnd + delayMs }
+}
 
 /** The row as it is when nobody was granted anything yet. */
 export function emptyRow(name: string): ResourceRow {
@@ -28,30 +48,46 @@ export function isShared(row: Pick<ResourceRow, 'process_id' | 'is_active' | 'ex
   return row.process_id === NOBODY && Boolean(row.is_active) && (row.expires_at === null || row.expires_at > at)
 }
 
-/** Whether the share is valid at that instant, if its resource is shared then. */
+/** Whether the share takes its permits at that instant, if its resource is shared then: it is valid, or kept. */
 export function isValidShare(share: ShareRow | undefined, { shared_from }: ResourceRow, at: EpochMs): boolean {
   return share !== undefined && Boolean(share.is_active) && share.id >= (shared_from ?? 0) && (share.expires_at === null || share.expires_at > at)
+}
+
+/** Whether its process holds the share: of those that are valid or kept, the lease lasts and was not released. */
+export function isHeldShare(share: ShareRow, row: ResourceRow, at: EpochMs): boolean {
+  return isValidShare(share, row, at) && share.end_reason === null && (share.held_until === null || share.held_until > at)
+}
+
+/** When the sweeper has to look at a share that is active: at the end of its lease, and at that of what is kept of it. */
+export function nextEndOf(share: Pick<ShareRow, 'end_reason' | 'held_until' | 'expires_at'>): EpochMs | null {
+  return share.end_reason === null ? heldEndOf(share) : share.expires_at
+}
+
+/** Whether something has ended that is not written down yet. */
+export function hasPassed(share: Pick<ShareRow, 'is_active' | 'end_reason' | 'held_until' | 'expires_at'>, at: EpochMs): boolean {
+  const end = nextEndOf(share)
+  return Boolean(share.is_active) && end !== null && end <= at
 }
 
 export function sharingOf({ allows, permits }: Pick<ShareRow, 'allows' | 'permits'>): Sharing {
   return { limit: allows, permits }
 }
 
-export function grantFromShare(share: Pick<ShareRow, keyof GrantRow | 'allows' | 'permits' | 'slots'>): Grant {
+export function grantFromShare(share: Pick<ShareRow, keyof GrantRow | 'allows' | 'permits' | 'slots' | 'is_exclusive' | 'held_until'>): Grant {
   return {
     lockId: share.id,
     resourceName: share.resource_name as ResourceName,
     processId: share.process_id as ProcessId,
     lockedAt: share.locked_at,
-    expiresAt: share.expires_at,
+    expiresAt: heldEndOf(share),
     metadata: share.metadata === null ? null : (JSON.parse(share.metadata) as Metadata),
-    share: { ...sharingOf(share), slots: slotsFromText(share.slots) }
+    ...(share.is_exclusive ? {} : { share: { ...sharingOf(share), slots: slotsFromText(share.slots) } })
   }
 }
 
 /** The share as the latest grant of its process. */
 export function latestFromShare(share: ShareRow): LatestGrant {
-  return { ...grantFromShare(share), ended: share.is_active ? null : (share.end_reason ?? 'released'), key: share.api_key }
+  return { ...grantFromShare(share), ended: share.end_reason ?? (share.is_active ? null : 'released'), key: share.api_key }
 }
 
 /** Why that process has no share, in a resource whose latest grants were shares. A share of an earlier period is forgotten. */
@@ -59,13 +95,27 @@ export function whyNoShare(row: ResourceRow, share: ShareRow | undefined, claim:
   const shared = isShared(row, at)
   if (claim.processId === null) return shared ? 'held_by_other' : whyNotHeld(latestFromRow(row), claim, at)
   const known = share !== undefined && share.id >= (row.shared_from ?? 0) && (claim.key === null || share.api_key === null || share.api_key === claim.key)
-  if (!known || share === undefined || isValidShare(share, row, at)) return shared ? 'held_by_other' : 'not_locked'
-  return (share.is_active ? 'expired' : (share.end_reason ?? 'released')) === 'expired' ? 'expired' : 'released'
+  if (!known || share === undefined || isHeldShare(share, row, at)) return shared ? 'held_by_other' : 'not_locked'
+  return (share.end_reason ?? 'expired') === 'expired' ? 'expired' : 'released'
 }
 
-export function conflictWithShare(share: ShareRow, usage: Usage): Conflict {
-  const { lockId, resourceName, processId, lockedAt, expiresAt } = grantFromShare(share)
-  return { resourceName, processId, lockId, lockedAt, expiresAt, usage }
+/** Its end is that of the share, when whoever waits may be granted, also where the lease ends earlier. */
+export function conflictWithShare(share: ShareRow, usage: Usage, row: ResourceRow, at: EpochMs): Conflict {
+  const { lockId, resourceName, processId, lockedAt } = grantFromShare(share)
+  const kept = isHeldShare(share, row, at) ? {} : { kept: true as const }
+  return { resourceName, processId, lockId, lockedAt, expiresAt: share.expires_at, ...(share.is_exclusive ? {} : { usage }), ...kept }
+}
+
+/** The holders of a resource, or who it is kept for. @param shares those that are valid or kept, by number. */
+export function inspectedShares(shares: readonly ShareRow[], row: ResourceRow, at: EpochMs): Pick<InspectOutcome, 'grant' | 'shares' | 'kept'> {
+  const held = shares.filter((share) => isHeldShare(share, row, at))
+  if (held.length === 0) {
+    const kept = shares.length === 0 ? undefined : lastToEnd(shares)
+    return kept === undefined ? { grant: null } : { grant: null, kept: { ...grantFromShare(kept), expiresAt: kept.expires_at } }
+  }
+  const grant = grantFromShare(lastToEnd(held))
+  if (held.some(({ is_exclusive }) => is_exclusive)) return { grant }
+  return { grant, shares: { usage: { ...usageOf(shares), holders: held.length }, grants: held.slice(0, MAX_HOLDERS_SHOWN).map(grantFromShare) } }
 }
 
 export function lastToEnd(shares: readonly ShareRow[]): ShareRow {
@@ -115,6 +165,16 @@ export function renewedAll(exclusive: Renewals, shares: Renewals, names: readonl
   const ends = [exclusive.length < limit ? undefined : last(exclusive.map(({ grant }) => grant.resourceName)), names.length < limit ? undefined : last(names)]
   const [next = null] = ends.filter((name) => name !== undefined).toSorted(bytewise)
   return { kind: 'renewed-all', renewals: next === null ? all : all.filter(({ grant }) => bytewise(grant.resourceName, next) <= 0), next }
+}
+
+/** The smaller of two values of which null is the largest. */
+export function earlier(a: number | null, b: number | null): number | null {
+  return a === null || (b !== null && b < a) ? b : a
+}
+
+/** The larger of two values of which null is the largest. */
+export function later(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? null : Math.max(a, b)
 }
 
 function last(names: readonly string[]): string | undefined {

@@ -7,7 +7,8 @@ import type { EventKind } from '../locks/store.js'
  * One row per resource that is locked or was a while ago.
  *
  * A row that is granted to the process {@link NOBODY} is *closed*: its shares hold it, see {@link LockSharesTable}. No process has
- * that id, so that no release, renewal or grant of the whole resource can touch a closed row.
+ * that id, so that no release, renewal or grant of the whole resource can touch a closed row. A grant of all of the resource with
+ * terms about its end is such a share too, so that the statements for plain grants need not know of terms.
  *
  * A row is *granted* and *ended*; the next grant overwrites it. A granted row whose `expires_at` has passed counts as ended
  * even if that is not written yet. Earlier versions also inserted rows that were never granted, with the id 0.
@@ -77,6 +78,15 @@ export interface LockSharesTable {
   sweep_at: number | null
   told_at: number | null
   api_key: string | null
+  /** A grant of all of the resource that says something about its end. */
+  is_exclusive: SqlBool
+  /** When the lease ends or ended, where the permits stay taken until `expires_at`: for a lock delay, or kept after a release. */
+  held_until: number | null
+  delay_ms: number | null
+  hold_at_least_ms: number | null
+  /** No renewal moves the end of the lease past it. */
+  revoke_at: number | null
+  revoke_reason: string | null
 }
 
 /** SQLite only: the largest number that was ever granted. PostgreSQL has a sequence of the same name. */

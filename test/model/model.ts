@@ -168,7 +168,7 @@ export class Model {
     return grant
   }
 
-  #renewal(latest: Latest, { ttlMs, metadata, restartLease = false }: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>): { grant: Grant; renewedAt: EpochMs } {
+  #renewal(latest: Latest, { ttlMs, metadata, restartLease = false }: Pick<RenewCommand, 'ttlMs' | 'metadata' | 'restartLease'>): Renewal {
     const lease = ttlMs === undefined ? latest.ttlMs : ttlMs
     const counted = restartLease ? { lockedAt: this.now } : {}
     const grant = { ...latest.grant, ...counted, metadata: metadata ?? latest.grant.metadata, expiresAt: lease === null ? null : this.now + lease }
@@ -179,7 +179,7 @@ export class Model {
       latest.toldAt = this.now
       this.#history.expect('renewed', this.now, grant)
     }
-    return { grant, renewedAt: this.now }
+    return { grant, renewedAt: this.now, waiters: 0, revoked: null }
   }
 
   /** The valid grant of that process, of that number and of that key; null takes any. */

@@ -72,7 +72,7 @@ const RELEASE_ALL = row<ReleaseAll, Answers>('release-all', {
 })
 
 /** Waiters come and go by rules of their own, and by a real clock: test/locks/wait-queue.test.ts covers these commands. */
-type Uncovered = 'convert' | 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
+type Uncovered = 'convert' | 'revoke' | 'enqueue' | 'dequeue' | 'dequeue-all' | 'heartbeat' | 'purge-tickets'
 
 /** A new command does not compile before it has a row. */
 const COMMANDS: { readonly [Kind in Exclude<Command['kind'], Uncovered>]: Row } = {

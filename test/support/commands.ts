@@ -1,7 +1,7 @@
-import type { AcquireCommand, ConvertCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, SweepCommand } from '../../src/locks/commands.js'
+import type { AcquireCommand, ConvertCommand, InspectCommand, ReleaseCommand, RenewAllCommand, RenewCommand, RevokeCommand, SweepCommand } from '../../src/locks/commands.js'
 import type { EnqueueCommand } from '../../src/locks/queue-commands.js'
 import { LockError } from '../../src/locks/errors.js'
-import { processId, resourceName, type TtlMs } from '../../src/locks/lock.js'
+import { processId, resourceName, type Terms, type TtlMs } from '../../src/locks/lock.js'
 import type { HistoryQuery, ListQuery } from '../../src/locks/store.js'
 
 /** Commands in few words; a list of names asks for all of them together. */
@@ -45,6 +45,19 @@ export function enqueue(names: string | readonly string[], process: string, idem
 
 export function release(name: string, process: string, lockId: number | null = null): ReleaseCommand {
   return { kind: 'release', resourceName: resourceName(name), processId: processId(process), lockId, reason: null, key: null }
+}
+
+/** A request for all of a resource, with terms about its end. */
+export function withTerms(name: string, process: string, { ttlMs = null, holdAtLeastMs = 0, lockDelayMs = 0 }: Partial<Terms> & { readonly ttlMs?: TtlMs } = {}): AcquireCommand {
+  return { ...acquire(name, process, ttlMs), terms: { holdAtLeastMs, lockDelayMs } }
+}
+
+export function keep(name: string, process: string, keepMs: number, lockId: number | null = null): ReleaseCommand {
+  return { ...release(name, process, lockId), keepMs }
+}
+
+export function revoke(name: string, graceMs: number, lockId: number | null = null): RevokeCommand {
+  return { kind: 'revoke', resourceName: resourceName(name), lockId, reason: 'drain', graceMs }
 }
 
 export function force(name: string, reason: string, lockId: number | null = null): ReleaseCommand {

@@ -130,7 +130,8 @@ export const SOME_HELD = sql`
   ) or exists (
     select from json_array_elements(r.grants::json) as g join lock_shares s on s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint
       join resource_locks l on l.resource_name = s.resource_name
-    where ${VALID} and l.process_id = '' and s.is_active and s.id >= l.shared_from and (s.expires_at is null or s.expires_at > ${CLOCK})
+    where ${VALID} and l.process_id = '' and s.is_active and s.end_reason is null and s.id >= l.shared_from
+      and (s.expires_at is null or coalesce(s.held_until, s.expires_at) > ${CLOCK})
   ))`
 
 /** `plain`: no request has an id or a ticket. `all`: one request is granted all of its names or none. */

@@ -7,7 +7,7 @@ import { acquireStatements, type AcquireArgs, type FoundRow, type GrantedRow } f
 import { INCOMPLETE, sqlStateOf, toLockError } from './errors.js'
 import { sparse, type Session, type SnapshotReader } from './sql.js'
 import type { ShareCommand } from './share-holders.js'
-import type { Shares } from './shares.js'
+import { isForShares, type Shares } from './shares.js'
 import type { QueueHead, WaitQueue } from './wait-queue.js'
 
 /** What the statement was sent for, by resource, and the rows that it returned. */
@@ -79,7 +79,7 @@ export class Acquire {
 
   /** A request for several resources: one statement, which fails unless all were granted. */
   async acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
-    if (command.sharing !== undefined) {
+    if (isForShares(command)) {
       const [replayed] = await this.#replays(session, [command])
       return replayed ?? (await this.#shares.acquireMany(session, command))
     }

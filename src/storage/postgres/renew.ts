@@ -1,13 +1,13 @@
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
-import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
+import type { Renewal, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
 import { type EpochMs, isMeant, type ResourceName, whyNotHeld } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
 import { renewedAll } from '../share-rows.js'
 import { GRANT_COLUMNS, grantFromRow, type GrantRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type Tables, wasShared } from '../tables.js'
 import type { Shares } from './shares.js'
-import { CLOCK, columns, compiled, openTo, VALID, type Session, type SnapshotReader } from './sql.js'
+import { CLOCK, columns, compiled, openTo, SOMEBODY_WAITS, VALID, waitersFor, type Session, type SnapshotReader } from './sql.js'
 
-type RenewedRow = GrantRow & { at: EpochMs; ordinal: number }
+type RenewedRow = GrantRow & { at: EpochMs; ordinal: number; waiters: number }
 
 interface RenewArgs {
   readonly names: string[]
@@ -61,7 +61,7 @@ export class Renew {
       attempt(() => {
         if (shared.includes(command)) return ofShares[shared.indexOf(command)] ?? RETRY
         const row = renewed.get(index + 1)
-        if (row !== undefined) return done({ kind: 'renewed', grant: grantFromRow(row), renewedAt: row.at })
+        if (row !== undefined) return done({ kind: 'renewed', ...renewalFromRow(row) })
         const { latest, at = 0 } = snapshots?.get(command.resourceName) ?? {}
         return isMeant(latest, command, at) ? RETRY : done({ kind: 'not-held', reason: whyNotHeld(latest, command, at) })
       })
@@ -96,9 +96,13 @@ export class Renew {
       if (result.kind === 'failed') throw result.error
       return result.kind === 'done' && result.outcome.kind === 'renewed' ? [result.outcome] : []
     })
-    const exclusive = rows.map((row) => ({ grant: grantFromRow(row), renewedAt: row.at }))
+    const exclusive = rows.map(renewalFromRow)
     return renewedAll(exclusive, shares, names, limit.limit)
   }
+}
+
+function renewalFromRow(row: RenewedRow): Renewal {
+  return { grant: grantFromRow(row), renewedAt: row.at, waiters: row.waiters, revoked: null }
 }
 
 function done(outcome: RenewOutcome): CommandResult {
@@ -189,7 +193,8 @@ function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder
           when chosen.restarts then l.locked_at
           else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK})
         end as at,
-        l.told_at <> chosen.told_at or ${IS_PROCLAIMED} as told, chosen.ordinal
+        l.told_at <> chosen.told_at or ${IS_PROCLAIMED} as told, chosen.ordinal,
+        case when ${SOMEBODY_WAITS} then ${waitersFor(sql`l.resource_name`)} else 0 end as waiters
     )${appendedEvents}
     select * from renewed order by resource_name`
 }

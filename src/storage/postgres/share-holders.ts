@@ -1,15 +1,14 @@
-import type { AcquireCommand, Command, Conflict, ConvertCommand, InspectOutcome, OutcomeOf, ReleaseCommand, RenewCommand } from '../../locks/commands.js'
-import { MAX_HOLDERS_SHOWN } from '../../locks/commands.js'
+import type { AcquireCommand, Command, Conflict, ConvertCommand, InspectOutcome, OutcomeOf, ReleaseCommand, RenewCommand, RevokeCommand } from '../../locks/commands.js'
 import { isValid, type EpochMs, type ProcessId, type ResourceName, type Sharing } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { blockerOf, conflictWithShare, fits, grantFromShare, isShared, isValidShare, lastToEnd, latestFromShare, usageOf, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { blockerOf, conflictWithShare, fits, inspectedShares, isHeldShare, isShared, latestFromShare, usageOf, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { conflictOf, latestFromRow, NOBODY, type LockSnapshot } from '../tables.js'
 import type { QueueRow, shareStatements } from './shares-sql.js'
 import type { Session } from './sql.js'
 import type { WaitQueue } from './wait-queue.js'
 
 /** What is decided by reading and writing: requests for shares, and whatever else is about a resource that is shared. */
-export type ShareCommand = AcquireCommand | ReleaseCommand | RenewCommand | ConvertCommand
+export type ShareCommand = AcquireCommand | ReleaseCommand | RenewCommand | RevokeCommand | ConvertCommand
 
 /** A command that is refused for the holders, or for a waiter before it. */
 export interface Refused {
@@ -36,14 +35,13 @@ export class ShareHolders {
     return this.refuse(session, commands.map((command) => ({ command, why: 'held' })))
   }
 
-  async inspect(session: Session, names: readonly ResourceName[]): Promise<Map<string, Pick<InspectOutcome, 'at' | 'grant' | 'shares'>>> {
+  async inspect(session: Session, names: readonly ResourceName[]): Promise<Map<string, Pick<InspectOutcome, 'at' | 'grant' | 'shares' | 'kept'>>> {
     const rows = await session.run(this.#statements.holders, { names: [...names], most: ALL_HOLDERS })
     return new Map(
-      rows.map(({ name, at, row, shares }): [string, Pick<InspectOutcome, 'at' | 'grant' | 'shares'>] => {
+      rows.map(({ name, at, row, shares }): [string, Pick<InspectOutcome, 'at' | 'grant' | 'shares' | 'kept'>] => {
         const latest = row === null || row.process_id === NOBODY ? undefined : latestFromRow(row)
-        if (shares === null || shares.length === 0) return [name, { at, grant: isValid(latest, at) ? latest : null }]
-        const byNumber = shares.toSorted((a, b) => a.id - b.id).slice(0, MAX_HOLDERS_SHOWN)
-        return [name, { at, grant: grantFromShare(lastToEnd(shares)), shares: { usage: usageOf(shares), grants: byNumber.map(grantFromShare) } }]
+        if (row === null || shares === null || shares.length === 0) return [name, { at, grant: isValid(latest, at) ? latest : null }]
+        return [name, { at, ...inspectedShares(shares.toSorted((a, b) => a.id - b.id), row, at) }]
       })
     )
   }
@@ -59,7 +57,7 @@ export class ShareHolders {
     return new Map(
       found.map((row) => {
         const share = shares.find(({ resource_name }) => resource_name === row.name)
-        const isHeld = share !== undefined && row.version !== null && isShared(row, row.at) && isValidShare(share, row, row.at)
+        const isHeld = share !== undefined && row.version !== null && isShared(row, row.at) && isHeldShare(share, row, row.at)
         return [row.name, { at: row.at, latest: isHeld ? latestFromShare(share) : undefined }]
       })
     )
@@ -97,19 +95,24 @@ interface Holders {
 function conflictIn({ at, row, shares }: Holders, command: ShareCommand): Conflict | undefined {
   const latest = row === null || row.process_id === NOBODY ? undefined : latestFromRow(row)
   if (isValid(latest, at)) return conflictOf(latest)
-  if (shares === null || shares.length === 0) return undefined
+  if (row === null || shares === null || shares.length === 0) return undefined
   const isConversion = command.kind === 'convert'
   const others = isConversion ? shares.filter(({ process_id }) => process_id !== command.processId) : shares
   const sharing: Sharing | null = isConversion ? command.sharing : command.kind === 'acquire' ? (command.sharing?.[0] ?? null) : null
-  const isHolder = others.some(({ process_id }) => process_id === command.processId)
+  const isHolder = command.kind !== 'revoke' && others.some(({ process_id }) => process_id === command.processId)
   if (!isHolder && fits(sharing, usageOf(others))) return undefined
-  const blocker = blockerOf(sharing, command.processId ?? '', others) ?? others.at(-1)
-  return blocker === undefined ? undefined : conflictWithShare(blocker, usageOf(shares))
+  const blocker = blockerOf(sharing, processOf(command) ?? '', others) ?? others.at(-1)
+  return blocker === undefined ? undefined : conflictWithShare(blocker, usageOf(shares), row, at)
 }
 
 function headConflict(name: string, { process_id }: QueueRow, shares: readonly ShareRow[] | null): Conflict {
   const usage = shares === null || shares.length === 0 ? {} : { usage: usageOf(shares) }
   return { resourceName: name as ResourceName, processId: process_id as ProcessId, lockId: 0, lockedAt: null, expiresAt: null, ...usage }
+}
+
+/** Null for a command about the grant of anybody. */
+export function processOf(command: ShareCommand): ProcessId | null {
+  return command.kind === 'revoke' ? null : command.processId
 }
 
 /** The resource of a command that is about one. */

@@ -61,8 +61,8 @@ export interface WriteArgs {
   readonly unclaimed: string
 }
 
-const BOOLEANS = new Set(['is_active'])
-const TEXTS = new Set(['resource_name', 'process_id', 'metadata', 'end_reason', 'api_key', 'share_slots', 'slots', 'kind', 'reason', 'request_id', 'fingerprint', 'grants'])
+const BOOLEANS = new Set(['is_active', 'is_exclusive'])
+const TEXTS = new Set(['resource_name', 'process_id', 'metadata', 'end_reason', 'api_key', 'share_slots', 'slots', 'kind', 'reason', 'request_id', 'fingerprint', 'grants', 'revoke_reason'])
 
 /** A JSON list as rows with these columns. */
 function recordset(json: RawBuilder<unknown>, name: string, names: readonly string[]): RawBuilder<unknown> {
@@ -131,9 +131,9 @@ export function shareStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         from unnest(${arg('names')}::text[]) as asked(name) cross join clock left join resource_locks l on l.resource_name = asked.name`
     ),
 
-    write: compiled<WriteArgs, { resource_name: string; waited: boolean }>(db, (arg) => write(arg, keepsHistory, false)),
+    write: compiled<WriteArgs, { resource_name: string; waiters: number }>(db, (arg) => write(arg, keepsHistory, false)),
     /** Writes all of it or nothing. */
-    writeAll: compiled<WriteArgs, { resource_name: string; waited: boolean }>(db, (arg) => write(arg, keepsHistory, true)),
+    writeAll: compiled<WriteArgs, { resource_name: string; waiters: number }>(db, (arg) => write(arg, keepsHistory, true)),
 
     ofProcess: compiled<{ process: string; after: string; limit: number; prefix: string; key: string | null }, { resource_name: string }>(
       db,
@@ -220,7 +220,7 @@ function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory
       on conflict (resource_name) do update set ${replaced(ROW_COLUMNS.slice(1))}, passed_id = null, passed_process_id = null, passed_at = null
       where l.xmin::text::bigint = excluded.passed_id and abs(${CLOCK} - excluded.passed_at) <= ${sql.lit(FRESH_MS)}
       returning l.resource_name, 1 / case when ${CLOCK} - l.passed_at > ${sql.lit(FRESH_MS)} then 0 else 1 end as in_time,
-        case when ${SOMEBODY_WAITS} then exists (select from lock_waiters w where w.resource_name = l.resource_name) else false end as waited
+        case when ${SOMEBODY_WAITS} then ${waitersFor(sql`l.resource_name`)} else 0 end as waiters
     ),
     shared as (
       insert into lock_shares (${names(SHARE_COLUMNS)})
@@ -237,6 +237,6 @@ function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory
       where w.resource_name = p.resource_name and ${isWritten(sql`p.resource_name`)}
         and (w.ticket = p.ticket or (coalesce(w.lease_until, ${sql.lit(DEQUEUED)}) <> ${sql.lit(DEQUEUED)} and w.request_id = p.request_id and w.fingerprint = p.fingerprint))
     )${told}
-    select resource_name, waited${all ? sql`, ln(case when (select count(*) from written) = (select count(*) from json_array_elements(${arg('rows')}::json)) then 1 else 0 end)` : sql``}
+    select resource_name, waiters${all ? sql`, ln(case when (select count(*) from written) = (select count(*) from json_array_elements(${arg('rows')}::json)) then 1 else 0 end)` : sql``}
     from written`
 }

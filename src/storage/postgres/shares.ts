@@ -1,14 +1,16 @@
 import type { Kysely } from 'kysely'
-import type { AcquireCommand, Command, ConvertCommand, OutcomeOf } from '../../locks/commands.js'
-import { isMeant, whyNotHeld, type Grant } from '../../locks/lock.js'
+import type { AcquireCommand, Command, OutcomeOf } from '../../locks/commands.js'
+import type { Grant } from '../../locks/lock.js'
 import { NEVER } from '../../../migrations/0013-lock-shares.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { grantFromShare, isShared, lastToEnd, ROW_COLUMNS, whyNoShare, type ResourceRow, type ShareRow } from '../share-rows.js'
-import { SharedResource, type StoredShares } from '../shared-resource.js'
-import { grantsToText, KEEP_ENDED_MS, KEEP_REQUEST_MS, latestFromRow, NOBODY, type Tables } from '../tables.js'
+import { decideConversion, decideRelease, decideRenewal, decideRevocation } from '../share-decisions.js'
+import type { StoredShares } from '../share-ledger.js'
+import { hasPassed, nextEndOf, ROW_COLUMNS, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { SharedResource } from '../shared-resource.js'
+import { grantsToText, KEEP_ENDED_MS, KEEP_REQUEST_MS, NOBODY, type Tables } from '../tables.js'
 import { INCOMPLETE, sqlStateOf } from './errors.js'
 import { shareStatements, type FoundResource, type QueueRow, type WrittenRow } from './shares-sql.js'
-import { nameOf, ShareHolders, type Refused, type ShareCommand } from './share-holders.js'
+import { nameOf, processOf, ShareHolders, type Refused, type ShareCommand } from './share-holders.js'
 import type { Session } from './sql.js'
 import type { WaitQueue } from './wait-queue.js'
 
@@ -53,8 +55,8 @@ export class Shares {
 
   /** Whether the command is decided here at once. */
   takes(command: Command): command is ShareCommand {
-    if (command.kind === 'acquire') return command.sharing !== undefined && command.resourceNames.length === 1
-    if (command.kind === 'convert') return true
+    if (command.kind === 'acquire') return isForShares(command) && command.resourceNames.length === 1
+    if (command.kind === 'convert' || command.kind === 'revoke' || keeps(command)) return true
     return (command.kind === 'release' || command.kind === 'renew') && this.#known.has(command.resourceName)
   }
 
@@ -66,8 +68,11 @@ export class Shares {
       const one = opened.get(nameOf(command))
       decisions.set(command, one === undefined ? { result: RETRY } : attemptDecision(() => this.#decide(one, command, context)))
     }
-    const lost = await this.#write(session, this.#statements.write, [...opened.values()], commands)
-    const final = commands.map((command) => (lost.has(nameOf(command)) ? { result: RETRY } : (decisions.get(command) ?? { result: RETRY })))
+    const { lost, waiters } = await this.#write(session, this.#statements.write, [...opened.values()], commands)
+    const final = commands.map((command): Decision => {
+      const decision = lost.has(nameOf(command)) ? undefined : decisions.get(command)
+      return decision === undefined ? { result: RETRY } : { ...decision, result: withWaiters(decision.result, waiters.get(nameOf(command)) ?? 0) }
+    })
     const refused = commands.flatMap((command, index) => (final[index]?.refused === undefined ? [] : [{ command, why: final[index].refused }]))
     const refusals = refused.length === 0 ? [] : await this.holders.refuse(session, refused)
     let next = 0
@@ -122,9 +127,8 @@ export class Shares {
   async sweep(session: Session, limit: number): Promise<{ readonly seen: number; readonly expired: number; readonly removed: number }> {
     const due = await session.run(this.#statements.due, { limit })
     if (due.length === 0) return { seen: 0, expired: 0, removed: 0 }
-    const hasPassed = ({ is_active, expires_at, at }: (typeof due)[number]): boolean => Boolean(is_active) && expires_at !== null && expires_at <= at
-    const passed = due.filter(hasPassed)
-    const rest = due.filter((share) => !hasPassed(share))
+    const passed = due.filter((share) => hasPassed(share, share.at))
+    const rest = due.filter((share) => !hasPassed(share, share.at))
     const removable = rest.filter(({ is_active, ended_at, at }) => !is_active && (ended_at ?? 0) + KEEP_ENDED_MS <= at)
     const early = rest.filter((share) => !removable.includes(share))
     const keyOf = (some: typeof due) => ({ names: some.map(({ resource_name }) => resource_name), processes: some.map(({ process_id }) => process_id) })
@@ -132,7 +136,7 @@ export class Shares {
       removable.length === 0 ? Promise.resolve([]) : session.run(this.#statements.remove, { ...keyOf(removable), lockIds: removable.map(({ id }) => id) }),
       early.length === 0
         ? Promise.resolve([])
-        : session.run(this.#statements.postpone, { ...keyOf(early), sweepAts: early.map(({ is_active, expires_at, ended_at }) => (is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS)) })
+        : session.run(this.#statements.postpone, { ...keyOf(early), sweepAts: early.map((share) => (share.is_active ? nextEndOf(share) : (share.ended_at ?? 0) + KEEP_ENDED_MS)) })
     ])
     return { seen: due.length, expired: passed.length === 0 ? 0 : await this.#expire(session, passed), removed: removed.length }
   }
@@ -144,10 +148,10 @@ export class Shares {
     const opened = found.map((row) => openedOf(row, []))
     for (const { resource, found: { name, ending } } of opened) {
       // As they are now: one may have been renewed or ended since.
-      resource.expire((ending ?? []).filter(({ expires_at }) => expires_at !== null && expires_at <= resource.at).filter((share) => passed.some(({ id, resource_name }) => resource_name === name && id === share.id)))
+      resource.expire((ending ?? []).filter((share) => hasPassed(share, resource.at)).filter((share) => passed.some(({ id, resource_name }) => resource_name === name && id === share.id)))
     }
-    const lost = await this.#write(session, this.#statements.write, opened, [])
-    return opened.flatMap(({ resource, found: { name } }) => (lost.has(name) ? [] : [...resource.shares.values()])).filter(({ end_reason }) => end_reason === 'expired').length
+    const { lost } = await this.#write(session, this.#statements.write, opened, [])
+    return opened.flatMap(({ resource, found: { name } }) => (lost.has(name) ? [] : resource.events)).filter(({ kind }) => kind === 'expired').length
   }
 
   async #open(session: Session, commands: readonly ShareCommand[]): Promise<{ readonly opened: ReadonlyMap<string, Opened>; readonly context: Context }> {
@@ -162,13 +166,13 @@ export class Shares {
         names,
         draws: ofEach((some) => some.filter(({ kind }) => kind === 'acquire' || kind === 'convert').length),
         ends: ofEach((some) => some.some((command) => command.kind !== 'acquire' || command.steal === true)),
-        all: ofEach((some) => some.some((command) => (command.kind === 'release' && command.processId === null) || (command.kind === 'acquire' && command.steal === true))),
+        all: ofEach((some) => some.some((command) => command.kind === 'revoke' || (command.kind === 'release' && command.processId === null) || (command.kind === 'acquire' && command.steal === true))),
         waits: ofEach((some) => some.some(({ kind }) => kind === 'acquire')),
         most: Math.max(...ofEach((some) => some.length)) + MARGIN
       }),
       session.run(this.#statements.shares, {
         names: commands.map(nameOf),
-        processes: commands.map((command) => command.processId ?? (command.kind === 'release' ? (command.holder ?? null) : null)),
+        processes: commands.map((command) => processOf(command) ?? (command.kind === 'release' ? (command.holder ?? null) : null)),
         lockIds: commands.map((command) => (command.kind === 'acquire' ? null : command.lockId))
       }),
       this.#queue.dequeuedAmong(session, tickets),
@@ -185,25 +189,18 @@ export class Shares {
   #decide(one: Opened, command: ShareCommand, context: Context, idempotencyKey?: AcquireCommand['idempotencyKey']): Decision {
     if (command.kind === 'acquire') return this.#acquire(one, command, context, idempotencyKey)
     const { resource } = one
-    if (command.kind === 'convert') return this.#convert(one, command)
-    const { row, at } = resource
-    if (row.process_id !== NOBODY) {
+    if (command.kind === 'convert') {
+      const outcome = decideConversion(resource, command, () => one.numbers.shift() ?? 0)
+      return outcome === undefined ? { result: RETRY, refused: 'held' } : { result: done(outcome) }
+    }
+    if (command.kind === 'revoke') return { result: done(decideRevocation(resource, command)) }
+    if (resource.row.process_id !== NOBODY && !keeps(command)) {
       // A statement for exclusive grants has to decide.
       this.#known.delete(one.found.name)
       return { result: RETRY }
     }
-    const notHeld = (): Decision => ({ result: done({ kind: 'not-held', reason: whyNoShare(row, resource.shareOf(command.processId ?? ''), command, at) }) })
-    if (command.kind === 'renew') {
-      const share = resource.meant(command)
-      return share === undefined ? notHeld() : { result: done({ kind: 'renewed', grant: resource.renew(share, command), renewedAt: at }) }
-    }
-    const all = command.processId === null && command.lockId === null
-    const share = all ? undefined : resource.meant(command)
-    const shares = all ? (isShared(row, at) ? resource.allShares() : []) : share === undefined ? [] : [share]
-    if (shares.length === 0 || (command.unlessClaimed !== undefined && context.claimed.has(command.unlessClaimed.id))) return notHeld()
-    for (const each of shares) resource.release(each, command.processId === null ? 'forced' : 'released', command.reason)
-    const grant = grantFromShare(lastToEnd(shares))
-    return { result: done({ kind: 'released', grant, releasedAt: at, ...(command.processId === null ? { all: shares.map(grantFromShare) } : {}) }) }
+    if (command.kind === 'renew') return { result: done(decideRenewal(resource, command, 0)) }
+    return { result: done(decideRelease(resource, command, command.unlessClaimed !== undefined && context.claimed.has(command.unlessClaimed.id))) }
   }
 
   #acquire(one: Opened, command: AcquireCommand, { dequeued }: Context, idempotencyKey = command.idempotencyKey): Decision {
@@ -226,21 +223,10 @@ export class Shares {
     return { result: done({ kind: 'granted', grants: [grant], replayed: false, stolen }) }
   }
 
-  #convert({ resource, numbers }: Opened, command: ConvertCommand): Decision {
-    const { holder, row, at } = resource
-    if (!isMeant(holder, command, at) && resource.meant(command) === undefined) {
-      const wasShared = holder === undefined && row.process_id === NOBODY
-      const reason = wasShared ? whyNoShare(row, resource.shareOf(command.processId), command, at) : whyNotHeld(latestFromRow(row), command, at)
-      return { result: done({ kind: 'not-held', reason }) }
-    }
-    const grant = resource.convert(command, numbers.shift() ?? 0)
-    return grant === undefined ? { result: RETRY, refused: 'held' } : { result: done({ kind: 'converted', grant }) }
-  }
-
-  /** Returns the names of the resources that were changed meanwhile and not written. */
-  async #write(session: Session, statement: ReturnType<typeof shareStatements>['write'], opened: readonly Opened[], commands: readonly ShareCommand[]): Promise<ReadonlySet<string>> {
+  /** Returns the names of the resources that were changed meanwhile and not written, and how many wait for the others. */
+  async #write(session: Session, statement: ReturnType<typeof shareStatements>['write'], opened: readonly Opened[], commands: readonly ShareCommand[]): Promise<Written> {
     const changed = opened.filter(({ resource }) => resource.changed)
-    if (changed.length === 0) return new Set()
+    if (changed.length === 0) return { lost: new Set(), waiters: new Map() }
     const rows = await session.run(statement, {
       rows: JSON.stringify(changed.map(({ resource, found }): WrittenRow => ({ ...resource.row, version: found.version, at: found.at }))),
       shares: JSON.stringify(changed.flatMap(({ resource }) => [...resource.shares.values()])),
@@ -249,11 +235,11 @@ export class Shares {
       places: JSON.stringify(changed.flatMap(({ places }) => places)),
       unclaimed: JSON.stringify(commands.flatMap((command) => (command.kind === 'release' && command.unlessClaimed !== undefined ? [{ resource_name: command.resourceName, request_id: command.unlessClaimed.id }] : [])))
     })
-    const written = new Map(rows.map(({ resource_name, waited }) => [resource_name, waited]))
-    for (const { found, resource } of changed) if (written.has(found.name) && resource.row.process_id === NOBODY) this.#know(found.name)
-    const freed = commands.filter((command) => command.kind === 'release' || command.kind === 'convert' || (command.kind === 'acquire' && command.ticket !== null))
-    await this.#queue.wakeHeads(session, freed.map(nameOf).filter((name) => written.get(name) === true))
-    return new Set(changed.flatMap(({ found }) => (written.has(found.name) ? [] : [found.name])))
+    const waiters = new Map(rows.map((row) => [row.resource_name, row.waiters]))
+    for (const { found, resource } of changed) if (waiters.has(found.name) && resource.row.process_id === NOBODY) this.#know(found.name)
+    const freed = commands.filter((command) => (command.kind === 'acquire' ? command.ticket !== null : command.kind !== 'renew'))
+    await this.#queue.wakeHeads(session, freed.map(nameOf).filter((name) => (waiters.get(name) ?? 0) > 0))
+    return { lost: new Set(changed.flatMap(({ found }) => (waiters.has(found.name) ? [] : [found.name]))), waiters }
   }
 
   #know(name: string): void {
@@ -261,6 +247,11 @@ export class Shares {
     if (this.#known.size > MAX_KNOWN) for (const oldest of this.#known) return void this.#known.delete(oldest)
   }
 
+}
+
+interface Written {
+  readonly lost: ReadonlySet<string>
+  readonly waiters: ReadonlyMap<string, number>
 }
 
 interface Context {
@@ -295,6 +286,20 @@ function savedRequest({ idempotencyKey, ttlMs }: AcquireCommand, grants: readonl
 function inQueueOrder(commands: readonly ShareCommand[]): ShareCommand[] {
   const ticketOf = (command: ShareCommand): number => (command.kind === 'acquire' ? (command.ticket ?? Infinity) : 0)
   return commands.toSorted((a, b) => (ticketOf(a) === ticketOf(b) ? 0 : ticketOf(a) - ticketOf(b)))
+}
+
+/** Whether a request is decided by reading and writing: for shares, or with terms about its end. */
+export function isForShares({ sharing, terms }: AcquireCommand): boolean {
+  return sharing !== undefined || terms !== undefined
+}
+
+/** A release that makes the resource closed where it is not. */
+function keeps(command: Command): boolean {
+  return command.kind === 'release' && command.keepMs !== undefined
+}
+
+function withWaiters(result: CommandResult, waiters: number): CommandResult {
+  return result.kind === 'done' && result.outcome.kind === 'renewed' ? done({ ...result.outcome, waiters }) : result
 }
 
 /** A row that cannot be read fails only the commands for its resource. */

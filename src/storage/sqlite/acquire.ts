@@ -117,7 +117,7 @@ export class Acquire {
   }
 
   acquire(command: AcquireCommand, now: EpochMs): AcquireOutcome {
-    const { resourceNames, idempotencyKey, sharing } = command
+    const { resourceNames, idempotencyKey, sharing, terms } = command
     const replay = idempotencyKey === null ? undefined : this.findRequest(idempotencyKey, now)
     if (replay !== undefined) return replay
     if (this.#queue.isDequeued(command.ticket)) return { kind: 'dequeued' }
@@ -132,7 +132,7 @@ export class Acquire {
     const grants: Grant[] = []
     for (const [index, name] of conflicts.length === 0 ? resourceNames.entries() : []) {
       const share = sharing?.[index] ?? null
-      const { grant, conflict } = share === null ? this.#grantOne(name, command, now) : this.#shares.grant(name, share, command, now)
+      const { grant, conflict } = share === null && terms === undefined ? this.#grantOne(name, command, now) : this.#shares.grant(name, share, command, now)
       if (grant !== undefined) grants.push(grant)
       if (conflict !== undefined) conflicts.push(conflict)
     }

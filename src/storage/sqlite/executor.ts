@@ -54,7 +54,7 @@ export class SqliteExecutor {
     this.#shares = new Shares(this.#context, this.#queue)
     this.#acquire = new Acquire(this.#context, this.#queue, this.#shares)
     this.#release = new Release(this.#context, this.#queue, this.#shares)
-    this.#renew = new Renew(this.#context, this.#shares)
+    this.#renew = new Renew(this.#context, this.#queue, this.#shares)
     this.#sweep = new Sweep(this.#context, this.#queue, this.#shares, options.keepHistoryMs)
   }
 
@@ -135,6 +135,8 @@ export class SqliteExecutor {
         const shown = grant?.processId === NOBODY ? this.#shares.inspect(command.resourceName, now) : { grant }
         return { kind: 'inspected', at, ...shown, waiters: this.#queue.count(command.resourceName, now) }
       }
+      case 'revoke':
+        return this.#shares.revoke(command, now)
       case 'convert':
         return this.#shares.convert(command, now)
       case 'sweep':

@@ -66,14 +66,14 @@ export type EncodedResult =
 
 export function encodeCommand(command: Command): EncodedCommand {
   if (command.kind === 'acquire') {
-    const { resourceNames, processId, ttlMs, metadata, idempotencyKey, ticket, key, sharing } = command
+    const { resourceNames, processId, ttlMs, metadata, idempotencyKey, ticket, key, sharing, terms } = command
     const name = resourceNames.length === 1 ? resourceNames[0] : undefined
-    if (name !== undefined && idempotencyKey === null && ticket === null && sharing === undefined) {
+    if (name !== undefined && idempotencyKey === null && ticket === null && sharing === undefined && terms === undefined) {
       return metadata === null && key === null ? ['A', name, processId, ttlMs] : ['A', name, processId, ttlMs, metadata, key]
     }
   } else if (command.kind === 'release') {
-    const { resourceName, processId, lockId, reason, unlessClaimed, key } = command
-    if (processId !== null && reason === null && unlessClaimed === undefined) {
+    const { resourceName, processId, lockId, reason, unlessClaimed, key, keepMs } = command
+    if (processId !== null && reason === null && unlessClaimed === undefined && keepMs === undefined) {
       return key === null ? ['R', resourceName, processId, lockId] : ['R', resourceName, processId, lockId, key]
     }
   }
@@ -99,7 +99,7 @@ export function encodeResult(command: Command, result: CommandResult, now: Epoch
   if (result.kind === 'failed') return ['F', encodeError(result.error)]
   if (result.kind === 'retry') return ['T']
   const { outcome } = result
-  if (command.kind === 'release' && command.processId !== null && outcome.kind === 'released' && outcome.grant.share === undefined) {
+  if (command.kind === 'release' && command.processId !== null && outcome.kind === 'released' && outcome.grant.share === undefined && outcome.freeAt === undefined) {
     const { lockId, lockedAt, expiresAt, metadata } = outcome.grant
     const expires = toRelative(expiresAt, now)
     return metadata === null ? ['R', lockId, lockedAt - now, expires] : ['R', lockId, lockedAt - now, expires, metadata]
@@ -107,7 +107,7 @@ export function encodeResult(command: Command, result: CommandResult, now: Epoch
   if (isSingleAcquire(command)) {
     if (outcome.kind === 'granted' && !outcome.replayed && outcome.grants[0] !== undefined) return ['G', outcome.grants[0].lockId]
     const conflict = outcome.kind === 'held' && outcome.at === now ? outcome.conflicts[0] : undefined
-    if (outcome.kind === 'held' && conflict !== undefined && conflict.usage === undefined) {
+    if (outcome.kind === 'held' && conflict !== undefined && conflict.usage === undefined && conflict.kept === undefined) {
       const { processId, lockId, lockedAt, expiresAt } = conflict
       return ['H', processId, lockId, toRelative(lockedAt, now), toRelative(expiresAt, now), outcome.waiters]
     }
@@ -149,7 +149,7 @@ export function decodeResult(command: Command, encoded: EncodedResult, now: Epoc
 type SingleAcquire = AcquireCommand & { readonly resourceNames: readonly [ResourceName] }
 
 function isSingleAcquire(command: Command): command is SingleAcquire {
-  return command.kind === 'acquire' && command.resourceNames.length === 1 && command.sharing === undefined
+  return command.kind === 'acquire' && command.resourceNames.length === 1 && command.sharing === undefined && command.terms === undefined
 }
 
 function mismatch({ kind }: Command, [tag]: EncodedResult): Error {

@@ -42,7 +42,7 @@ export class Release {
   release(command: ReleaseCommand, now: EpochMs): ReleaseOutcome {
     const { resourceName, processId, reason, unlessClaimed } = command
     const { latest } = this.#context.readLatest(resourceName, now)
-    if (latest?.processId === NOBODY) return this.#shares.release(command, this.#isClaimed(unlessClaimed), now)
+    if (latest?.processId === NOBODY || command.keepMs !== undefined) return this.#shares.release(command, this.#isClaimed(unlessClaimed), now)
     if (!isMeant(latest, command, now) || this.#isClaimed(unlessClaimed)) {
       return { kind: 'not-held', reason: whyNotHeld(latest, command, now) }
     }

@@ -1,10 +1,11 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import type { RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
+import type { Renewal, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome } from '../../locks/commands.js'
 import { whyNotHeld, type EpochMs, type ResourceName } from '../../locks/lock.js'
 import { renewedAll } from '../share-rows.js'
 import { GRANT_COLUMNS, grantFromRow, metadataToText, NOBODY, RENEWAL_EVENT_INTERVAL_MS, type GrantRow } from '../tables.js'
 import { isOpenTo, isValidAt, type SqliteContext } from './context.js'
 import type { Shares } from './shares.js'
+import type { WaitQueue } from './wait-queue.js'
 
 interface LeaseArgs {
   /** 1 keeps the lease with which the grant was made. */
@@ -70,11 +71,13 @@ function statements(context: SqliteContext) {
 /** Renewals on SQLite. */
 export class Renew {
   readonly #context: SqliteContext
+  readonly #queue: WaitQueue
   readonly #shares: Shares
   readonly #statements: ReturnType<typeof statements>
 
-  constructor(context: SqliteContext, shares: Shares) {
+  constructor(context: SqliteContext, queue: WaitQueue, shares: Shares) {
     this.#context = context
+    this.#queue = queue
     this.#shares = shares
     this.#statements = statements(context)
   }
@@ -100,13 +103,13 @@ export class Renew {
     return renewedAll(exclusive, shares, names, limit)
   }
 
-  #renewed(row: RenewedRow, now: EpochMs, proclaims = false) {
+  #renewed(row: RenewedRow, now: EpochMs, proclaims = false): Renewal {
     const { resource_name, id: lock_id, process_id } = row
     // An update returns only new values: a renewal in the very millisecond of the grant's latest event looks due too.
     if (proclaims || (row.is_due && !this.#context.hasEventAt(resource_name, now))) {
       this.#context.appendEvent({ at: now, kind: 'renewed', resource_name, lock_id, process_id, reason: null })
     }
-    return { grant: grantFromRow(row), renewedAt: now }
+    return { grant: grantFromRow(row), renewedAt: now, waiters: this.#queue.count(resource_name, now), revoked: null }
   }
 }
 

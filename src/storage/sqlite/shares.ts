@@ -1,10 +1,12 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import { NEVER } from '../../../migrations/0013-lock-shares.js'
-import { MAX_HOLDERS_SHOWN, type AcquireCommand, type Conflict, type ConvertCommand, type ConvertOutcome, type InspectOutcome, type ReleaseCommand, type ReleaseOutcome, type RenewCommand, type RenewOutcome, type Usage } from '../../locks/commands.js'
-import { whyNotHeld, type EpochMs, type Grant, type ResourceName, type Sharing } from '../../locks/lock.js'
-import { blockerOf, conflictWithShare, grantFromShare, isShared, isValidShare, lastToEnd, latestFromShare, ROW_COLUMNS, SHARE_COLUMNS, whyNoShare, type ResourceRow, type ShareRow } from '../share-rows.js'
-import { SharedResource, type StoredShares } from '../shared-resource.js'
-import { conflictOf, KEEP_ENDED_MS, latestFromRow, NOBODY, type LockSnapshot } from '../tables.js'
+import type { AcquireCommand, Conflict, ConvertCommand, ConvertOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewCommand, RenewOutcome, RevokeCommand, RevokeOutcome, Usage } from '../../locks/commands.js'
+import type { EpochMs, Grant, ResourceName, Sharing } from '../../locks/lock.js'
+import { decideConversion, decideRelease, decideRenewal, decideRevocation } from '../share-decisions.js'
+import type { StoredShares } from '../share-ledger.js'
+import { blockerOf, conflictWithShare, hasPassed, inspectedShares, isHeldShare, isShared, latestFromShare, nextEndOf, ROW_COLUMNS, SHARE_COLUMNS, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { SharedResource } from '../shared-resource.js'
+import { conflictOf, KEEP_ENDED_MS, NOBODY, type LockSnapshot } from '../tables.js'
 import type { SqliteContext } from './context.js'
 import type { WaitQueue } from './wait-queue.js'
 
@@ -89,8 +91,8 @@ export class Shares {
     this.#statements = statements(context)
   }
 
-  /** The share of the resource that is asked for, or what is in its way. */
-  grant(name: ResourceName, sharing: Sharing, command: AcquireCommand, now: EpochMs): { grant?: Grant; conflict?: Conflict } {
+  /** The share of the resource that is asked for, or all of it with terms; or what is in its way. */
+  grant(name: ResourceName, sharing: Sharing | null, command: AcquireCommand, now: EpochMs): { grant?: Grant; conflict?: Conflict } {
     const { resource, before } = this.#open(name, now)
     const admitted = resource.admits(command.processId, sharing)
     const grant = admitted ? resource.grant(command, sharing, this.#nextToken()) : undefined
@@ -117,29 +119,29 @@ export class Shares {
     return this.#context.readLatest(name, now).latest?.processId === NOBODY ? this.#open(name, now).resource.usage : undefined
   }
 
-  /** Releases shares of a resource that is held by its shares, or was last held by some. */
+  /** Releases shares of a resource that is held by its shares, or was last held by some; or a grant of all of it that is to be kept. */
   release(command: ReleaseCommand, isClaimed: boolean, now: EpochMs): ReleaseOutcome {
-    const { resourceName: name, processId, lockId, reason } = command
-    const { resource, before } = this.#open(name, now)
-    const all = processId === null && lockId === null
-    const share = all ? undefined : resource.meant(command)
-    const shares = all ? resource.allShares() : share === undefined ? [] : [share]
-    if (shares.length === 0 || isClaimed) return { kind: 'not-held', reason: whyNoShare(resource.row, resource.shareOf(processId ?? ''), command, now) }
-    for (const one of shares) resource.release(one, processId === null ? 'forced' : 'released', reason)
+    const { resource, before } = this.#open(command.resourceName, now)
+    const outcome = decideRelease(resource, command, isClaimed)
     this.#write(resource, before)
-    this.#queue.wakeHead(name, now)
-    const grants = shares.map(grantFromShare)
-    const last = grantFromShare(lastToEnd(shares))
-    return { kind: 'released', grant: last, releasedAt: now, ...(processId === null ? { all: grants } : {}) }
+    if (outcome.kind === 'released') this.#queue.wakeHead(command.resourceName, now)
+    return outcome
   }
 
   renew(command: RenewCommand, now: EpochMs): RenewOutcome {
     const { resource, before } = this.#open(command.resourceName, now)
-    const share = resource.meant(command)
-    if (share === undefined) return { kind: 'not-held', reason: whyNoShare(resource.row, resource.shareOf(command.processId), command, now) }
-    const grant = resource.renew(share, command)
+    const outcome = decideRenewal(resource, command, this.#queue.count(command.resourceName, now))
     this.#write(resource, before)
-    return { kind: 'renewed', grant, renewedAt: now }
+    return outcome
+  }
+
+  revoke(command: RevokeCommand, now: EpochMs): RevokeOutcome {
+    const { resource, before } = this.#open(command.resourceName, now)
+    const outcome = decideRevocation(resource, command)
+    this.#write(resource, before)
+    // The first waiter learns of the earlier end.
+    if (outcome.kind === 'revoked') this.#queue.wakeHead(command.resourceName, now)
+    return outcome
   }
 
   /** The names of which the process may have shares, in their order. */
@@ -148,27 +150,18 @@ export class Shares {
   }
 
   convert(command: ConvertCommand, now: EpochMs): ConvertOutcome {
-    const { resourceName: name, processId, lockId, key, sharing } = command
+    const { resourceName: name, processId, sharing } = command
     const { resource, before } = this.#open(name, now)
-    const { holder } = resource
-    const isHolder = holder !== undefined && holder.processId === processId && (lockId ?? holder.lockId) === holder.lockId && (key ?? holder.key) === (holder.key ?? key)
-    if (!isHolder && resource.meant(command) === undefined) {
-      const closed = holder === undefined && resource.row.process_id === NOBODY
-      return { kind: 'not-held', reason: closed ? whyNoShare(resource.row, resource.shareOf(processId), command, now) : whyNotHeld(latestFromRow(resource.row), command, now) }
-    }
-    const grant = resource.convert(command, this.#nextToken())
+    const outcome = decideConversion(resource, command, () => this.#nextToken())
     this.#write(resource, before)
-    if (grant === undefined) return { kind: 'held', conflicts: [this.#conflictIn(resource, sharing, '', processId)], at: now, waiters: this.#queue.count(name, now) }
-    this.#queue.wakeHead(name, now)
-    return { kind: 'converted', grant }
+    if (outcome === undefined) return { kind: 'held', conflicts: [this.#conflictIn(resource, sharing, '', processId)], at: now, waiters: this.#queue.count(name, now) }
+    if (outcome.kind === 'converted') this.#queue.wakeHead(name, now)
+    return outcome
   }
 
-  inspect(name: ResourceName, now: EpochMs): Pick<InspectOutcome, 'grant' | 'shares'> {
+  inspect(name: ResourceName, now: EpochMs): Pick<InspectOutcome, 'grant' | 'shares' | 'kept'> {
     const { resource } = this.#open(name, now)
-    const { usage } = resource
-    if (usage === undefined) return { grant: null }
-    const shares = resource.allShares()
-    return { grant: grantFromShare(lastToEnd(shares)), shares: { usage, grants: shares.slice(0, MAX_HOLDERS_SHOWN).map(grantFromShare) } }
+    return inspectedShares(resource.allShares(), resource.row, now)
   }
 
   /** The grant of that number if it is valid, else whatever is the latest of the resource. */
@@ -177,23 +170,26 @@ export class Shares {
     const row = snapshot.latest?.processId === NOBODY ? this.#statements.row.get({ name }) : undefined
     if (row === undefined) return snapshot
     const share = this.#statements.numbered.get({ name, lockId })
-    return share !== undefined && isShared(row, now) && isValidShare(share, row, now) ? { at: now, latest: latestFromShare(share) } : { at: now, latest: undefined }
+    return share !== undefined && isShared(row, now) && isHeldShare(share, row, now) ? { at: now, latest: latestFromShare(share) } : { at: now, latest: undefined }
   }
 
   /** Writes down the expiry of shares, and removes those that ended a while ago. */
   sweep(limit: number, now: EpochMs): { readonly seen: number; readonly expired: number; readonly removed: number } {
     const due = this.#statements.due.all({ now, limit })
     let [expired, removed] = [0, 0]
+    const left: ShareRow[] = []
     for (const name of new Set(due.map(({ resource_name }) => resource_name))) {
       const { resource, before } = this.#open(name, now)
-      const passed = due.filter((share) => share.resource_name === name && share.is_active && share.expires_at !== null && share.expires_at <= now)
+      const ofName = due.filter(({ resource_name }) => resource_name === name)
+      const passed = ofName.filter((share) => hasPassed(share, now))
       if (passed.length > 0) resource.expire(passed)
       this.#write(resource, before)
-      expired += passed.length
+      expired += resource.events.filter(({ kind }) => kind === 'expired').length
+      left.push(...ofName.filter(({ process_id }) => !resource.shares.has(process_id)))
     }
-    for (const { resource_name: name, process_id: process, is_active, expires_at, ended_at } of due) {
-      const keptUntil = is_active ? expires_at : (ended_at ?? 0) + KEEP_ENDED_MS
-      if (keptUntil !== null && keptUntil <= now) removed += is_active ? 0 : this.#statements.remove.run({ name, process })
+    for (const { resource_name: name, process_id: process, is_active, ended_at, ...share } of left) {
+      const keptUntil = is_active ? nextEndOf(share) : (ended_at ?? 0) + KEEP_ENDED_MS
+      if (!is_active && keptUntil !== null && keptUntil <= now) removed += this.#statements.remove.run({ name, process })
       else this.#statements.postpone.run({ name, process, sweepAt: keptUntil })
     }
     return { seen: due.length, expired, removed }
@@ -228,7 +224,7 @@ export class Shares {
     const staysClosed = before !== undefined && before.process_id === row.process_id && Boolean(before.is_active) && Boolean(row.is_active) && before.sweep_at === row.sweep_at
     if (staysClosed) this.#statements.writeClosed.run(row)
     else this.#statements.writeRow.run({ ...row, is_active: row.is_active ? 1 : 0 })
-    for (const share of shares.values()) this.#statements.writeShare.run({ ...share, is_active: share.is_active ? 1 : 0 })
+    for (const share of shares.values()) this.#statements.writeShare.run({ ...share, is_active: share.is_active ? 1 : 0, is_exclusive: share.is_exclusive ? 1 : 0 })
     for (const event of events) this.#context.appendEvent(event)
     const { tokens } = this.#context
     tokens.last = Math.max(tokens.last, row.id)
@@ -241,18 +237,18 @@ export class Shares {
     const { resource_name: name } = row
     const own = resource.validShareOf(process)
     if (usage === undefined) throw new Error(`'${name}' was neither free nor held`)
-    if (own !== undefined) return conflictWithShare(own, usage)
+    if (own !== undefined) return conflictWithShare(own, usage, row, at)
     const { endingAfter } = this.#statements
     const isFull = sharing !== null && sharing.limit !== null && sharing.limit <= (usage.limit ?? Infinity)
     if (isFull && except === undefined) {
       const first = endingAfter.all({ name, at, limit: FIRST_HOLDERS })
       const used = usage.used - first.reduce((sum, { permits }) => sum + permits, 0)
       const blocker = blockerOf(sharing, process, first, { used, limit: usage.limit })
-      if (blocker !== undefined) return conflictWithShare(blocker, usage)
+      if (blocker !== undefined) return conflictWithShare(blocker, usage, row, at)
     }
     const all = endingAfter.all({ name, at, limit: NEVER }).filter(({ process_id }) => process_id !== except)
     const blocker = blockerOf(sharing, process, all) ?? all.at(-1)
     if (blocker === undefined) throw new Error(`nothing was in the way at '${name}'`)
-    return conflictWithShare(blocker, usage)
+    return conflictWithShare(blocker, usage, row, at)
   }
 }
