@@ -16,6 +16,7 @@ import { healthRoutes, metricsRoutes } from './http/routes/health.js'
 import { convertRoutes } from './http/routes/convert.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
+import { revokeRoutes } from './http/routes/revoke.js'
 import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isTraced, tracing } from './http/tracing.js'
@@ -145,6 +146,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(convertRoutes, { locksOf })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
   await app.register(queueRoutes, { locksOf })
+  await app.register(revokeRoutes, { locksOf, maxTtlSeconds })
   await app.register(adminRoutes, { locksOf, databaseName: options.databaseName })
   await app.register(watchRoutes, { locksOf, watchers: watcherQuota })
   await app.register(healthRoutes, { locks })

@@ -106,7 +106,7 @@ export interface LockPage {
   readonly nextCursor: string | null
 }
 
-export type EventKind = 'granted' | 'renewed' | 'converted' | 'released' | 'expired' | 'force_released'
+export type EventKind = 'granted' | 'renewed' | 'converted' | 'revoked' | 'released' | 'expired' | 'force_released'
 
 export interface LockEvent {
   /** Grows with every event. */

@@ -128,6 +128,7 @@ const ACCESS: Readonly<Record<string, Access>> = {
   'GET /locks/stats': 'read',
   'GET /metrics': 'read',
 
+  'POST /locks/revoke': 'admin',
   'POST /locks/force-release': 'admin',
   'POST /locks/force-release-all': 'admin',
 

@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName, type Sharing } from '../locks/lock.js'
+import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName, type Sharing, type Terms, type TtlMs } from '../locks/lock.js'
 import type { RequestOutcome } from '../locks/requests.js'
 import type { Locks } from '../locks/scoped-locks.js'
 import { callerOf } from './auth.js'
@@ -13,6 +13,8 @@ interface RequestBody {
   readonly request_id?: string
   readonly keep_place?: boolean
   readonly steal?: boolean
+  readonly hold_at_least_seconds?: number
+  readonly lock_delay_seconds?: number
   readonly metadata?: Metadata | null
 }
 
@@ -38,12 +40,23 @@ export function requestLocks(
     metadata: metadataOf(body.metadata),
     requestId: body.request_id,
     steal: body.steal,
+    terms: termsOf(body, locks.defaultTtlMs),
     // An exclusive request is the same as ever, its fingerprint too.
     sharing: sharing.every((share) => share === null) ? undefined : sharing
   }
   if (waitMs === 0) return locks.request(request)
 
   return locks.request(request, { waitMs, signal: goneSignal(reply), keepPlace: body.keep_place, caller: callerOf(reply.request) })
+}
+
+/** @throws InvalidRequestError where a lock is to be held for longer than its lease lasts. */
+function termsOf({ ttl_seconds, hold_at_least_seconds: holdAtLeast = 0, lock_delay_seconds: lockDelay = 0 }: RequestBody, defaultTtlMs: TtlMs): Terms | undefined {
+  const terms = { holdAtLeastMs: Math.round(holdAtLeast * 1000), lockDelayMs: Math.round(lockDelay * 1000) }
+  const ttlMs = ttl_seconds === undefined ? defaultTtlMs : (ttlOf(ttl_seconds) ?? null)
+  if (ttlMs !== null && terms.holdAtLeastMs > ttlMs) {
+    throw new InvalidRequestError([{ type: 'less_than_equal', loc: ['body', 'hold_at_least_seconds'], msg: `Input should be less than or equal to ${ttlMs / 1000}, the lease` }])
+  }
+  return terms.holdAtLeastMs === 0 && terms.lockDelayMs === 0 ? undefined : terms
 }
 
 /** Fires when the client disconnects before it has the answer. */

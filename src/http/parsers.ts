@@ -130,11 +130,13 @@ function invalid(type: string, msg: string): InvalidRequestError {
 
 /** Query parameters that are numbers. Anything else, `30` included, stays text, and what is not a plain number stays text too. */
 const WHOLE = /^(?:0|[1-9][0-9]{0,15})$/
+const SECONDS = /^(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,3})?$/
 const NUMBERS = new Map([
   ['lock_id', WHOLE],
   ['unlike_lock_id', WHOLE],
   ['limit', WHOLE],
-  ['wait_seconds', /^(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,3})?$/]
+  ['wait_seconds', SECONDS],
+  ['keep_seconds', SECONDS]
 ])
 
 /** Stands for bytes that are no UTF-8: no name with it is well formed, so that it is refused instead of quietly replaced. */

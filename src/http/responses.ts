@@ -26,6 +26,11 @@ function shareBody(share: Share | undefined) {
   return share === undefined ? {} : { mode: 'shared' as const, limit: share.limit, permits: share.permits, slots: [...share.slots] }
 }
 
+/** Only where it is so: nobody holds the resource, and nobody is granted it before the end. */
+function keptBody(kept: true | undefined) {
+  return kept === undefined ? {} : { kept }
+}
+
 function usageBody(usage: Usage | undefined) {
   return usage === undefined ? {} : { holders: usage.holders, used: usage.used, limit: usage.limit }
 }
@@ -53,7 +58,7 @@ export function heldBody({ conflicts, at, waiters, queuePosition }: Held & { que
   const after = secondsUntil(by.expiresAt, at)
   if (after !== null) void reply.header('retry-after', Math.max(1, Math.ceil(after)))
   return {
-    detail: `Resource '${by.resourceName}' is already locked by process '${by.processId}'`,
+    detail: by.kept === true ? `Resource '${by.resourceName}' is kept for a while after the lock of process '${by.processId}'` : `Resource '${by.resourceName}' is already locked by process '${by.processId}'`,
     code: 'RESOURCE_LOCKED' as const,
     resource_name: by.resourceName,
     locked_by: by.processId,
@@ -63,6 +68,7 @@ export function heldBody({ conflicts, at, waiters, queuePosition }: Held & { que
     expires_at: isoTimeOrNull(by.expiresAt),
     retry_after_seconds: after,
     waiters,
+    ...keptBody(by.kept),
     ...usageBody(by.usage),
     ...(queuePosition === undefined ? {} : { queue_position: queuePosition })
   }
@@ -76,8 +82,12 @@ function endOf({ lockId, expiresAt }: Conflict): EpochMs {
   return lockId === 0 ? 0 : (expiresAt ?? Number.POSITIVE_INFINITY)
 }
 
-export function conflictBody({ resourceName, processId, lockId, expiresAt, usage }: Conflict) {
-  return { resource_name: resourceName, locked_by: processId, lock_id: lockId === 0 ? null : lockId, expires_at: isoTimeOrNull(expiresAt), ...usageBody(usage) }
+export function conflictBody({ resourceName, processId, lockId, expiresAt, kept, usage }: Conflict) {
+  return { resource_name: resourceName, locked_by: processId, lock_id: lockId === 0 ? null : lockId, expires_at: isoTimeOrNull(expiresAt), ...keptBody(kept), ...usageBody(usage) }
+}
+
+export function freeAtBody({ freeAt }: { readonly freeAt?: EpochMs | undefined }) {
+  return freeAt === undefined ? {} : { free_at: isoTime(freeAt) }
 }
 
 export function notHeldBody(resourceName: string, processId: string, reason: NotHeldReason) {

@@ -60,6 +60,11 @@ export class LockService {
     this.#feed = new EventFeed(store)
   }
 
+  /** The lease of a request that names none. */
+  get defaultTtlMs(): TtlMs {
+    return this.#options.defaultTtlMs
+  }
+
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const began = performance.now()
     const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, steal = false, terms } = request

@@ -27,6 +27,7 @@ export type Locks = Pick<
   | 'watch'
   | 'statistics'
   | 'prefix'
+  | 'defaultTtlMs'
 >
 
 /** Stands for a key while none exists: every caller may do everything, until the first key is made. */
@@ -66,6 +67,10 @@ export class ScopedLocks implements Locks {
 
   get prefix(): string {
     return this.#key.prefix
+  }
+
+  get defaultTtlMs(): TtlMs {
+    return this.#locks.defaultTtlMs
   }
 
   get keepsHistory(): boolean {

@@ -81,6 +81,9 @@ const ROWS: Readonly<Record<string, readonly (readonly [InjectOptions, string])[
     [query('GET', '/locks/watch', { prefix: 'in/o' }), `${N}  200 403 200 403 403  200 403 200  403 403 403`]
   ],
   'GET /locks/stats': [[query('GET', '/locks/stats'), `${N}  200 403 200 403 403  200 403 200  200 403 200`]],
+  'POST /locks/revoke': [
+    [body('POST', '/locks/revoke', { ...owned, ...reason, grace_seconds: 9 }), `${N}  403 403 200 403 403  403 403 200  403 403 403`]
+  ],
   'POST /locks/force-release': [
     [body('POST', '/locks/force-release', { ...owned, ...reason }), `${N}  403 403 200 403 403  403 403 200  403 403 403`]
   ],

@@ -19,8 +19,8 @@ interface Alternatives {
 }
 /** The fields that depend on the request, by the name of the refusal. */
 const NOT_ALWAYS: Readonly<Record<string, readonly string[]>> = {
-  ResourceLocked: ['holders', 'used', 'limit', 'queue_position'],
-  ResourcesLocked: ['holders', 'used', 'limit', 'queue_position'],
+  ResourceLocked: ['kept', 'holders', 'used', 'limit', 'queue_position'],
+  ResourcesLocked: ['kept', 'holders', 'used', 'limit', 'queue_position'],
   LockNotReleased: ['released_at']
 }
 const LOCK_CALLS = [
@@ -40,7 +40,7 @@ const LOCK_CALLS = [
   'renewManyLocks',
   'requestLock',
   'requestManyLocks',
-  'watchLocks'
+  'revokeLock', 'watchLocks'
 ]
 /** The other APIs, which report a fault of form as they always have. */
 const COMPAT = /^\/(?:lock|unlock|api|terraform)\//
@@ -223,6 +223,16 @@ const CALLS = [
   ['DELETE', '/locks/release-all?process_id=q', 200],
   ['POST', '/locks/request', 200, { resource_name: 's', process_id: 'r', mode: 'shared' }],
   ['POST', '/locks/convert', 409, { resource_name: 's', process_id: 'p', mode: 'exclusive' }],
+  ['POST', '/locks/revoke', 200, { resource_name: 's', reason: 'why', grace_seconds: 60 }],
+  ['POST', '/locks/revoke', 200, { resource_name: 'c', reason: 'why', grace_seconds: 60 }],
+  ['POST', '/locks/renew', 200, { resource_name: 'c', process_id: 'p' }],
+  ['POST', '/locks/revoke', 409, { resource_name: 'c', reason: 'why', grace_seconds: 60, lock_id: 1 }],
+  ['POST', '/locks/revoke', 404, { resource_name: 'free', reason: 'why', grace_seconds: 60 }],
+  ['POST', '/locks/revoke', 422, { resource_name: 'c' }],
+  ['POST', '/locks/request', 200, { resource_name: 'k', process_id: 'k', ttl_seconds: 60, hold_at_least_seconds: 30, lock_delay_seconds: 5 }],
+  ['DELETE', '/locks/release?resource_name=k&process_id=k&keep_seconds=60', 200],
+  ['POST', '/locks/request-many', 409, { process_id: 'q', resource_names: ['k'] }],
+  ['GET', '/locks/status?resource_name=k', 200],
   ['POST', '/locks/force-release', 200, { resource_name: 's', reason: 'why' }],
   ['POST', '/locks/force-release', 409, { resource_name: 'c', reason: 'why', lock_id: 1 }],
   ['POST', '/locks/force-release', 200, { resource_name: 'c', reason: 'why' }],

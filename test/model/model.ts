@@ -1,4 +1,4 @@
-import type { AcquireCommand, AcquireOutcome, FindRequestCommand, FindRequestOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, FindRequestCommand, FindRequestOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, Renewal, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewOutcome, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
 import type { NotHeldReason, EpochMs, Grant, ProcessId, ResourceName } from '../../src/locks/lock.js'
 import type { ListPage, ListQuery, LockEvent } from '../../src/locks/store.js'
 import { conflictOf, KEEP_ENDED_MS, RENEWAL_EVENT_INTERVAL_MS } from '../../src/storage/tables.js'

@@ -213,10 +213,10 @@ for (const kind of DATABASES) {
       for (let round = 0; round < 8; round += 1) {
         const name = `r${round}`
         await store.submit(round % 4 < 2 ? acquire(name, 'p', 1000) : withTerms(name, 'p', { ttlMs: 1000, lockDelayMs: 100 }))
-        const steps = [both.at(0).submit(renew(name, 'p', 60_000)), both.at(1).submit(revoke(name, 2000))]
+        const steps: Promise<unknown>[] = [both.at(0).submit(renew(name, 'p', 60_000)), both.at(1).submit(revoke(name, 2000))]
         if (round % 2 === 1) steps.unshift(both.at(1).submit(renewAll('p', 60_000)))
         await Promise.all(steps)
-        t.match(await both.at(0).submit(inspect(name)), { grant: { expiresAt: (await database.now()) + 2000 } })
+        t.match(await both.at(0).submit(inspect(name)), { grant: { expiresAt: database.now() + 2000 } })
         await both.at(1).submit(release(name, 'p'))
       }
     })

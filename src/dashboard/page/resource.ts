@@ -237,6 +237,7 @@ const EVENT_WORDS: Readonly<Record<EventKind, string>> = {
   granted: 'granted',
   renewed: 'renewed',
   converted: 'made a share',
+  revoked: 'asked to release',
   released: 'released',
   expired: 'ran out',
   force_released: 'taken away'

@@ -2,11 +2,11 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { Type } from '@sinclair/typebox'
 import type { LocksOf } from '../../locks/scoped-locks.js'
 import { LIST_LIMIT } from '../../locks/store.js'
-import { eventBody, eventFromCursor, grantBody, isoTime, success, toCursor } from '../responses.js'
+import { eventBody, eventFromCursor, freeAtBody, grantBody, isoTime, success, toCursor } from '../responses.js'
 import { answer, LockIdSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, Timestamp } from '../schemas/common.js'
-import { exampleGrant, exampleNames, grantFields, GrantSchema, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from '../schemas/grants.js'
+import { exampleGrant, exampleNames, FreeAt, grantFields, GrantSchema, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from '../schemas/grants.js'
 
-const ReasonText = Type.String({
+export const ReasonText = Type.String({
   minLength: 1,
   maxLength: 500,
   format: 'lock-name',
@@ -27,13 +27,25 @@ const WaitSeconds = (description: string) =>
 const tags = ['Administration']
 const exampleReason = 'worker-7 was taken out of service'
 
+export const LOCK_CHANGED = refusal(
+  'LockChanged',
+  'Another grant is valid by now; nothing was changed.',
+  'LOCK_CHANGED',
+  "Resource 'database_backup' is no longer held by lock 42"
+)
+
 const forceReleaseSchema = {
   operationId: 'forceReleaseLock',
   tags,
   summary: 'Take a lock away',
-  description: 'Ends the lock of whoever holds it, or all shares of the resource; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused.',
+  description: 'Ends the lock of whoever holds it, or all shares of the resource; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused. It also frees a resource that is kept.',
   body: Type.Object(
-    { resource_name: ResourceNameSchema, reason: ReasonText, lock_id: Type.Optional(LockIdSchema) },
+    {
+      resource_name: ResourceNameSchema,
+      reason: ReasonText,
+      lock_id: Type.Optional(LockIdSchema),
+      lock_delay: Type.Optional(Type.Boolean({ description: 'False frees it at once, whatever `lock_delay_seconds` it was requested with; true if left out.', examples: [true] }))
+    },
     { examples: [{ resource_name: 'database_backup', reason: exampleReason, lock_id: 42 }] }
   ),
   response: {
@@ -43,6 +55,7 @@ const forceReleaseSchema = {
         {
           ...grantFields,
           released_at: Timestamp('When it ended.'),
+          free_at: FreeAt,
           reason: Type.String(),
           released: Type.Optional(Type.Array(GrantSchema, { description: 'Where the resource was shared: every share that was taken away; what stands beside is of the one that would have ended last.' }))
         },
@@ -52,12 +65,7 @@ const forceReleaseSchema = {
       { ...exampleGrant, released_at: '2024-01-15T10:32:00.123+00:00', reason: exampleReason }
     ),
     404: LOCK_NOT_HELD,
-    409: refusal(
-      'LockChanged',
-      'Another grant is valid by now; nothing was changed.',
-      'LOCK_CHANGED',
-      "Resource 'database_backup' is no longer held by lock 42"
-    ),
+    409: LOCK_CHANGED,
     ...WITH_BODY
   }
 }
@@ -96,12 +104,12 @@ const historySchema = {
         events: Type.Array(
           Type.Object({
             event_id: Type.Integer(),
-            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'converted', 'released', 'expired', 'force_released'] }),
+            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'converted', 'revoked', 'released', 'expired', 'force_released'] }),
             at: Timestamp('When it happened, by the database’s clock.'),
             resource_name: Type.String(),
             process_id: Type.String({ description: 'The holder.' }),
             lock_id: LockIdSchema,
-            reason: orNull<string>('string', { description: 'Why a lock was taken away.' })
+            reason: orNull<string>('string', { description: 'Why a lock was taken away or revoked.' })
           }, { title: 'LockEvent' })
         ),
         next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
@@ -183,8 +191,8 @@ const MOST_CONTENDED = 10
 /** For operators: taking locks away, the history, the figures. */
 export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf, databaseName = null }, done) => {
   app.post('/locks/force-release', { schema: forceReleaseSchema }, async ({ body, apiKey, id: reqId }, reply) => {
-    const { resource_name, reason, lock_id } = body
-    const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id)
+    const { resource_name, reason, lock_id, lock_delay = true } = body
+    const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id, !lock_delay)
     if (outcome.kind === 'not-held') {
       return reply.code(404).send({ detail: `No active lock found for resource '${resource_name}'`, code: 'LOCK_NOT_HELD', reason: outcome.reason })
     }
@@ -197,6 +205,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     return success(`Lock force-released successfully for resource '${resource_name}'`, {
       ...grantBody(outcome.grant),
       released_at: isoTime(outcome.releasedAt),
+      ...freeAtBody(outcome),
       reason,
       ...(outcome.all === undefined ? {} : { released: outcome.all.map(grantBody) })
     })

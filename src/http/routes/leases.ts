@@ -4,11 +4,12 @@ import { MAX_NAMES, type Metadata, type ProcessId, type ResourceName, type Shari
 import type { Released, RenewalRequest, Renewals } from '../../locks/requests.js'
 import { InvalidRequestError } from '../errors.js'
 import { metadataOf, requestLocks } from '../lock-requests.js'
-import { conflictBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, sharingOf, success, ttlOf, type SharingBody } from '../responses.js'
-import { answer, LockIdSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import { conflictBody, freeAtBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, sharingOf, success, ttlOf, type SharingBody } from '../responses.js'
+import { answer, LockIdSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
 import {
   exampleGrant,
   exampleNames,
+  FreeAt,
   grantFields,
   GrantSchema,
   type LeaseLimits,
@@ -27,11 +28,23 @@ import type { LockRoutesOptions } from './locks.js'
 
 const exampleEnd = '2024-01-15T10:32:00.123+00:00'
 const ReleasedLock = Type.Object(
-  { resource_name: Type.String(), process_id: Type.String(), lock_id: LockIdSchema, released_at: Timestamp('When it ended.') },
+  { resource_name: Type.String(), process_id: Type.String(), lock_id: LockIdSchema, released_at: Timestamp('When it ended.'), free_at: FreeAt },
   { title: 'ReleasedLock' }
 )
-const RenewedLock = Type.Object({ ...grantFields, renewed_at: Timestamp('When it was renewed.') }, { title: 'RenewedLock' })
-const exampleRenewed = { ...exampleGrant, renewed_at: exampleEnd }
+const RenewedLock = Type.Object(
+  {
+    ...grantFields,
+    renewed_at: Timestamp('When it was renewed.'),
+    waiters: Type.Integer({ description: 'How many wait in line for it.' }),
+    revoked: orNull<{ at: string; reason: string }>('object', {
+      description: 'The holder is asked to end, and no renewal moves the end past `at`; null where it is not.',
+      properties: { at: Timestamp('When it ends at the latest.'), reason: Type.String() },
+      required: ['at', 'reason']
+    })
+  },
+  { title: 'RenewedLock' }
+)
+const exampleRenewed = { ...exampleGrant, renewed_at: exampleEnd, waiters: 0, revoked: null }
 const exampleReleased = { ...exampleNames, lock_id: 42, released_at: exampleEnd }
 
 const tags = ['Locks']
@@ -283,15 +296,16 @@ function mustDiffer(names: readonly string[], field: string): void {
   }
 }
 
-function renewedBody({ grant, renewedAt }: Renewals[number]) {
-  return { ...grantBody(grant), renewed_at: isoTime(renewedAt) }
+function renewedBody({ grant, renewedAt, waiters, revoked }: Renewals[number]) {
+  return { ...grantBody(grant), renewed_at: isoTime(renewedAt), waiters, revoked: revoked === null ? null : { at: isoTime(revoked.at), reason: revoked.reason } }
 }
 
-function releasedBody({ grant, releasedAt }: Released) {
+function releasedBody({ grant, releasedAt, freeAt }: Released) {
   return {
     resource_name: grant.resourceName,
     process_id: grant.processId,
     lock_id: grant.lockId,
-    released_at: isoTime(releasedAt)
+    released_at: isoTime(releasedAt),
+    ...freeAtBody({ freeAt })
   }
 }

@@ -9,6 +9,7 @@ import { InvalidRequestError } from '../errors.js'
 import { goneSignal, requestLocks } from '../lock-requests.js'
 import {
   cursorAfter,
+  freeAtBody,
   grantBody,
   heldBody,
   isoTime,
@@ -27,7 +28,9 @@ import {
   exampleNames,
   exampleTimes,
   grantFields,
+  FreeAt,
   GrantSchema,
+  Kept,
   type LeaseLimits,
   NOT_RELEASED,
   requestFields,
@@ -67,7 +70,7 @@ const requestSchema = (limits: LeaseLimits) => ({
   }
 })
 
-const releaseSchema = {
+const releaseSchema = ({ maxTtlSeconds }: LeaseLimits) => ({
   operationId: 'releaseLock',
   tags,
   summary: 'Release a lock',
@@ -75,7 +78,10 @@ const releaseSchema = {
   querystring: Type.Object({
     resource_name: ResourceNameSchema,
     process_id: ProcessIdSchema,
-    lock_id: Type.Optional(LockIdSchema)
+    lock_id: Type.Optional(LockIdSchema),
+    keep_seconds: Type.Optional(
+      Type.Number({ minimum: 0, maximum: maxTtlSeconds, description: 'Keeps everybody out for so many seconds from now, the caller too. 0 if left out.', examples: [0] })
+    )
   }),
   response: {
     200: answer(
@@ -83,7 +89,8 @@ const releaseSchema = {
       Type.Object({
         resource_name: Type.String(),
         process_id: Type.String(),
-        released_at: Timestamp('When it ended.')
+        released_at: Timestamp('When it ended.'),
+        free_at: FreeAt
       }),
       "Lock released successfully for resource 'database_backup'",
       { ...exampleNames, released_at: '2024-01-15T10:35:00.123+00:00' }
@@ -91,7 +98,7 @@ const releaseSchema = {
     404: NOT_RELEASED,
     ...WITH_BODY
   }
-}
+})
 
 const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
   operationId: 'getLockStatus',
@@ -123,6 +130,7 @@ const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
         remaining_seconds: orNull<number>('number', { description: 'Seconds until it ends by itself; null if it is free or never ends.' }),
         metadata: MetadataSchema,
         waiters: Type.Integer({ description: 'How many wait in line for it.' }),
+        kept: Kept,
         mode: shareFields.mode,
         limit: usageFields.limit,
         used: usageFields.used,
@@ -199,10 +207,10 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     )
   })
 
-  app.delete('/locks/release', { schema: releaseSchema }, async ({ query, apiKey }, reply) => {
-    const { resource_name, process_id, lock_id } = query
+  app.delete('/locks/release', { schema: releaseSchema(limits) }, async ({ query, apiKey }, reply) => {
+    const { resource_name, process_id, lock_id, keep_seconds = 0 } = query
     const locks = locksOf(apiKey)
-    const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id })
+    const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id, keepMs: keep_seconds === 0 ? undefined : Math.round(keep_seconds * 1000) })
     if (outcome.kind === 'not-held') {
       const refused = notHeldBody(resource_name, process_id, outcome.reason)
       const releasedAt = lock_id === undefined || !locks.keepsHistory ? undefined : await locks.reads.releasedAt({ resourceName: resource_name, processId: process_id, lockId: lock_id })
@@ -211,7 +219,8 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     return success(`Lock released successfully for resource '${resource_name}'`, {
       resource_name,
       process_id,
-      released_at: isoTime(outcome.releasedAt)
+      released_at: isoTime(outcome.releasedAt),
+      ...freeAtBody(outcome)
     })
   })
 
@@ -223,7 +232,8 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
       const leave = watchers.enter(callerOf(reply.request))
       return locks.inspectUnlike(resource_name, { unlikeLockId, waitMs: wait_seconds * 1000, signal: goneSignal(reply) }).finally(leave)
     }
-    const { at, grant, waiters, shares } = await (wait_seconds === 0 ? locks.inspect(resource_name) : inspectUnlike())
+    const { at, grant: held, kept, waiters, shares } = await (wait_seconds === 0 ? locks.inspect(resource_name) : inspectUnlike())
+    const grant = held ?? kept ?? null
     return success(
       grant === null ? `Resource '${resource_name}' is not locked` : `Resource '${resource_name}' status retrieved successfully`,
       {
@@ -237,6 +247,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
         remaining_seconds: secondsUntil(grant?.expiresAt ?? null, at),
         metadata: grant?.metadata ?? null,
         waiters,
+        ...(kept === undefined ? {} : { kept: true as const }),
         ...(shares === undefined ? {} : { mode: 'shared' as const, limit: shares.usage.limit, used: shares.usage.used, total_holders: shares.usage.holders, holders: shares.grants.map(grantBody) })
       }
     )

@@ -22,7 +22,7 @@ const watchSchema = {
   tags: ['Administration'],
   summary: 'Watch what happens to locks',
   description:
-    'Server-sent events as they are written to the history, by whichever instance: `granted`, `renewed`, `released`, `expired`, `force_released`. ' +
+    'Server-sent events as they are written to the history, by whichever instance: `granted`, `renewed`, `converted`, `revoked`, `released`, `expired`, `force_released`. ' +
     'A comment comes every 15 seconds. With `Last-Event-ID` the stream goes on after that event. The last event is `end`, with the reason: `too_old` ' +
     '(that id is no longer in the history), `too_slow`, `draining` or `no_history` (HISTORY_RETENTION_DAYS is 0).',
   querystring: Type.Object({

@@ -140,17 +140,34 @@ export const requestFields = ({ maxTtlSeconds, maxWaitSeconds }: LeaseLimits) =>
   keep_place: KeepPlace,
   steal: Type.Optional(Type.Boolean({ description: 'True takes the resource away from its holders and passes everybody who waits, in one transaction; takes the scope `admin`.' })),
   metadata: Type.Optional(MetadataSchema),
+  hold_at_least_seconds: Type.Optional(
+    Type.Number({ minimum: 0, maximum: maxTtlSeconds, description: 'A release keeps everybody out until so many seconds after the grant; not above `ttl_seconds`. 0 if left out.', examples: [60] })
+  ),
+  lock_delay_seconds: Type.Optional(
+    Type.Number({ minimum: 0, maximum: MAX_LOCK_DELAY_SECONDS, description: 'Nobody is granted the resource for so many seconds after the lock has expired or was taken away. 0 if left out.', examples: [15] })
+  ),
   ...sharingFields
 })
 
 /** One grant, as the calls that make it answer. */
 export const GrantSchema = Type.Object({ ...grantFields, replayed: Replayed }, { title: 'Grant' })
 
+/** The longest lock delay: an hour. */
+const MAX_LOCK_DELAY_SECONDS = 3600
+
+export const Kept = Type.Optional(
+  Type.Literal(true, { description: 'Nobody holds it any longer: it is kept after that lock, for its lock delay or as its release said, and free at `expires_at`.' })
+)
+
+/** Until when a resource is kept. */
+export const FreeAt = Type.Optional(Timestamp('Until when nobody is granted the resource, where it is kept.'))
+
 const conflictFields = {
   resource_name: Type.String(),
   locked_by: Type.String(),
   lock_id: orNull<number>('integer', { description: 'Null where the resource is free, but kept for the first in line.', examples: [42] }),
   expires_at: ExpiresAt,
+  kept: Kept,
   ...usageFields
 }
 const refusedFields = {
@@ -161,6 +178,7 @@ const refusedFields = {
   expires_at: ExpiresAt,
   retry_after_seconds: orNull<number>('number', { description: 'Seconds until the lock ends by itself; null if it never does.' }),
   waiters: Type.Integer({ description: 'How many wait in line for it.' }),
+  kept: Kept,
   ...usageFields,
   queue_position: Type.Optional(Type.Integer({ description: 'The place in line that was reached while waiting; 1 is the next to be served.' }))
 }
