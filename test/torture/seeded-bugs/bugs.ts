@@ -89,7 +89,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a waiter outlives its connection',
-    patches: [{ file: 'http/routes/locks.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
+    patches: [{ file: 'http/lock-requests.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
     caughtBy: { test: 'http/waiting.test.js' },
     says: /not ok/
   },
@@ -161,5 +161,68 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     patches: [{ file: 'locks/lock.js', find: ' && (key ?? latest.key) === (latest.key ?? key)', replace: '' }],
     caughtBy: { torture: 'sqlite' },
     says: /an answer that the contract does not know: .*DELETE/
+  },
+  {
+    title: 'a transaction stays open until an instance has read what its statement answered',
+    patches: [
+      { file: 'storage/postgres/executor.js', find: 'const session = new Session(client);', replace: "const session = new Session(client); await client.query('begin');" },
+      { file: 'storage/postgres/executor.js', find: 'client.release(session.lost);', replace: "await client.query('commit'); client.release(session.lost);" }
+    ],
+    caughtBy: { test: 'storage/postgres-paused.test.js' },
+    says: /not ok .*(?:an instance that is paused after a request for several|no command leaves a transaction open)/
+  },
+  {
+    title: 'the history is pruned no further than an event of the future',
+    patches: [{ file: 'storage/history.js', find: 'at >= before && at <= now', replace: 'at >= before' }],
+    caughtBy: { test: 'storage/pruning.test.js' },
+    says: /not ok .*the history is pruned behind/
+  },
+  {
+    title: 'a SQLite file belongs to one server for each path to it',
+    patches: [{ file: 'storage/sqlite/connection.js', find: 'if (target === undefined)', replace: 'if (true)' }],
+    caughtBy: { test: 'storage/sqlite-files.test.js' },
+    says: /not ok .*one file has one owner, by whatever path/
+  },
+  {
+    title: 'a first count that fails switches the limit of locks off',
+    patches: [{ file: 'locks/quotas.js', find: '?? { atMost: Infinity', replace: '?? { atMost: 0' }],
+    caughtBy: { test: 'locks/quotas.test.js' },
+    says: /not ok .*a first count that fails does not switch the limit off/
+  },
+  {
+    title: 'a service lives on without the thread of its SQLite file',
+    patches: [{ file: 'storage/sqlite/store.js', find: 'onLost: onFatal', replace: 'onLost: () => undefined' }],
+    caughtBy: { test: 'server/lost-thread.test.js' },
+    says: /not ok .*a service that lost the thread of its SQLite file ends/
+  },
+  {
+    title: 'a query is read to its end, however many parameters it has',
+    patches: [{ file: 'http/parsers.js', find: ' && read < MAX_PARAMETERS', replace: '' }],
+    caughtBy: { test: 'http/query-string.test.js' },
+    says: /not ok .*no more parameters are read than any call has/
+  },
+  {
+    title: 'a connection that reads nothing is owed any number of answers',
+    patches: [{ file: 'http/gate.js', find: 'if (before >= MAX_PIPELINED)', replace: 'if (false)' }],
+    caughtBy: { test: 'http/gate.test.js' },
+    says: /not ok .*a connection that reads no answers is owed no more/
+  },
+  {
+    title: 'a page of another site changes what it likes',
+    patches: [{ file: 'http/gate.js', find: 'if (SAFE_METHODS.has(method))', replace: 'if (true)' }],
+    caughtBy: { test: 'http/gate.test.js' },
+    says: /not ok .*no page of another site changes anything/
+  },
+  {
+    title: 'whoever waits without a key outlives the first one',
+    patches: [{ file: 'locks/api-keys.js', find: 'this.#began.abort();', replace: 'void any;' }],
+    caughtBy: { test: 'http/keys.test.js' },
+    says: /not ok .*without a key is sent away when the first one is made/
+  },
+  {
+    title: 'a waiter that was removed is told by the notification alone',
+    patches: [{ file: 'locks/wait-queue.js', find: 'for (const ticket of dequeued)', replace: 'for (const ticket of [])' }],
+    caughtBy: { test: 'locks/release-all.test.js' },
+    says: /not ok .*a waiter that is told nothing sees by itself/
   }
 ]
