@@ -4,27 +4,30 @@ import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { handOver } from './hand-over.js'
+import { instances } from './instances.js'
 import { scale } from './scale.js'
 import { surroundings, type Effort, type Surroundings } from './surroundings.js'
 import { history, throughput } from './throughput.js'
 
 /**
  * `npm run bench -- [--quick] [--only NAME,…] [--against DIST,…] [--out FILE]`
+ * `npm run bench -- --only instances [--instances 1,2,4,8]`
  *
  * Measures everything side by side, prints it, and writes it to `docs/benchmark.md` when nothing was left out, or to the
  * file named. `--against` measures other builds of this project in the same rounds, beside the ceiling alone.
  */
 
-const PARTS = { throughput, history, 'hand-over': handOver, scale } as const
+const PARTS = { throughput, history, 'hand-over': handOver, scale, instances } as const
 type Part = keyof typeof PARTS
 
-const FULL: Effort = { rounds: 5, warmUpMs: 300, measureMs: 1300, liveLocks: [1000, 100_000, 1_000_000], expiredRows: 100_000, handOvers: 400 }
-const QUICK: Effort = { rounds: 3, warmUpMs: 200, measureMs: 600, liveLocks: [1000, 100_000], expiredRows: 20_000, handOvers: 100 }
+const FULL: Omit<Effort, 'instances'> = { rounds: 5, warmUpMs: 300, measureMs: 1300, liveLocks: [1000, 100_000, 1_000_000], expiredRows: 100_000, handOvers: 400 }
+const QUICK: Omit<Effort, 'instances'> = { rounds: 3, warmUpMs: 200, measureMs: 600, liveLocks: [1000, 100_000], expiredRows: 20_000, handOvers: 100 }
 
 const { values: options } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
+    instances: { type: 'string', default: '1,2,4' },
     against: { type: 'string' },
     rounds: { type: 'string' },
     out: { type: 'string' }
@@ -35,12 +38,12 @@ const { values: options } = parseArgs({
 const loadBefore = loadavg()[0] ?? Number.NaN
 
 async function main(): Promise<void> {
-  const names = options.only?.split(',') ?? Object.keys(PARTS)
+  const names = options.only?.split(',') ?? Object.keys(PARTS).filter((name) => name !== 'instances')
   const unknown = names.filter((name) => !(name in PARTS))
   if (unknown.length > 0) throw new Error(`--only ${unknown.join(', ')}: there are only ${Object.keys(PARTS).join(', ')}`)
   const effort = options.quick ? QUICK : FULL
   const rounds = options.rounds === undefined ? effort.rounds : Number(options.rounds)
-  await using around = await surroundings({ ...effort, rounds }, options.against?.split(',').map((folder) => resolve(folder)) ?? [])
+  await using around = await surroundings({ ...effort, rounds, instances: options.instances.split(',').map(Number) }, options.against?.split(',').map((folder) => resolve(folder)) ?? [])
   const parts = [head(around)]
   for (const name of names) {
     process.stderr.write(`${name}\n`)

@@ -14,6 +14,8 @@ export interface Effort {
   readonly liveLocks: readonly number[]
   readonly expiredRows: number
   readonly handOvers: number
+  /** How many instances to measure one after another. */
+  readonly instances: readonly number[]
 }
 
 /** Where the servers under test keep their locks: a folder, a PostgreSQL as it comes, and a Redis where there is one. */

@@ -162,6 +162,35 @@ withPrograms(['haproxy', 'git'], 'a rolling upgrade from the version before lose
   await isWhole(t, clients, session)
 })
 
+withPrograms(['haproxy'], 'resources are parted over two services by the beginning of their names', async (t) => {
+  await using folder = await temporaryFolder()
+  await using orders = await Service.start()
+  await using others = await Service.start()
+  const port = await freePort()
+  const config = withReplaced(
+    await readFile(inProject('docs/haproxy-parts.cfg'), 'utf8'),
+    ['bind :8080', `bind 127.0.0.1:${port}`],
+    ['10.0.0.1:8000', `127.0.0.1:${orders.port}`],
+    ['10.0.0.2:8000', `127.0.0.1:${others.port}`]
+  )
+  await writeFile(join(folder.path, 'haproxy.cfg'), config)
+  await using proxy = Part.start(['haproxy', '-db', '-f', join(folder.path, 'haproxy.cfg')], folder.path)
+  const url = `http://127.0.0.1:${port}`
+  for (const path of ['/readyz', '/readyz?prefix=orders/']) await proxy.until('HAProxy has found both', async () => (await fetch(url + path)).ok || undefined)
+  const process_id = 'p'
+  for (const resource_name of ['orders/1', 'order', 'ü/orders/']) t.match(await insist(url, 'POST', '/locks/request', { metadata: { x: 'y'.repeat(3000) }, process_id, resource_name }), { status: 200 })
+  t.match(await insist(url, 'POST', '/locks/request-many', { process_id, resource_names: ['orders/2', 'orders/ü'] }), { status: 200 })
+  t.same([await heldBy(orders), await heldBy(others)], [['orders/1', 'orders/2', 'orders/ü'], ['order', 'ü/orders/']])
+  t.match(await insist(url, 'GET', '/locks/all-locked?prefix=orders%2F'), { body: { data: { total_locks: 3 } } })
+  t.match(await insist(url, 'DELETE', '/locks/release?process_id=p&resource_name=orders%2F1'), { status: 200 })
+  t.match(await insist(url, 'DELETE', '/locks/release?process_id=p&resource_name=order'), { status: 200 })
+})
+
+async function heldBy(service: Service): Promise<string[]> {
+  const { data } = (await service.call('GET', '/locks/all-locked')).body
+  return ((data?.['locks'] ?? []) as { resource_name: string }[]).map(({ resource_name }) => resource_name)
+}
+
 /** How many locks that instance has granted. */
 async function grantsOf(service: Service): Promise<number> {
   const text = await (await fetch(`${service.url}/metrics`)).text()
