@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { handOver } from './hand-over.js'
 import { instances } from './instances.js'
 import { scale } from './scale.js'
+import { shares } from './shares.js'
 import { surroundings, type Effort, type Surroundings } from './surroundings.js'
 import { history, throughput } from './throughput.js'
 
@@ -17,7 +18,7 @@ import { history, throughput } from './throughput.js'
  * file named. `--against` measures other builds of this project in the same rounds, beside the ceiling alone.
  */
 
-const PARTS = { throughput, history, 'hand-over': handOver, scale, instances } as const
+const PARTS = { throughput, history, shares, 'hand-over': handOver, scale, instances } as const
 type Part = keyof typeof PARTS
 
 const FULL: Omit<Effort, 'instances'> = { rounds: 5, warmUpMs: 300, measureMs: 1300, liveLocks: [1000, 100_000, 1_000_000], expiredRows: 100_000, handOvers: 400 }

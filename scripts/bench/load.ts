@@ -82,7 +82,7 @@ async function pairs(index: number): Promise<void> {
   const connection = new Connection(spec.port)
   const process = `bench-${String(index).padStart(3, '0')}`
   const start = '{"resource_name":"'
-  const tail = `","process_id":"${process}","ttl_seconds":${TTL_SECONDS}}`
+  const tail = `","process_id":"${process}","ttl_seconds":${TTL_SECONDS}${spec.asks ?? ''}}`
   const length = start.length + spec.prefix.length + DIGITS + tail.length
   const head = `POST /locks/request HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${start}`
   const away = [`DELETE /locks/release?resource_name=`, `&process_id=${process} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`] as const

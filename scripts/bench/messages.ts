@@ -33,6 +33,8 @@ export interface LoadSpec {
   /** How many names there are; 1 is one hot name. */
   readonly names: number
   readonly prefix: string
+  /** What else the body of a request says, as JSON that follows a field. */
+  readonly asks?: string
   readonly warmUpMs: number
   readonly measureMs: number
 }

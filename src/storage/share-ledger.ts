@@ -156,7 +156,8 @@ export class ShareLedger {
     mark()
     row.share_count = (row.share_count ?? 0) - 1
     row.share_permits = (row.share_permits ?? 0) - share.permits
-    if (share.allows !== null && share.allows === row.share_limit) row.share_limit = this.lowestLimit()
+    if (row.share_count === 0) row.share_limit = null
+    else if (share.allows !== null && share.allows === row.share_limit) row.share_limit = this.lowestLimit()
   }
 
   /** The share takes other permits, and keeps its number. */

@@ -37,10 +37,11 @@ export function endsOf(heldEnd: EpochMs | null, delayMs: number | null): Pick<Sh
   return { held_until: heldEnd, expires_at: heldEnd + delayMs }
 }
 
+const EMPTY = Object.fromEntries(ROW_COLUMNS.map((column) => [column, null])) as unknown as ResourceRow
+
 /** The row as it is when nobody was granted anything yet. */
 export function emptyRow(name: string): ResourceRow {
-  const empty = Object.fromEntries(ROW_COLUMNS.map((column) => [column, null]))
-  return { ...(empty as unknown as ResourceRow), resource_name: name, id: 0, process_id: NOBODY, locked_at: 0, is_active: false, renewals: 0 }
+  return { ...EMPTY, resource_name: name, id: 0, process_id: NOBODY, locked_at: 0, is_active: false, renewals: 0 }
 }
 
 /** Whether shares hold the resource at that instant. */

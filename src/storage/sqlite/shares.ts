@@ -4,7 +4,7 @@ import type { AcquireCommand, Conflict, ConvertCommand, ConvertOutcome, InspectO
 import type { EpochMs, Grant, ResourceName, Sharing } from '../../locks/lock.js'
 import { decideConversion, decideRelease, decideRenewal, decideRevocation } from '../share-decisions.js'
 import type { StoredShares } from '../share-ledger.js'
-import { blockerOf, conflictWithShare, hasPassed, inspectedShares, isHeldShare, isShared, latestFromShare, nextEndOf, ROW_COLUMNS, SHARE_COLUMNS, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { blockerOf, conflictWithShare, hasPassed, hasTerms, inspectedShares, isHeldShare, isShared, latestFromShare, nextEndOf, ROW_COLUMNS, SHARE_COLUMNS, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { SharedResource } from '../shared-resource.js'
 import { conflictOf, KEEP_ENDED_MS, NOBODY, type LockSnapshot } from '../tables.js'
 import type { SqliteContext } from './context.js'
@@ -12,6 +12,9 @@ import type { WaitQueue } from './wait-queue.js'
 
 /** The columns of a closed row that change while it stays closed. None is in an index. */
 const CLOSED_COLUMNS = ['id', 'locked_at', 'expires_at', 'told_at', 'shared_from', 'share_count', 'share_permits', 'share_limit', 'share_check_at', 'share_slots'] as const
+/** The columns of a closed row that change when nobody holds it any longer, and of a share that ends. */
+const FREED_COLUMNS = ['is_active', 'ended_at', 'end_reason', 'share_count', 'share_permits', 'share_limit', 'share_check_at', 'share_slots'] as const
+const ENDED_COLUMNS = ['is_active', 'ended_at', 'end_reason'] as const
 /** Holders that are looked at for the one whose end makes a grant possible, before all are. */
 const FIRST_HOLDERS = 16
 
@@ -19,7 +22,7 @@ type Arg<Row> = <Name extends keyof Row & string>(name: Name) => RawBuilder<Row[
 
 const END = sql<number>`coalesce(expires_at, ${sql.lit(NEVER)})`
 
-function valuesOf<Row extends object>(columns: readonly (keyof Row & string)[], arg: Arg<Row>): Row {
+function valuesOf<Row extends object>(columns: readonly (keyof Row & string)[], arg: Arg<Required<Row>>): Row {
   return Object.fromEntries(columns.map((column) => [column, arg(column)])) as Row
 }
 
@@ -70,8 +73,14 @@ function statements(context: SqliteContext) {
     writeRow: context.prepare<ResourceRow>((arg) =>
       db.insertInto('resource_locks').values(valuesOf<ResourceRow>(ROW_COLUMNS, arg)).onConflict((conflict) => conflict.column('resource_name').doUpdateSet(replaced(ROW_COLUMNS.slice(1))))
     ),
-    writeClosed: context.prepare<ResourceRow>((arg) =>
-      db.updateTable('resource_locks').set(Object.fromEntries(CLOSED_COLUMNS.map((column) => [column, arg(column)]))).where('resource_name', '=', arg('resource_name'))
+    writeClosed: context.prepare<ResourceRow>((arg) => db.updateTable('resource_locks').set(valuesOf<Partial<ResourceRow>>(CLOSED_COLUMNS, arg)).where('resource_name', '=', arg('resource_name'))),
+    writeFreed: context.prepare<ResourceRow>((arg) => db.updateTable('resource_locks').set(valuesOf<Partial<ResourceRow>>(FREED_COLUMNS, arg)).where('resource_name', '=', arg('resource_name'))),
+    writeEnded: context.prepare<ShareRow>((arg) =>
+      db
+        .updateTable('lock_shares')
+        .set(valuesOf<Partial<ShareRow>>(ENDED_COLUMNS, arg))
+        .where('resource_name', '=', arg('resource_name'))
+        .where('process_id', '=', arg('process_id'))
     ),
     writeShare: context.prepare<ShareRow>((arg) =>
       db.insertInto('lock_shares').values(valuesOf<ShareRow>(SHARE_COLUMNS, arg)).onConflict((conflict) => conflict.columns(['resource_name', 'process_id']).doUpdateSet(replaced(SHARE_COLUMNS.slice(2))))
@@ -221,10 +230,15 @@ export class Shares {
 
   #write({ changed, row, shares, events }: SharedResource, before: ResourceRow | undefined): void {
     if (!changed) return
-    const staysClosed = before !== undefined && before.process_id === row.process_id && Boolean(before.is_active) && Boolean(row.is_active) && before.sweep_at === row.sweep_at
-    if (staysClosed) this.#statements.writeClosed.run(row)
-    else this.#statements.writeRow.run({ ...row, is_active: row.is_active ? 1 : 0 })
-    for (const share of shares.values()) this.#statements.writeShare.run({ ...share, is_active: share.is_active ? 1 : 0, is_exclusive: share.is_exclusive ? 1 : 0 })
+    const wasClosed = before !== undefined && before.process_id === row.process_id && Boolean(before.is_active) && before.sweep_at === row.sweep_at
+    const { writeRow, writeClosed, writeFreed, writeShare, writeEnded } = this.#statements
+    const write = !wasClosed ? writeRow : row.is_active ? writeClosed : writeFreed
+    write.run({ ...row, is_active: row.is_active ? 1 : 0 })
+    for (const share of shares.values()) {
+      // An index entry that need not move is not written.
+      const isSweptInTime = !share.is_active && share.sweep_at !== null && share.sweep_at === share.expires_at && !hasTerms(share)
+      ;(isSweptInTime ? writeEnded : writeShare).run({ ...share, is_active: share.is_active ? 1 : 0, is_exclusive: share.is_exclusive ? 1 : 0 })
+    }
     for (const event of events) this.#context.appendEvent(event)
     const { tokens } = this.#context
     tokens.last = Math.max(tokens.last, row.id)

@@ -1,0 +1,132 @@
+import t from 'tap'
+import type { CommandResult } from '../../src/storage/batcher.js'
+import { openPostgres } from '../../src/storage/postgres/connection.js'
+import { Shares } from '../../src/storage/postgres/shares.js'
+import type { ShareCommand } from '../../src/storage/postgres/share-holders.js'
+import { Session } from '../../src/storage/postgres/sql.js'
+import { WaitQueue } from '../../src/storage/postgres/wait-queue.js'
+import type { SqlLockStore } from '../../src/storage/sql-store.js'
+import { acquire, convert, enqueue, inspect, release, renew, share } from '../support/commands.js'
+import { freshDatabase, type TestDatabase } from '../support/databases.js'
+import { openOn } from '../support/store.js'
+
+interface Race extends AsyncDisposable {
+  readonly store: SqlLockStore
+  readonly database: TestDatabase
+  /** Carries out commands on another instance, which is stopped between reading and writing until `meanwhile` is done. */
+  readonly overtaken: (commands: readonly ShareCommand[], meanwhile: () => Promise<unknown>) => Promise<CommandResult[]>
+}
+
+async function race(): Promise<Race> {
+  const database = await freshDatabase('postgres')
+  const store = await openOn(database)
+  const opened = await openPostgres(database.url, 1, () => undefined)
+  const client = await opened.batches.connect()
+  let meanwhile: (() => Promise<unknown>) | undefined
+  class SlowQueue extends WaitQueue {
+    /** Sent together with what reads the resources: they were read when this is answered. */
+    override async dequeuedAmong(session: Session, tickets: number[]) {
+      const [dequeued] = await Promise.all([super.dequeuedAmong(session, tickets), session.run(READ, {})])
+      // What was sent after those has been answered too.
+      await session.run(READ, {})
+      const action = meanwhile
+      meanwhile = undefined
+      await action?.()
+      return dequeued
+    }
+  }
+  const shares = new Shares(opened.db, true, new SlowQueue(opened.db, 'x', () => undefined))
+  return {
+    store, database,
+    overtaken: (commands, action) => {
+      meanwhile = action
+      return shares.execute(new Session(client), commands)
+    },
+    async [Symbol.asyncDispose]() {
+      client.release()
+      await opened[Symbol.asyncDispose]()
+      await store[Symbol.asyncDispose]()
+      await database[Symbol.asyncDispose]()
+    }
+  }
+}
+
+/** Its answer comes after those of the statements before it. */
+const READ = { name: 'share_races', sql: 'select 1', bind: () => [] }
+const RETRIED = [{ kind: 'retry' }]
+
+void t.test('of two first requests ever for one permit, the later one is decided anew', async (t) => {
+  await using at = await race()
+  const mine = share('a', 'p', { limit: 1 })
+  t.match(await at.overtaken([mine], () => at.store.submit(share('a', 'q', { limit: 1 }))), RETRIED)
+  t.match(await at.overtaken([mine], () => Promise.resolve()), [{ outcome: { kind: 'held', conflicts: [{ processId: 'q' }] } }])
+  t.match(await at.store.submit(inspect('a')), { shares: { usage: { holders: 1 } } })
+})
+
+void t.test('a permit that another instance gave away meanwhile is not given twice, and a limit that it lowered is kept', async (t) => {
+  await using at = await race()
+  await at.store.submit(share('a', 'p', { limit: 3 }))
+  t.match(await at.overtaken([share('a', 'q', { limit: 3 })], () => at.store.submit(share('a', 'r', { limit: 2 }))), RETRIED)
+  t.match(await at.overtaken([share('a', 'q', { limit: 3 })], () => Promise.resolve()), [{ outcome: { kind: 'held', conflicts: [{ usage: { used: 2, limit: 2 } }] } }])
+})
+
+void t.test('an exclusive grant at the very expiry of the last share keeps its renewal out', async (t) => {
+  await using at = await race()
+  await at.store.submit(share('a', 'p', { ttlMs: 100 }))
+  await at.database.advance(99)
+  const outcome = await at.overtaken([renew('a', 'p', 5000)], async () => {
+    await at.database.advance(1)
+    t.match(await at.store.submit(acquire('a', 'w')), { kind: 'granted' })
+  })
+  t.match(outcome, RETRIED)
+  t.match(await at.store.submit(renew('a', 'p', 5000)), { kind: 'not-held', reason: 'held_by_other' })
+  t.match(await at.store.submit(inspect('a')), { grant: { processId: 'w' } })
+})
+
+void t.test('a share that is granted while the last other one is released keeps the resource', async (t) => {
+  await using at = await race()
+  await at.store.submit(share('a', 'p'))
+  t.match(await at.overtaken([release('a', 'p')], () => at.store.submit(share('a', 'q', { limit: 5, permits: 2 }))), RETRIED)
+  t.match(await at.overtaken([release('a', 'p')], () => Promise.resolve()), [{ outcome: { kind: 'released' } }])
+  t.match(await at.store.submit(acquire('a', 'w')), { kind: 'held', conflicts: [{ processId: 'q' }] })
+})
+
+void t.test('a share that is granted while the only holder makes its own exclusive keeps it a share', async (t) => {
+  await using at = await race()
+  await at.store.submit(share('a', 'p'))
+  t.match(await at.overtaken([convert('a', 'p', null)], () => at.store.submit(share('a', 'q'))), RETRIED)
+  t.match(await at.overtaken([convert('a', 'p', null)], () => Promise.resolve()), [{ outcome: { kind: 'held', conflicts: [{ processId: 'q' }] } }])
+})
+
+void t.test('a share that was answered to a repetition meanwhile is not released for the caller that is gone', async (t) => {
+  await using at = await race()
+  const idempotencyKey = { id: 'i', fingerprint: 'f' }
+  await at.store.submit(share('a', 'p', { idempotencyKey }))
+  const abandoned = { ...release('a', 'p'), unlessClaimed: idempotencyKey }
+  t.match(await at.overtaken([abandoned], () => at.store.submit(share('a', 'p', { idempotencyKey }))), RETRIED)
+  t.match(await at.store.submit(abandoned), { kind: 'not-held' })
+  t.match(await at.store.submit(inspect('a')), { grant: { processId: 'p' } })
+})
+
+void t.test('a waiter whose process leaves all queues meanwhile is granted nothing', async (t) => {
+  await using at = await race()
+  const { ticket } = await at.store.submit({ ...enqueue('a', 'p'), sharing: [{ limit: null, permits: 1 }] })
+  const leave = { kind: 'dequeue-all', processId: renew('a', 'p').processId, prefix: '', key: null } as const
+  t.match(await at.overtaken([share('a', 'p', { ticket })], () => at.store.submit(leave)), RETRIED)
+  t.match(await at.overtaken([share('a', 'p', { ticket })], () => Promise.resolve()), [{ outcome: { kind: 'dequeued' } }])
+  t.match(await at.store.submit(inspect('a')), { grant: null })
+})
+
+void t.test('an instance that stops between reading and writing keeps nobody waiting, and its late write is refused', async (t) => {
+  await using at = await race()
+  await at.store.submit(share('a', 'p', { limit: 2 }))
+  const outcome = await at.overtaken([share('a', 'late', { limit: 2 }), share('b', 'late')], async () => {
+    t.match(await at.store.submit(share('a', 'q', { limit: 2 })), { kind: 'granted' })
+    t.match(await at.store.submit(acquire('b', 'w')), { kind: 'granted' })
+    await at.database.advance(1000)
+  })
+  t.match(outcome, [{ kind: 'retry' }, { kind: 'retry' }])
+  const late = at.overtaken([share('c', 'late', { ttlMs: 60_000 })], () => at.database.advance(1000))
+  await t.rejects(late, { code: '22012' }, 'a lease would begin before it is granted')
+  t.match(await at.store.submit(inspect('c')), { grant: null })
+})
