@@ -52,6 +52,8 @@ interface Request {
   readonly callback: (lock: WebLock | null) => unknown
   /** Says that the request has its place in the queue, or its lock: the next one of this client may be sent. */
   readonly entered: () => void
+  /** Resolves when the caller has its result. */
+  readonly settled: Promise<void>
 }
 
 const LONGEST_NAME = 255
@@ -95,7 +97,14 @@ export class WebLocks {
    */
   request<Result>(name: string, callback: Callback<Result>): Promise<Result>
   request<Result>(name: string, options: WebLockOptions, callback: Callback<Result>): Promise<Result>
-  async request(...given: unknown[]): Promise<unknown> {
+  request(...given: unknown[]): Promise<unknown> {
+    const { promise: settled, resolve } = deferred()
+    const request = this.#request(given, settled)
+    request.then(resolve, resolve)
+    return request
+  }
+
+  async #request(given: readonly unknown[], settled: Promise<void>): Promise<unknown> {
     if (given.length < 2) throw new TypeError(`request takes a name and a callback, but got ${given.length} arguments`)
     const name = textOf(given[0])
     const options = optionsIn(given.length > 2 ? given[1] : undefined)
@@ -117,7 +126,7 @@ export class WebLocks {
     this.#entering.set(resourceName, entering)
     try {
       await unlessAborted(before, signal)
-      return await this.#grant({ name, resourceName, options, callback: callback as Request['callback'], entered })
+      return await this.#grant({ name, resourceName, options, callback: callback as Request['callback'], entered, settled })
     } finally {
       entered()
     }
@@ -138,7 +147,7 @@ export class WebLocks {
   }
 
   async #grant(request: Request): Promise<unknown> {
-    const { name, resourceName, options, callback, entered } = request
+    const { name, resourceName, options, callback, entered, settled } = request
     const held = await this.#acquire(request)
     entered()
     if (!held) return callback(null)
@@ -149,7 +158,7 @@ export class WebLocks {
     this.#held.add(held)
     this.#listenLater(held)
     try {
-      return await this.#work(held, () => callback(new WebLock(name, options.mode, held)))
+      return await this.#work(held, settled, () => callback(new WebLock(name, options.mode, held)))
     } finally {
       this.#held.delete(held)
       if (this.#held.size === 0) this.#listening?.abort()
@@ -167,16 +176,16 @@ export class WebLocks {
   }
 
   /** Releases the lock when the work has settled, or settles without it when the lock is lost. */
-  async #work(held: HeldLock, work: () => unknown): Promise<unknown> {
+  async #work(held: HeldLock, settled: Promise<void>, work: () => unknown): Promise<unknown> {
     const { resourceName } = held
     const working = (async () => work())()
     const loss = await Promise.race([held.lost, working.then(() => undefined, () => undefined)])
     if (loss) throw stolenBy(loss)
-    const before = this.#releasing.get(resourceName)
-    const releasing = Promise.all([before, held.release()]).then(() => undefined, (error: unknown) => error)
+    const releasing = Promise.all([this.#releasing.get(resourceName), settled]).then(() => {
+      if (this.#releasing.get(resourceName) === releasing) this.#releasing.delete(resourceName)
+    })
     this.#releasing.set(resourceName, releasing)
-    const error = await releasing
-    if (this.#releasing.get(resourceName) === releasing) this.#releasing.delete(resourceName)
+    const error: unknown = await held.release().then(() => undefined, (reason: unknown) => reason)
     if (held.loss) throw stolenBy(held.loss)
     // While the service is away, the lock ends with its lease; it was held to the end of the work.
     if (error !== undefined && !(error instanceof LockServiceUnavailableError)) throw error

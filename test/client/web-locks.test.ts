@@ -4,6 +4,8 @@ import { eventually } from '../support/eventually.js'
 import { onEachClient, withClient } from '../support/client.js'
 import { gate, PARTS } from '../support/web-locks-scenario.js'
 
+const addressOf = (url: Parameters<typeof fetch>[0]): string => (url instanceof Request ? url.url : url.toString())
+
 /** Where the types of a browser are known, it is one of its own. */
 const asManager = (locks: WebLocks): LockManager => locks
 
@@ -100,6 +102,50 @@ void t.test('between clients', async (t) => {
     for (const { letGo } of others) letGo()
     await Promise.all(others.map((other) => other.request))
     t.equal(streams, 1)
+  })
+
+  onClient('work that ends after its lock was stolen is told so, though nobody has said it yet', async (t, { locks, connect }) => {
+    const { holding, request, letGo } = hold(new WebLocks(locks), 'a')
+    await holding
+    await new WebLocks(connect({ processId: 'thief' })).request('a', { steal: true }, () => undefined)
+    letGo()
+    await t.rejects(request, { name: 'AbortError' })
+  })
+
+  onClient('a request is not sent before the earlier one of its client has the lock, or its place', async (t, { connect }) => {
+    const sent: string[] = []
+    const { open, opened } = gate()
+    const slow: typeof fetch = async (url, init) => {
+      if (addressOf(url).endsWith('/locks/request')) sent.push(init?.body as string)
+      if (sent.length === 1) await opened
+      return fetch(url, init)
+    }
+    const web = new WebLocks(connect({ processId: 'me', fetch: slow }))
+    const [first, second] = [hold(web, 'a'), hold(web, 'a')]
+    const other = hold(web, 'b')
+    await eventually('another name is asked for', async () => (sent.some((body) => body.includes('"b"')) ? true : undefined))
+    t.equal(sent.filter((body) => body.includes('"a"')).length, 1)
+    open()
+    await first.holding
+    await eventually('the second one is asked for', async () => (sent.filter((body) => body.includes('"a"')).length > 1 ? true : undefined))
+    for (const { letGo } of [first, second, other]) letGo()
+    await Promise.all([first, second, other].map(({ request }) => request))
+  })
+
+  onClient('a request settles before the next one of its client is called back, however late the release is answered', async (t, { connect }) => {
+    const second = gate()
+    let grants = 0
+    const slow: typeof fetch = async (url, init) => {
+      const response = await fetch(url, init)
+      if (init?.method === 'DELETE') await second.opened
+      else if (addressOf(url).endsWith('/locks/request') && response.status === 200 && (grants += 1) === 2) setTimeout(second.open, 50)
+      return response
+    }
+    const web = new WebLocks(connect({ processId: 'me', fetch: slow }))
+    const order: string[] = []
+    const both = ['first', 'second'].map((what) => web.request('a', () => order.push(what)).then(() => order.push(`${what} settles`)))
+    await Promise.all(both)
+    t.strictSame(order, ['first', 'first settles', 'second', 'second settles'])
   })
 
   onClient('a lease that runs out while the service is away is lost', async (t, { locks, proxy, clock }) => {
