@@ -14,8 +14,8 @@ const LONGEST_PAUSE_MS = 30_000
 /** How soon another machine takes over from one that was lost. */
 const DEFAULT_TTL = '10s'
 
-const { wait: _wait, 'no-wait': _noWait, 'conflict-exit-code': _conflictCode, ...LEADER_OPTIONS } = RUN_OPTIONS
-const ELECT_OPTIONS = { ...LEADER_OPTIONS, value: { type: 'string' } } as const
+const { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter } = RUN_OPTIONS
+const ELECT_OPTIONS = { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter, value: { type: 'string' } } as const
 const OBSERVE_OPTIONS = { watch: { type: 'boolean' }, json: { type: 'boolean' } } as const
 
 export const elect: Command = {

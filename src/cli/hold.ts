@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockNotAcquiredError, type Conflict, type HeldLock, type LockLostError, type Metadata } from '../client/index.js'
+import { LockNotAcquiredError, type Conflict, type HeldLock, type LockLostError, type Metadata, type Sharing } from '../client/index.js'
 import { connect, durationMs, urlOf, wholeNumber, type Session } from './args.js'
 import { EXIT, failureOf, UsageError } from './errors.js'
 import { cut, cutMiddle, lengthText, ordinal, type Screen } from './output.js'
@@ -14,6 +14,9 @@ const LOOK_EVERY_MS = 1000
 /** Names in a sentence on a terminal are cut to this many columns. */
 const NAME_COLUMNS = 40
 
+/** Of one resource, as the service has it. */
+const MAX_PERMITS = 100_000
+
 /** After these the lease is over: there is no time left for anything. */
 const OVER = new Set(['unconfirmed', 'expired'])
 
@@ -21,14 +24,21 @@ export const HOLD_OPTIONS = {
   ttl: { type: 'string' },
   wait: { type: 'string' },
   'no-wait': { type: 'boolean' },
-  'conflict-exit-code': { type: 'string', short: 'E' }
+  'conflict-exit-code': { type: 'string', short: 'E' },
+  shared: { type: 'boolean' },
+  limit: { type: 'string' },
+  permits: { type: 'string' }
 } as const
 
 export const HOLD_HELP = `  --ttl TIME           the lease, which is renewed; after a crash the lock is free so much later (30s)
   --wait TIME          how long to wait in line; as long as it takes if left out
   --no-wait            do not wait
   -E, --conflict-exit-code CODE
-                       what to end with when somebody else has the lock (75)`
+                       what to end with when somebody else has the lock (75)
+  --shared             beside others that hold it with --shared, as readers do
+  --limit N            beside others as long as at most N permits are held; RLM_SLOTS says which numbers from
+                       1 to N are this one's
+  --permits K          takes K of the permits (1)`
 
 /** A lock to be taken and held. */
 export interface Claim {
@@ -38,6 +48,7 @@ export interface Claim {
   readonly waitSeconds: number | undefined
   readonly conflictCode: number
   readonly metadata?: Metadata | undefined
+  readonly sharing: Sharing
 }
 
 interface HoldValues {
@@ -45,6 +56,9 @@ interface HoldValues {
   readonly wait?: string | undefined
   readonly 'no-wait'?: boolean | undefined
   readonly 'conflict-exit-code'?: string | undefined
+  readonly shared?: boolean | undefined
+  readonly limit?: string | undefined
+  readonly permits?: string | undefined
 }
 
 /** @throws UsageError with the sentence that says what cannot be understood. */
@@ -52,21 +66,28 @@ export function claimOf(resourceName: string, values: HoldValues): Claim {
   if (values.wait !== undefined && values['no-wait'] === true) throw new UsageError('--wait and --no-wait exclude each other')
   const ttlMs = durationMs('--ttl', values.ttl ?? DEFAULT_TTL)
   if (ttlMs === 0) throw new UsageError('--ttl must be greater than 0')
+  if (values.permits !== undefined && values.limit === undefined) throw new UsageError('--permits needs --limit')
+  const limit = values.limit === undefined ? undefined : wholeNumber('--limit', values.limit, 1, MAX_PERMITS)
   return {
     resourceName,
     ttlMs,
     waitSeconds: values['no-wait'] === true ? 0 : values.wait === undefined ? undefined : durationMs('--wait', values.wait) / 1000,
-    conflictCode: values['conflict-exit-code'] === undefined ? EXIT.notAcquired : wholeNumber('-E', values['conflict-exit-code'], 0, 255)
+    conflictCode: values['conflict-exit-code'] === undefined ? EXIT.notAcquired : wholeNumber('-E', values['conflict-exit-code'], 0, 255),
+    sharing: {
+      mode: values.shared === true || limit !== undefined ? 'shared' : undefined,
+      limit,
+      permits: values.permits === undefined ? undefined : wholeNumber('--permits', values.permits, 1, limit ?? 1)
+    }
   }
 }
 
 /** Undefined when somebody else has it, which was said. */
-export async function acquire({ resourceName, ttlMs, waitSeconds, metadata }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
+export async function acquire({ resourceName, ttlMs, waitSeconds, metadata, sharing }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
   const locks = connect(session, { retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
   using line = new WaitingLine(session.err)
   const onWaiting = session.err.isTerminal ? line.show.bind(line) : undefined
   try {
-    return await locks.acquire(resourceName, { ttlSeconds: ttlMs / 1000, waitSeconds, metadata, signal, onWaiting })
+    return await locks.acquire(resourceName, { ...sharing, ttlSeconds: ttlMs / 1000, waitSeconds, metadata, signal, onWaiting })
   } catch (error) {
     if (!(error instanceof LockNotAcquiredError)) throw error
     line[Symbol.dispose]()

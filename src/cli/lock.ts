@@ -8,7 +8,7 @@ import { Signals } from './process-group.js'
 const OPTIONS = { ...HOLD_OPTIONS, json: { type: 'boolean' } } as const
 
 export const lock: Command = {
-  usage: 'lock NAME [--ttl 30s] [--wait 30s | --no-wait] [-E CODE] [--json]',
+  usage: 'lock NAME [--shared | --limit N [--permits K]] [--ttl 30s] [--wait 30s | --no-wait] [-E CODE] [--json]',
   summary: 'Holds a lock until Ctrl-C.',
   help: `${HOLD_HELP}
   --json               the grant, as the HTTP API says it
@@ -73,6 +73,7 @@ function endOf(lock: HeldLock, interrupted: AbortSignal): Promise<LockLostError 
   })
 }
 
-function grantOf({ resourceName, processId, lockId, fencingToken, lockedAt, expiresAt, metadata }: HeldLock): object {
-  return { resourceName, processId, lockId, fencingToken, lockedAt, expiresAt, metadata }
+function grantOf({ resourceName, processId, lockId, fencingToken, lockedAt, expiresAt, metadata, mode, slots }: HeldLock): object {
+  const share = mode === 'shared' ? { mode, slots } : {}
+  return { resourceName, processId, lockId, fencingToken, lockedAt, expiresAt, metadata, ...share }
 }

@@ -1,7 +1,7 @@
 import type { ForceReleaseOutcome, LockEvent, Status } from '../client/index.js'
 import { connect, lockIdOf, readArguments, required, wholeNumber, type Command } from './args.js'
 import { EXIT, NOT_HELD } from './errors.js'
-import { lengthText, tableLines, timeText, wireJson } from './output.js'
+import { lengthText, shareText, tableLines, timeText, wireJson } from './output.js'
 
 const STATUS_OPTIONS = { json: { type: 'boolean' } } as const
 const RELEASE_OPTIONS = { process: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
@@ -100,7 +100,9 @@ export function eventCells({ at, event, resourceName, processId, lockId, reason 
   return [timeText(at), event.replace('_', '-'), resourceName, processId, String(lockId), reason ?? '']
 }
 
-function statusLines({ resourceName, isLocked, lockedBy, lockedAt, expiresAt, lockId, remainingSeconds, metadata, waiters }: Status): string[] {
+function statusLines(found: Status): string[] {
+  const { resourceName, isLocked, lockedBy, lockedAt, expiresAt, lockId, remainingSeconds, metadata, waiters, mode } = found
+  if (mode !== undefined) return sharedLines(found)
   if (!isLocked) return [`'${resourceName}' is not locked.`, ...(waiters > 0 ? [`  waiting  ${waiters}`] : [])]
   const end = expiresAt === null ? 'never' : `${timeText(expiresAt)}, in ${lengthText((remainingSeconds ?? 0) * 1000)} unless renewed`
   return [
@@ -112,6 +114,19 @@ function statusLines({ resourceName, isLocked, lockedBy, lockedAt, expiresAt, lo
       ['  waiting', String(waiters)],
       ...(metadata === null ? [] : [['  metadata', JSON.stringify(metadata)]])
     ])
+  ]
+}
+
+function sharedLines({ resourceName, limit = null, used, totalHolders = 0, holders = [], waiters }: Status): string[] {
+  const permits = limit === null ? '' : `, ${used} of ${limit} permits`
+  const rest = totalHolders - holders.length
+  return [
+    `'${resourceName}' is shared by ${totalHolders} holder${totalHolders === 1 ? '' : 's'}${permits}.`,
+    ...tableLines(
+      holders.map((grant) => [`  '${grant.processId}'`, `token ${grant.lockId}`, shareText(grant), grant.expiresAt === null ? 'never ends' : `ends ${timeText(grant.expiresAt)}`])
+    ),
+    ...(rest > 0 ? [`  and ${rest} more`] : []),
+    `  waiting  ${waiters}`
   ]
 }
 

@@ -3,7 +3,7 @@ import { LockServiceUnavailableError, type Grant, type HttpLocks } from '../clie
 import { connect, readArguments, type Command } from './args.js'
 import { EXIT } from './errors.js'
 import { eventCells } from './locks.js'
-import { cut, cutMiddle, lengthText, tableLines, wireJson, type Screen } from './output.js'
+import { cut, cutMiddle, lengthText, shareText, tableLines, wireJson, type Screen } from './output.js'
 
 const HEAD = ['RESOURCE', 'HOLDER', 'TOKEN', 'HELD FOR', 'ENDS IN']
 const DRAW_EVERY_MS = 1000
@@ -83,13 +83,15 @@ function screenful(screen: Screen, prefix: string, grants: readonly Grant[], tot
 /** Times are by this machine's clock. A terminal's lines are not broken. */
 function linesOf(screen: Screen, grants: readonly Grant[]): string[] {
   const now = Date.now()
-  const rows = grants.map(({ resourceName, processId, lockId, lockedAt, expiresAt }) => [
+  const isShared = grants.some(({ mode }) => mode !== undefined)
+  const rows = grants.map(({ resourceName, processId, lockId, lockedAt, expiresAt, ...share }) => [
     resourceName,
     processId,
+    ...(isShared ? [shareText(share)] : []),
     String(lockId),
     lengthText(now - lockedAt.getTime()),
     expiresAt === null ? 'never' : lengthText(expiresAt.getTime() - now)
   ])
-  const [head = '', ...lines] = tableLines([HEAD, ...rows], screen.isTerminal ? { columns: screen.columns, names: [0, 1] } : {})
+  const [head = '', ...lines] = tableLines([isShared ? HEAD.toSpliced(2, 0, 'SHARE') : HEAD, ...rows], screen.isTerminal ? { columns: screen.columns, names: [0, 1] } : {})
   return [screen.styled('dim', head), ...lines]
 }

@@ -1,3 +1,5 @@
+import type { Grant } from '../client/index.js'
+
 const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yellow: [33, 39] } as const
 export type Style = keyof typeof STYLES
 
@@ -214,4 +216,10 @@ function onWire(value: unknown): unknown {
 
 function snakeCase(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}
+
+/** What a lock takes of its resource: all of it, a share beside any others, or so many permits of a limited number, with their slots. */
+export function shareText({ mode, limit = null, permits, slots = [] }: Pick<Grant, 'mode' | 'limit' | 'permits' | 'slots'>): string {
+  if (mode === undefined) return 'all'
+  return limit === null ? 'shared' : `${permits} of ${limit} (slot${slots.length === 1 ? '' : 's'} ${slots.join(', ')})`
 }

@@ -12,7 +12,7 @@ const LARGEST_GRACE = 1 / 3
 export const RUN_OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' } } as const
 
 export const run: Command = {
-  usage: 'run NAME [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [-E CODE] -- COMMAND …',
+  usage: 'run NAME [--shared | --limit N [--permits K]] [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [-E CODE] -- COMMAND …',
   summary: 'Runs a command while holding a lock.',
   help: `${HOLD_HELP}
   --on-lost kill|warn  what to do when the lock is lost: stop the command, or only say so (kill)
@@ -20,7 +20,8 @@ export const run: Command = {
                        killed in the end (5s; at most a third of the lease). As long has what it started
                        after a signal has ended it
 
-Times are 500ms, 30s, 2m, 1h, or seconds. The command sees RLM_RESOURCE, RLM_LOCK_ID and RLM_FENCING_TOKEN.
+Times are 500ms, 30s, 2m, 1h, or seconds. The command sees RLM_RESOURCE, RLM_LOCK_ID and RLM_FENCING_TOKEN,
+with --limit also RLM_SLOTS, with spaces between several.
 
 Ends as the command does, with 128+n when signal n ended it. Otherwise: 64 usage, 69 no service, 75 not
 acquired, 76 lost, 77 no key or not allowed, 126 cannot be run, 127 not found, 130 or 143 interrupted
@@ -159,6 +160,7 @@ export class Run {
   }
 }
 
-function variablesOf({ resourceName, lockId, fencingToken }: HeldLock): Record<string, string> {
-  return { RLM_RESOURCE: resourceName, RLM_LOCK_ID: String(lockId), RLM_FENCING_TOKEN: String(fencingToken) }
+function variablesOf({ resourceName, lockId, fencingToken, slots }: HeldLock): Record<string, string> {
+  const ofSlots = slots.length === 0 ? {} : { RLM_SLOTS: slots.join(' ') }
+  return { RLM_RESOURCE: resourceName, RLM_LOCK_ID: String(lockId), RLM_FENCING_TOKEN: String(fencingToken), ...ofSlots }
 }

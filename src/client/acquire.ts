@@ -3,7 +3,7 @@ import type { Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
 import { endOf, leaseOf } from './leases.js'
 import { Backoff, retrying, type Answer } from './transport.js'
-import type { Conflict, Grant, Metadata } from './types.js'
+import type { Conflict, Grant, Metadata, ResourceShare, Sharing } from './types.js'
 
 /** How long one call waits in the queue: short enough for the time limits of proxies between client and service … */
 const LONGEST_CALL_MS = 25_000
@@ -24,15 +24,14 @@ const MOST_DEAD = 2
 
 export interface Wanted {
   /** Several are granted all or none. */
-  readonly resourceNames: readonly string[]
+  readonly resources: readonly (string | ResourceShare)[]
   /** Whether they are asked for as several, which one may be too. */
   readonly many: boolean
   readonly processId: string
   /** Null never ends. */
   readonly ttlSeconds: number | null
-  readonly metadata?: Metadata | undefined
-  readonly mode?: string | undefined
-  readonly steal?: boolean | undefined
+  /** What else it says of the lock, as the service takes it. */
+  readonly fields: { readonly metadata?: Metadata | undefined; readonly steal?: boolean | undefined } & Sharing
   /** Infinity waits as long as it takes, 0 does not wait. */
   readonly waitMs: number
   /** Resumes an earlier request whose answer was lost. */
@@ -139,17 +138,15 @@ export class Acquisition {
   }
 
   #call(waitMs: number, timeoutMs: number, keepPlace: boolean, signal?: AbortSignal): Promise<Answer> {
-    const { resourceNames, many, processId, ttlSeconds, metadata, mode, steal } = this.#wanted
+    const { resources, many, processId, ttlSeconds, fields } = this.#wanted
     return this.#context.transport.call({
       method: 'POST',
       path: many ? 'locks/request-many' : 'locks/request',
       body: {
-        ...(many ? { resourceNames } : { resourceName: resourceNames[0] }),
+        ...(many ? namesOf(resources) : { resourceName: resources[0] }),
+        ...fields,
         processId,
         ttlSeconds,
-        metadata,
-        mode,
-        steal,
         requestId: this.#requestId,
         ...(waitMs > 0 && { waitSeconds: waitMs / 1000, keepPlace })
       },
@@ -215,6 +212,12 @@ export class Acquisition {
   #release(grants: readonly Grant[]): void {
     for (const grant of grants) this.#context.calls.release(grant).catch(() => {})
   }
+}
+
+/** Only a service that knows of shares is asked for some. */
+function namesOf(resources: readonly (string | ResourceShare)[]): object {
+  if (resources.every((one) => typeof one === 'string')) return { resourceNames: resources }
+  return { resources: resources.map((one) => (typeof one === 'string' ? { resourceName: one } : one)) }
 }
 
 function grantsOf(answer: Answer): Grant[] {

@@ -34,6 +34,11 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Which grant is taken away. */
+export interface ForceReleaseOptions extends CallOptions {
+  readonly lockId?: number | undefined
+}
+
 interface Once extends CallOptions {
   readonly timeoutMs?: number | undefined
 }
@@ -135,24 +140,13 @@ export class LockCalls {
    * @param reason for the history: 1 to 500 characters.
    * @param options `lockId`: only if that is still the valid grant. Left out, the call is made once, whatever comes of it.
    */
-  async forceRelease(
-    resourceName: string,
-    reason: string,
-    { lockId, signal }: CallOptions & { readonly lockId?: number | undefined } = {}
-  ): Promise<ForceReleaseOutcome> {
-    const call = { method: 'POST', path: 'locks/force-release', body: { resourceName, reason, lockId }, signal } as const
-    // Without a number, a repetition might take away the lock of the next holder.
-    const answer = await (lockId === undefined ? this.#context.transport.call(call) : this.#repeat(call))
-    if (answer.status === 409) return { kind: 'changed' }
-    if (answer.status === 404) return notHeldOf(answer)
-    const { releasedAt, ...grant } = resultOf<Grant & { releasedAt: Date }>(answer)
-    return { kind: 'released', grant: grantOf(grant), releasedAt }
+  async forceRelease(resourceName: string, reason: string, options: ForceReleaseOptions = {}): Promise<ForceReleaseOutcome> {
+    return (await import('./rare-calls.js')).forceRelease(this.#context, resourceName, reason, options)
   }
 
   /** Whether the service can work, asked once. Rejects with a LockServiceUnavailableError when nothing answers. */
   async health({ signal }: CallOptions = {}): Promise<Health> {
-    const { response, body } = await this.#context.transport.send({ method: 'GET', path: 'health', signal })
-    return { healthy: response.status === 200 && body['status'] === 'healthy', service: String(body['service']), database: String(body['database']) }
+    return (await import('./rare-calls.js')).health(this.#context, signal)
   }
 
   /** Makes a call for all locks of a process; the result is what it concerned, sorted by name. */
@@ -199,7 +193,7 @@ function renewedOf({ renewedAt, ...grant }: Renewed): RenewOutcome {
 }
 
 /** Only its code tells a 404 about the lock from one that says that there is no such call, or no such service. */
-function notHeldOf(answer: Answer): NotHeld {
+export function notHeldOf(answer: Answer): NotHeld {
   const { code, reason } = answer.body
   if (code !== 'LOCK_NOT_HELD') resultOf(answer)
   return { kind: 'not-held', reason: reason as NotHeld['reason'] }

@@ -77,7 +77,8 @@ export async function* lossesOf(context: ClientContext, processId: string, signa
 }
 
 function lossOf(event: LockEvent): Loss[] {
-  const lossReason = LOSSES[event.event]
+  // A share that was converted goes on under another number.
+  const lossReason = event.reason === 'converted' ? undefined : LOSSES[event.event]
   return lossReason ? [{ ...event, lossReason }] : []
 }
 

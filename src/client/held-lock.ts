@@ -3,7 +3,7 @@ import type { ClientContext } from './api.js'
 import { LockLostError, type LossReason } from './errors.js'
 import type { Hold, Lease, LeaseKeeper } from './leases.js'
 import { retrying } from './transport.js'
-import type { Metadata } from './types.js'
+import type { Grant, Metadata, Sharing } from './types.js'
 
 /** When the caller's object is collected, the client stops renewing the lock, which then ends. */
 const FORGOTTEN = new FinalizationRegistry<Hold>(({ leases }) => {
@@ -168,19 +168,48 @@ export class HeldLock extends Held implements Lock {
   declare readonly fencingToken: number
   declare readonly lockedAt: Date
   declare readonly metadata: Metadata | null
+  declare readonly mode: 'exclusive' | 'shared'
+  /** The numbers of its permits, where it was taken with a limit: no other holder has one of them. */
+  declare readonly slots: readonly number[]
   readonly #lease: Lease
 
   constructor(hold: Hold, context: ClientContext, keeper: LeaseKeeper) {
     super(hold, context, keeper)
     const lease = hold.leases[0] as Lease
     this.#lease = lease
-    const { resourceName, processId, lockId, fencingToken, lockedAt, metadata } = lease.grant
-    Object.assign(this, { resourceName, processId, lockId, fencingToken, lockedAt, metadata })
+    HeldLock.show(this, lease.grant)
+  }
+
+  /**
+   * Lets others share it from now on, with the same number; no other holder comes in between.
+   *
+   * @throws LockLostError when it is not held, LockServiceUnavailableError when the service stays away.
+   */
+  async downgrade(sharing: Omit<Sharing, 'mode'> = {}): Promise<void> {
+    await this.#convert({ ...sharing, mode: 'shared' })
+  }
+
+  /**
+   * Makes a share exclusive, with a new number. Never waits: two that waited for each other would do so forever.
+   *
+   * @returns false, and changes nothing, when there are other holders.
+   * @throws LockLostError when it is not held, LockServiceUnavailableError when the service stays away.
+   */
+  upgrade(): Promise<boolean> {
+    return this.#convert({ mode: 'exclusive' })
+  }
+
+  async #convert(sharing: Sharing): Promise<boolean> {
+    return (await import('./convert.js')).convert(this, this.#lease, sharing)
   }
 
   /** When it ends unless it is renewed, by the database's clock; null never does. */
   get expiresAt(): Date | null {
     return this.#lease.expiresAt
+  }
+
+  static show(lock: HeldLock, { resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode, slots = [] }: Grant): void {
+    Object.assign(lock, { resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode: mode ?? 'exclusive', slots })
   }
 
   /** Counts the lock as lost, for a reason that it does not see itself. */

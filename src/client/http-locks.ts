@@ -7,14 +7,14 @@ import { LockNotAcquiredError, LockServiceUnavailableError } from './errors.js'
 import { HeldLock, HeldLocks, requireLease, requireRange } from './held-lock.js'
 import { Hold, Lease, LeaseKeeper } from './leases.js'
 import { Transport } from './transport.js'
-import type { AcquireOptions, DocumentLockOptions, ElectOptions, Grant, HttpLocksOptions, LeaderState, LockEvent, ObserveOptions, RenewAllOptions, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
+import type { AcquireOptions, DocumentLockOptions, ElectOptions, Grant, HttpLocksOptions, LeaderState, LockEvent, ObserveOptions, RenewAllOptions, ResourceShare, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
 
 const DEFAULT_TTL_SECONDS = 30
 /** At most a day: a timer for longer than 24.8 days would fire at once. */
 const LONGEST_TIMEOUT_SECONDS = 86_400
 
 const CLIENT_OPTIONS = ['url', 'apiKey', 'processId', 'retrySeconds', 'timeoutSeconds', 'listen', 'fetch', 'clock', 'random']
-const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant', 'mode', 'steal']
+const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant', 'mode', 'limit', 'permits', 'steal']
 
 type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 
@@ -36,6 +36,7 @@ export class HttpLocks extends LockCalls implements LockApi {
   readonly #options: HttpLocksOptions
   readonly #context: ClientContext
   readonly #keeper: LeaseKeeper
+  #shares = 0
 
   /** @throws TypeError for a URL or an option that cannot be meant, RangeError for a time. */
   constructor(options: HttpLocksOptions = {}) {
@@ -80,13 +81,13 @@ export class HttpLocks extends LockCalls implements LockApi {
   }
 
   /** {@link tryAcquire} for 1 to 100 resources, all or none. */
-  tryAcquireMany(resourceNames: readonly string[], options: TryAcquireOptions = {}): Promise<HeldLocks | undefined> {
-    return this.#acquire<HeldLocks | undefined>('tryAcquireMany', resourceNames, options)
+  tryAcquireMany(resources: readonly (string | ResourceShare)[], options: TryAcquireOptions = {}): Promise<HeldLocks | undefined> {
+    return this.#acquire<HeldLocks | undefined>('tryAcquireMany', resources, options)
   }
 
   /** {@link acquire} for 1 to 100 resources, all or none. Holds nothing while it waits. */
-  acquireMany(resourceNames: readonly string[], options: AcquireOptions = {}): Promise<HeldLocks> {
-    return this.#acquire<HeldLocks>('acquireMany', resourceNames, options)
+  acquireMany(resources: readonly (string | ResourceShare)[], options: AcquireOptions = {}): Promise<HeldLocks> {
+    return this.#acquire<HeldLocks>('acquireMany', resources, options)
   }
 
   /**
@@ -167,14 +168,26 @@ export class HttpLocks extends LockCalls implements LockApi {
   }
 
   /** @param call names the method, of which those that begin with `try` do not wait and do not throw for a conflict. */
-  async #acquire<Held extends HeldLock | HeldLocks | undefined>(call: string, resources: string | readonly string[], options: AcquireOptions): Promise<Held> {
+  async #acquire<Held extends HeldLock | HeldLocks | undefined>(call: string, resources: string | readonly (string | ResourceShare)[], options: AcquireOptions): Promise<Held> {
     checkOptions(call, options, ACQUIRE_OPTIONS)
     const tries = call.startsWith('try')
-    const { processId = this.processId, ttlSeconds = DEFAULT_TTL_SECONDS, autoRenew = true, waitSeconds = Infinity } = options
+    const many = typeof resources !== 'string'
+    // A process has one lock of a resource: each share is another process's.
+    const shares = options.mode === 'shared' || options.limit || (many && resources.some((one) => typeof one !== 'string'))
+    const {
+      processId = shares ? `${this.processId}/${(this.#shares += 1)}` : this.processId,
+      ttlSeconds = DEFAULT_TTL_SECONDS,
+      autoRenew = true,
+      waitSeconds = Infinity,
+      requestId,
+      signal,
+      onWaiting,
+      reentrant: _reentrant,
+      ...fields
+    }: WithLockOptions = options
     requireLease(ttlSeconds)
     requireRange('waitSeconds', waitSeconds >= 0, 'at least 0')
-    const many = typeof resources !== 'string'
-    const wanted = { ...options, resourceNames: many ? resources : [resources], many, processId, ttlSeconds, waitMs: tries ? 0 : waitSeconds * 1000 }
+    const wanted = { resources: many ? resources : [resources], many, processId, ttlSeconds, waitMs: tries ? 0 : waitSeconds * 1000, requestId, signal, onWaiting, fields }
     const outcome = await new Acquisition(wanted, this.#context).run()
     if (!('grants' in outcome)) {
       if (tries) return undefined as Held

@@ -1,6 +1,5 @@
 import type { ClientContext } from './api.js'
 import { LockLostError, LockServiceUnavailableError, type LossReason } from './errors.js'
-import type { RetryOptions } from './transport.js'
 import type { Grant, RenewOutcome } from './types.js'
 
 /** The lock counts as lost so long before its lease can end, so that its holder has time to stop: a tenth of the lease … */
@@ -23,6 +22,8 @@ const LONGEST_PAUSE_MS = 1000
 const TICK_MS = 1000
 /** The client listens for a lock that is held for so long. */
 const LISTEN_AFTER_MS = 1000
+/** For so many process ids at once; losses of others are noticed by their renewals. */
+const MOST_STREAMS = 4
 /** When a lock is renewed, so are those that are due within this share of their lease. */
 const COMPANY = 1 / 10
 /** Most locks that one call renews. */
@@ -41,13 +42,13 @@ export function leaseOf({ expiresAt }: Grant, from: Date): number | null {
 
 /** One lock or several that are held, and lost, together. Does not refer to the object that the caller has, which may be collected. */
 export class Hold {
-  readonly context: RetryOptions
+  readonly context: ClientContext
   readonly leases: Lease[] = []
   loss: LockLostError | undefined
   released = false
   readonly #onEnd: (() => void)[] = []
 
-  constructor(context: RetryOptions) {
+  constructor(context: ClientContext) {
     this.context = context
   }
 
@@ -93,7 +94,8 @@ export class Hold {
 
 /** The lease of one grant, as the client counts it. */
 export class Lease {
-  declare readonly grant: Grant
+  /** Another one after a conversion. */
+  declare grant: Grant
   declare readonly hold: Hold
   declare readonly since: number
   /** What every renewal asks for. */
@@ -249,7 +251,7 @@ export class LeaseKeeper {
 
   /** Begins to listen for what happens to the locks of a process, unless the client does already. */
   #listen(processId: string): void {
-    if (!this.#listening || this.#listening.has(processId)) return
+    if (!this.#listening || this.#listening.has(processId) || this.#listening.size >= MOST_STREAMS) return
     const ending = new AbortController()
     this.#listening.set(processId, ending)
     this.#hear(processId, ending.signal).catch((error: unknown) => {

@@ -1,4 +1,5 @@
 import type { CallOptions } from './api.js'
+import type { Sharing } from '../embedded/lock-api.js'
 import type { Clock } from './clock.js'
 import type { HeldLock } from './held-lock.js'
 
@@ -15,6 +16,20 @@ export interface Grant {
   /** Null never ends by itself. */
   readonly expiresAt: Date | null
   readonly metadata: Metadata | null
+  /** What a grant has that is not exclusive; an exclusive one has none of these. */
+  readonly mode?: 'shared' | undefined
+  /** Null where it states none. */
+  readonly limit?: number | null | undefined
+  readonly permits?: number | undefined
+  /** The numbers of its permits, from 1 to `limit`; each later holder of one has a larger `lockId`. Empty without a limit. */
+  readonly slots?: readonly number[] | undefined
+}
+
+export type { Sharing } from '../embedded/lock-api.js'
+
+/** One of several resources, and what to take of it. */
+export interface ResourceShare extends Sharing {
+  readonly resourceName: string
 }
 
 /** A JSON object of at most 4 KiB to find again beside the lock; never interpreted. */
@@ -32,6 +47,10 @@ export interface Conflict {
   readonly retryAfterSeconds: number | null
   /** How many wait in the queue. */
   readonly waiters: number
+  /** Where it is shared: how many hold it, how many permits they have, and the smallest of their limits. */
+  readonly holders?: number | undefined
+  readonly used?: number | undefined
+  readonly limit?: number | null | undefined
   /** The position in the queue that the wait reached, 1 being the next to get the lock; null for a call that did not wait. */
   readonly queuePosition: number | null
 }
@@ -73,12 +92,20 @@ export interface Status {
   readonly remainingSeconds: number | null
   readonly metadata: Metadata | null
   readonly waiters: number
+  /** Where it is shared, the rest tells of the holder that ends last. */
+  readonly mode?: 'shared' | undefined
+  readonly limit?: number | null | undefined
+  readonly used?: number | undefined
+  readonly totalHolders?: number | undefined
+  /** The first hundred, by number. */
+  readonly holders?: readonly Grant[] | undefined
 }
 
 export interface ListQuery {
   /** Only names that begin with this. */
   readonly prefix?: string
   readonly processId?: string
+  readonly resourceName?: string
   /** 1 to 1,000, which is also the default. */
   readonly limit?: number
   /** The `nextCursor` of the page before. */
@@ -165,6 +192,10 @@ export interface Waiter {
   readonly waitingSince: Date | null
   /** Until when the position is kept for a request that may come back; null while the request waits. */
   readonly keptUntil: Date | null
+  /** What it asks for, where that is not all of the resource. */
+  readonly mode?: 'shared' | undefined
+  readonly limit?: number | null | undefined
+  readonly permits?: number | undefined
 }
 
 export interface Queue {
@@ -209,12 +240,7 @@ export interface HttpLocksOptions {
   readonly random?: () => number
 }
 
-/** A shared lock excludes exclusive ones only. */
-export type LockMode = 'exclusive' | 'shared'
-
-export interface TryAcquireOptions {
-  /** `exclusive` if left out. */
-  readonly mode?: LockMode | undefined
+export interface TryAcquireOptions extends Sharing {
   /** Whether to take the lock away from its holders, past everybody who waits; takes a key with the scope `admin`. */
   readonly steal?: boolean | undefined
   /** The lease, greater than 0; 30 if left out, null never ends. A lock that renews itself lasts longer. */
@@ -222,7 +248,7 @@ export interface TryAcquireOptions {
   /** Whether the lock renews itself until it is released or lost; true if left out. */
   readonly autoRenew?: boolean | undefined
   readonly metadata?: Metadata | undefined
-  /** Instead of the client's own. */
+  /** Instead of the client's own, to which a share adds a number: a process has at most one lock of a resource, and one client may hold several shares. */
   readonly processId?: string | undefined
   /** That of an earlier request whose answer was lost, as its error says: resumes what it was granted. All else must be the same. */
   readonly requestId?: string | undefined

@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { LockLostError, LockServiceUnavailableError } from '../client/errors.js'
 import { DocumentLocks } from '../compat/document-locks.js'
 import { LockError } from '../locks/errors.js'
-import { LONGEST_TTL_SECONDS, processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId } from '../locks/lock.js'
+import { LONGEST_TTL_SECONDS, MAX_PERMITS, processId, resourceName, ttlFromSeconds, type Grant, type Metadata, type ProcessId } from '../locks/lock.js'
 import { LockService } from '../locks/lock-service.js'
+import type { LockRequest } from '../locks/requests.js'
 import type { LockStore } from '../locks/store.js'
 import { Sweeper } from '../locks/sweeper.js'
 import { openStore } from '../storage/index.js'
-import type { Lock, LockApi } from './lock-api.js'
+import type { Lock, LockApi, Sharing } from './lock-api.js'
 
 const DEFAULTS = { keepHistoryDays: 7, sweepIntervalSeconds: 5 }
 
@@ -31,6 +32,8 @@ export interface EmbeddedLock extends Lock, AsyncDisposable {
   /** By the database's clock. */
   readonly expiresAt: Date | null
   readonly metadata: Metadata | null
+  /** The numbers of its permits, where it was taken with a limit: no other holder has one of them. */
+  readonly slots: readonly number[]
   /** @throws LockLostError when the lock has ended. */
   renew(timeoutSeconds: number): Promise<void>
 }
@@ -68,6 +71,7 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
   readonly service: LockService
   readonly #store: LockStore
   readonly #sweeper: Sweeper
+  #shares = 0
   readonly #holder: ProcessId
 
   /** Use {@link createLocks}. */
@@ -87,8 +91,22 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
 
   /** @throws RangeError for a key or a time that no lock can have. */
   async tryAcquire(key: string, timeoutSeconds: number, metadata: Metadata | null = null): Promise<EmbeddedLock | undefined> {
-    if (!(timeoutSeconds > 0 && timeoutSeconds <= LONGEST_TTL_SECONDS)) throw new RangeError(`timeoutSeconds must be greater than 0 and at most ${LONGEST_TTL_SECONDS}.`)
-    const request = { resourceNames: [resourceName(key)], processId: this.#holder, ttlMs: ttlFromSeconds(timeoutSeconds), metadata }
+    requireTimeout(timeoutSeconds)
+    return this.#request({ resourceNames: [resourceName(key)], processId: this.#holder, ttlMs: ttlFromSeconds(timeoutSeconds), metadata })
+  }
+
+  /** @throws RangeError for a key, a time or permits that no lock can have. */
+  async tryAcquireShare(key: string, timeoutSeconds: number, { mode, limit, permits = 1 }: Sharing): Promise<EmbeddedLock | undefined> {
+    requireTimeout(timeoutSeconds)
+    const isIn = (value: number, most: number): boolean => Number.isInteger(value) && value >= 1 && value <= most
+    if (!isIn(limit ?? 1, MAX_PERMITS) || !isIn(permits, limit ?? 1)) throw new RangeError(`limit must be a whole number from 1 to ${MAX_PERMITS}, and permits one from 1 to the limit.`)
+    if (mode === 'exclusive') throw new RangeError('A share is not exclusive.')
+    // A process has one lock of a resource: each share is another process's.
+    const holder = processId(`${this.#holder}/${(this.#shares += 1)}`)
+    return this.#request({ resourceNames: [resourceName(key)], processId: holder, ttlMs: ttlFromSeconds(timeoutSeconds), sharing: [{ limit: limit ?? null, permits }] })
+  }
+
+  async #request(request: LockRequest): Promise<EmbeddedLock | undefined> {
     const outcome = await available(() => this.service.request(request))
     const [grant] = outcome.kind === 'granted' ? outcome.grants : []
     return grant === undefined ? undefined : this.#lockOf(grant)
@@ -102,7 +120,7 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
   }
 
   #lockOf(grant: Grant): EmbeddedLock {
-    const { lockId, expiresAt, metadata } = grant
+    const { lockId, expiresAt, metadata, share } = grant
     const release = async (): Promise<void> => {
       // By its number, so that a later grant is left alone; what has ended already is let go.
       await available(() => this.service.release(grant))
@@ -116,11 +134,16 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
       fencingToken: lockId,
       expiresAt: expiresAt === null ? null : new Date(expiresAt),
       metadata,
+      slots: share?.slots ?? [],
       release,
       renew,
       [Symbol.asyncDispose]: release
     }
   }
+}
+
+function requireTimeout(seconds: number): void {
+  if (!(seconds > 0 && seconds <= LONGEST_TTL_SECONDS)) throw new RangeError(`timeoutSeconds must be greater than 0 and at most ${LONGEST_TTL_SECONDS}.`)
 }
 
 /** Says "away" in the words of every other back end. */

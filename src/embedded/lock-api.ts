@@ -21,4 +21,16 @@ export interface LockApi {
    * @returns undefined when it is held.
    */
   tryAcquire(key: string, timeoutSeconds: number): Promise<Lock | undefined>
+  /** {@link tryAcquire} for a share beside other holders, where the back end has those. The same holder may have several. */
+  tryAcquireShare?(key: string, timeoutSeconds: number, sharing: Sharing): Promise<Lock | undefined>
+}
+
+/** What to take of a resource. */
+export interface Sharing {
+  /** `exclusive` takes all of it, `shared` lets others share it; `shared` where `limit` is given, else `exclusive`. */
+  readonly mode?: 'exclusive' | 'shared' | undefined
+  /** So many permits at most may be held at the same time, 1 to 100,000. */
+  readonly limit?: number | undefined
+  /** How many of them this takes, 1 to `limit`; 1 if left out. */
+  readonly permits?: number | undefined
 }

@@ -1,7 +1,7 @@
 import { LockRequestError, LockServiceUnavailableError } from '../client/errors.js'
 import { HttpLocks } from '../client/http-locks.js'
 import type { DocumentLockInfo, DocumentLocks } from '../compat/document-locks.js'
-import type { Lock, LockApi } from '../embedded/lock-api.js'
+import type { Lock, LockApi, Sharing } from '../embedded/lock-api.js'
 import { LockError } from '../locks/errors.js'
 
 // What the guards do, in the terms of neither framework.
@@ -38,7 +38,7 @@ export interface DocumentGuardOptions extends FaultOptions {
   readonly requireLock?: boolean
 }
 
-export interface ResourceLockOptions extends FaultOptions {
+export interface ResourceLockOptions extends FaultOptions, Sharing {
   /**
    * The lease, greater than 0; 30 if left out. It is renewed while the handler works, except with a back end whose locks
    * cannot `renew`: there it has to outlast the handler.
@@ -170,7 +170,8 @@ export class RequestLock<Api extends LockApi> {
     // The client renews by itself, and says by the lock's signal when it is lost.
     const renewsItself = api instanceof HttpLocks
     try {
-      const lock = await (renewsItself ? api.tryAcquire(key, { ttlSeconds: timeoutSeconds }) : api.tryAcquire(key, timeoutSeconds))
+      const sharing = { mode: options.mode, limit: options.limit, permits: options.permits }
+      const lock = await (renewsItself ? api.tryAcquire(key, { ...sharing, ttlSeconds: timeoutSeconds }) : takeShare(api, key, timeoutSeconds, sharing))
       if (lock === undefined) return { status: 409, body: { error: `Resource '${key}' is locked` } }
       const taken = new RequestLock<Api>(lock as LockOf<Api>, options)
       if (!renewsItself) taken.#renew(lock, timeoutSeconds)
@@ -202,6 +203,12 @@ export class RequestLock<Api extends LockApi> {
     }
     this.#renewing = setInterval(() => void renew(), timeoutSeconds * 1000 * RENEW_AFTER).unref()
   }
+}
+
+function takeShare(api: LockApi, key: string, timeoutSeconds: number, sharing: Sharing): Promise<Lock | undefined> {
+  if (sharing.mode !== 'shared' && sharing.limit === undefined) return api.tryAcquire(key, timeoutSeconds)
+  if (api.tryAcquireShare === undefined) throw new TypeError('This back end has exclusive locks only')
+  return api.tryAcquireShare(key, timeoutSeconds, sharing)
 }
 
 export function isRefusal(outcome: object): outcome is Refusal {

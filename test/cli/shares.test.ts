@@ -1,0 +1,40 @@
+import t from 'tap'
+import { rlmHere, startRlm } from '../support/rlm.js'
+import { Service } from '../support/service.js'
+
+t.jobs = 2
+const service = await Service.start()
+t.teardown(() => service[Symbol.asyncDispose]())
+const { url } = service
+
+/** A command that says its slots and goes on until it is told to end. */
+const WORK = ['sh', '-c', 'echo "slots ${RLM_SLOTS-none}"; exec sleep 1000']
+const slotsIn = (stdout: string) => /slots (.*)\n/.exec(stdout)?.[1]
+
+void t.test('so many commands run at a time, each with numbers of its own', async (t) => {
+  const heavy = startRlm(['run', 'export', '--limit', '3', '--permits', '2', '--', ...WORK], { url })
+  t.equal(await heavy.find(slotsIn), '1 2')
+  const light = startRlm(['run', 'export', '--limit', '3', '--', ...WORK], { url })
+  t.equal(await light.find(slotsIn), '3')
+  t.match(await rlmHere(['run', 'export', '--limit', '3', '--no-wait', '--', 'true'], { url }), { code: 75 })
+  t.match(await rlmHere(['ls', 'export'], { url }), { stdout: /^RESOURCE +HOLDER +SHARE +TOKEN .*\nexport +\S+ +2 of 3 \(slots 1, 2\) +\d+ .*\nexport +\S+ +1 of 3 \(slot 3\)/ })
+  t.match(await rlmHere(['status', 'export'], { url }), { stdout: /^'export' is shared by 2 holders, 3 of 3 permits\.\n.*slots 1, 2.*\n.*slot 3.*\n {2}waiting {2}0\n$/ })
+  for (const command of [heavy, light]) {
+    command.signal('SIGTERM')
+    t.match(await command.end(), { code: 143 })
+  }
+  t.match(await rlmHere(['status', 'export'], { url }), { stdout: "'export' is not locked.\n" })
+})
+
+void t.test('commands share a lock, and one without --shared waits for them', async (t) => {
+  const reader = startRlm(['run', 'book', '--shared', '--', ...WORK], { url })
+  t.equal(await reader.find(slotsIn), 'none')
+  t.match(await rlmHere(['run', 'book', '--shared', '--no-wait', '--', 'true'], { url }), { code: 0 })
+  t.match(await rlmHere(['run', 'book', '--no-wait', '--', 'true'], { url }), { code: 75 })
+  t.match(await rlmHere(['ls', 'book'], { url }), { stdout: / shared / })
+  reader.signal('SIGTERM')
+  await reader.end()
+  for (const bad of [['--permits', '2'], ['--limit', '0'], ['--limit', '2', '--permits', '3'], ['--limit', 'x']]) {
+    t.match(await rlmHere(['run', 'book', ...bad, '--', 'true'], { url }), { code: 64 }, bad.join(' '))
+  }
+})
