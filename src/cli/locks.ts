@@ -8,8 +8,11 @@ const RELEASE_OPTIONS = { process: { type: 'string' }, 'lock-id': { type: 'strin
 const FORCE_RELEASE_OPTIONS = { reason: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
 const HISTORY_OPTIONS = { process: { type: 'string' }, limit: { type: 'string' }, json: { type: 'boolean' } } as const
 
+const QUEUE_OPTIONS = { limit: { type: 'string' }, json: { type: 'boolean' } } as const
+const QUEUE_HEAD = ['PLACE', 'PROCESS', 'SHARE', 'WAITING SINCE', '']
+
 const HISTORY_HEAD = ['AT', 'EVENT', 'RESOURCE', 'HOLDER', 'TOKEN', 'REASON']
-const DEFAULT_HISTORY_LIMIT = '100'
+const DEFAULT_LIMIT = '100'
 
 export const status: Command = {
   usage: 'status NAME [--json]',
@@ -82,7 +85,7 @@ export const history: Command = {
     const { values, positionals } = readArguments(args, HISTORY_OPTIONS, [0, 1])
     const [resourceName] = positionals
     const { events } = await connect(session).history({
-      limit: wholeNumber('--limit', values.limit ?? DEFAULT_HISTORY_LIMIT, 1, 1000),
+      limit: wholeNumber('--limit', values.limit ?? DEFAULT_LIMIT, 1, 1000),
       ...(resourceName === undefined ? {} : { resourceName }),
       ...(values.process === undefined ? {} : { processId: values.process })
     })
@@ -91,6 +94,34 @@ export const history: Command = {
     if (values.json === true) out.line(wireJson({ events }))
     else if (events.length === 0) out.line('Nothing is known.')
     else for (const line of tableLines([HISTORY_HEAD, ...events.map(eventCells)], fitting)) out.line(line.trimEnd())
+    return EXIT.ok
+  }
+}
+
+export const queue: Command = {
+  usage: 'queue NAME [--limit 100] [--json]',
+  summary: 'Says which processes wait for a lock, in the order in which they will get it.',
+  help: `  --limit N  the first so many, 1 to 1000
+  --json     as the HTTP API says it`,
+  options: QUEUE_OPTIONS,
+  run: async (args, session) => {
+    const { values, positionals } = readArguments(args, QUEUE_OPTIONS, [1, 1])
+    const [resourceName = ''] = positionals
+    const limit = wholeNumber('--limit', values.limit ?? DEFAULT_LIMIT, 1, 1000)
+    const found = await connect(session).queue(resourceName, { limit })
+    const { out } = session
+    const rows = found.waiters.map((waiter) => [
+      String(waiter.position),
+      waiter.processId,
+      shareText(waiter),
+      waiter.waitingSince === null ? 'unknown' : timeText(waiter.waitingSince),
+      waiter.keptUntil === null ? '' : `place kept until ${timeText(waiter.keptUntil)}`
+    ])
+    const rest = found.totalWaiters - found.waiters.length
+    if (values.json === true) out.line(wireJson(found))
+    else if (rows.length === 0) out.line(`No process waits for '${resourceName}'.`)
+    else for (const line of tableLines([QUEUE_HEAD, ...rows], out.isTerminal ? { columns: out.columns, names: [1] } : {})) out.line(line.trimEnd())
+    if (values.json !== true && rest > 0) out.line(`and ${rest} more`)
     return EXIT.ok
   }
 }

@@ -6,7 +6,7 @@ import { doctor } from './doctor.js'
 import { elect, leader } from './elect.js'
 import { EXIT, failureOf, UsageError, type Failure } from './errors.js'
 import { lock } from './lock.js'
-import { forceRelease, history, release, status } from './locks.js'
+import { forceRelease, history, queue, release, status } from './locks.js'
 import { ls } from './ls.js'
 import { Screen, type Output } from './output.js'
 import { run } from './run.js'
@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   leader,
   ls,
   status,
+  queue,
   release,
   'force-release': forceRelease,
   history,

@@ -221,5 +221,6 @@ function snakeCase(name: string): string {
 /** What a lock takes of its resource: all of it, a share beside any others, or so many permits of a limited number, with their slots. */
 export function shareText({ mode, limit = null, permits, slots = [] }: Pick<Grant, 'mode' | 'limit' | 'permits' | 'slots'>): string {
   if (mode === undefined) return 'all'
-  return limit === null ? 'shared' : `${permits} of ${limit} (slot${slots.length === 1 ? '' : 's'} ${slots.join(', ')})`
+  const numbers = slots.length === 0 ? '' : ` (slot${slots.length === 1 ? '' : 's'} ${slots.join(', ')})`
+  return limit === null ? 'shared' : `${permits} of ${limit}${numbers}`
 }

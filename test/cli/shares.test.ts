@@ -1,4 +1,5 @@
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { rlmHere, startRlm } from '../support/rlm.js'
 import { Service } from '../support/service.js'
 
@@ -32,7 +33,12 @@ void t.test('commands share a lock, and one without --shared waits for them', as
   t.match(await rlmHere(['run', 'book', '--shared', '--no-wait', '--', 'true'], { url }), { code: 0 })
   t.match(await rlmHere(['run', 'book', '--no-wait', '--', 'true'], { url }), { code: 75 })
   t.match(await rlmHere(['ls', 'book'], { url }), { stdout: / shared / })
+  const writer = startRlm(['run', 'book', '--', 'true'], { url })
+  await eventually('it waits', async () => ((await rlmHere(['queue', 'book'], { url })).stdout.includes('\n1 ') ? true : undefined))
+  t.match(await rlmHere(['queue', 'book'], { url }), { stdout: new RegExp(`^PLACE +PROCESS +SHARE +WAITING SINCE\\n1 +\\S+/${writer.pid}/\\S+ +all +\\d{4}-`) })
   reader.signal('SIGTERM')
+  t.match(await writer.end(), { code: 0 })
+  t.match(await rlmHere(['queue', 'book'], { url }), { stdout: "No process waits for 'book'.\n" })
   await reader.end()
   for (const bad of [['--permits', '2'], ['--limit', '0'], ['--limit', '2', '--permits', '3'], ['--limit', 'x']]) {
     t.match(await rlmHere(['run', 'book', ...bad, '--', 'true'], { url }), { code: 64 }, bad.join(' '))
