@@ -1,4 +1,4 @@
-import type { Grant } from '../client/index.js'
+import type { Grant, Waiter } from '../client/index.js'
 
 const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yellow: [33, 39] } as const
 export type Style = keyof typeof STYLES
@@ -219,8 +219,8 @@ function snakeCase(name: string): string {
 }
 
 /** What a lock takes of its resource: all of it, a share beside any others, or so many permits of a limited number, with their slots. */
-export function shareText({ mode, limit = null, permits, slots = [] }: Pick<Grant, 'mode' | 'limit' | 'permits' | 'slots'>): string {
-  if (mode === undefined) return 'all'
+export function shareText({ mode, limit = null, permits, slots = [] }: Pick<Grant, 'limit' | 'permits' | 'slots'> & Pick<Waiter, 'mode'>): string {
+  if (mode !== 'shared') return 'all'
   const numbers = slots.length === 0 ? '' : ` (slot${slots.length === 1 ? '' : 's'} ${slots.join(', ')})`
   return limit === null ? 'shared' : `${permits} of ${limit}${numbers}`
 }

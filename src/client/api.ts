@@ -1,5 +1,5 @@
 import { LockRequestError, type LockServiceUnavailableError } from './errors.js'
-import { retrying, type Answer, type Call, type RetryOptions, type Transport } from './transport.js'
+import { grantOf, notHeldOf, resultOf, retrying, type Answer, type Call, type RetryOptions, type Transport } from './transport.js'
 import type {
   ForceReleaseOutcome,
   Grant,
@@ -172,29 +172,6 @@ export class LockCalls {
 
 type Renewed = Grant & { readonly renewedAt: Date }
 
-/**
- * What the service answers to a call that succeeds.
- *
- * @throws LockRequestError for an answer that the call has no result for.
- */
-// oxlint-disable-next-line no-unnecessary-type-parameters -- it saves each caller a cast
-export function resultOf<Result>({ status, body }: Answer): Result {
-  if (status !== 200) throw new LockRequestError(status, String(body['code']), body['detail'])
-  return body['data'] as Result
-}
-
-/** A service leaves out what a lock does not have. */
-export function grantOf(grant: Omit<Grant, 'metadata'>): Grant {
-  return { metadata: null, ...grant }
-}
-
 function renewedOf({ renewedAt, ...grant }: Renewed): RenewOutcome {
   return { kind: 'renewed', grant: grantOf(grant), renewedAt }
-}
-
-/** Only its code tells a 404 about the lock from one that says that there is no such call, or no such service. */
-export function notHeldOf(answer: Answer): NotHeld {
-  const { code, reason } = answer.body
-  if (code !== 'LOCK_NOT_HELD') resultOf(answer)
-  return { kind: 'not-held', reason: reason as NotHeld['reason'] }
 }

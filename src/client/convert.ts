@@ -1,8 +1,6 @@
-import { grantOf, resultOf } from './api.js'
 import { LockLostError, type LossReason } from './errors.js'
-import { HeldLock } from './held-lock.js'
 import type { Lease } from './leases.js'
-import { retrying } from './transport.js'
+import { grantOf, resultOf, retrying } from './transport.js'
 import type { Grant, Sharing } from './types.js'
 
 /* Pages load this when they first convert a lock: the rest of the client imports it by `import()` only. */
@@ -10,10 +8,10 @@ import type { Grant, Sharing } from './types.js'
 /** How long a conversion may keep the lock from being renewed: this share of its lease. */
 const SHARE_OF_LEASE = 1 / 3
 
-/** Resolves to whether the other holders admitted it. */
-export async function convert(lock: HeldLock, lease: Lease, sharing: Sharing): Promise<boolean> {
+/** Resolves to the grant as it is then; undefined when other holders do not admit it. Rejects with a LockLostError when it is not held. */
+export async function convert(lease: Lease, sharing: Sharing): Promise<Grant | undefined> {
   while (lease.renewing) await lease.renewing.catch(() => {})
-  const converting = call(lock, lease, sharing)
+  const converting = call(lease, sharing)
   // A renewal names the number, which a conversion may change.
   lease.renewing = converting
   try {
@@ -23,10 +21,11 @@ export async function convert(lock: HeldLock, lease: Lease, sharing: Sharing): P
   }
 }
 
-async function call(lock: HeldLock, lease: Lease, sharing: Sharing): Promise<boolean> {
-  const { context } = lease.hold
-  const { resourceName, processId, lockId } = lease.grant
-  if (!lock.held) throw lock.loss ?? new LockLostError(resourceName, lockId, 'released')
+async function call(lease: Lease, sharing: Sharing): Promise<Grant | undefined> {
+  const { hold, grant } = lease
+  const { context } = hold
+  const { resourceName, processId, lockId } = grant
+  if (!hold.held) throw hold.loss ?? new LockLostError(resourceName, lockId, 'released')
   const timeoutMs = Math.min(context.timeoutMs, (lease.leaseMs ?? Infinity) * SHARE_OF_LEASE)
   const answer = await retrying(
     (ms, failure) => {
@@ -36,10 +35,8 @@ async function call(lock: HeldLock, lease: Lease, sharing: Sharing): Promise<boo
     },
     { ...context, timeoutMs, retryMs: Math.min(context.retryMs, timeoutMs) }
   )
-  if (answer.status === 404 && answer.body['code'] === 'LOCK_NOT_HELD') HeldLock.lose(lock, answer.body['reason'] as LossReason)
-  if (lock.loss) throw lock.loss
-  if (answer.status === 409) return false
-  lease.grant = grantOf(resultOf<Grant>(answer))
-  HeldLock.show(lock, lease.grant)
-  return true
+  if (answer.status === 404 && answer.body['code'] === 'LOCK_NOT_HELD') hold.lose(grant, answer.body['reason'] as LossReason)
+  if (hold.loss) throw hold.loss
+  if (answer.status === 409) return undefined
+  return (lease.grant = grantOf(resultOf<Grant>(answer)))
 }

@@ -1,9 +1,9 @@
-import { resultOf, type ClientContext } from './api.js'
+import type { ClientContext } from './api.js'
 import { onAbort } from './clock.js'
 import { LockLostError, LockRequestError, type LossReason } from './errors.js'
 import { HeldLock } from './held-lock.js'
 import type { HttpLocks } from './http-locks.js'
-import { Backoff, retrying } from './transport.js'
+import { Backoff, resultOf, retrying } from './transport.js'
 import type { ElectOptions, LeaderState, ObserveOptions, Status } from './types.js'
 
 /* Pages load this when they first take part in an election: the rest of the client imports it by `import()` only. */

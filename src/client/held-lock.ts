@@ -177,7 +177,7 @@ export class HeldLock extends Held implements Lock {
     super(hold, context, keeper)
     const lease = hold.leases[0] as Lease
     this.#lease = lease
-    HeldLock.show(this, lease.grant)
+    this.#show(lease.grant)
   }
 
   /**
@@ -200,7 +200,9 @@ export class HeldLock extends Held implements Lock {
   }
 
   async #convert(sharing: Sharing): Promise<boolean> {
-    return (await import('./convert.js')).convert(this, this.#lease, sharing)
+    const grant = await (await import('./convert.js')).convert(this.#lease, sharing)
+    if (grant) this.#show(grant)
+    return !!grant
   }
 
   /** When it ends unless it is renewed, by the database's clock; null never does. */
@@ -208,8 +210,8 @@ export class HeldLock extends Held implements Lock {
     return this.#lease.expiresAt
   }
 
-  static show(lock: HeldLock, { resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode, slots = [] }: Grant): void {
-    Object.assign(lock, { resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode: mode ?? 'exclusive', slots })
+  #show({ resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode, slots = [] }: Grant): void {
+    Object.assign(this, { resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode: mode ?? 'exclusive', slots })
   }
 
   /** Counts the lock as lost, for a reason that it does not see itself. */

@@ -1,5 +1,5 @@
-import { grantOf, notHeldOf, resultOf, type ClientContext, type ForceReleaseOptions } from './api.js'
-import { retrying, type Answer } from './transport.js'
+import type { ClientContext, ForceReleaseOptions } from './api.js'
+import { grantOf, notHeldOf, resultOf, retrying, type Answer } from './transport.js'
 import type { ForceReleaseOutcome, Grant, Health } from './types.js'
 
 /* Pages load these calls when they first make one: the rest of the client imports them by `import()` only. */

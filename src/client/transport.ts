@@ -1,6 +1,7 @@
 import { fetchInBackground, reasonOf } from '#platform'
 import { onAbort, sleep, type Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
+import type { Grant, NotHeld } from './types.js'
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -176,6 +177,29 @@ export function fromWire(value: unknown): unknown {
 /** What the client says, in snake_case. */
 function toWire(value: object): object {
   return renamed(value, (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)) as object
+}
+
+/**
+ * What the service answers to a call that succeeds.
+ *
+ * @throws LockRequestError for an answer that the call has no result for.
+ */
+// oxlint-disable-next-line no-unnecessary-type-parameters -- it saves each caller a cast
+export function resultOf<Result>({ status, body }: Answer): Result {
+  if (status !== 200) throw new LockRequestError(status, String(body['code']), body['detail'])
+  return body['data'] as Result
+}
+
+/** A service leaves out what a lock does not have. */
+export function grantOf(grant: Omit<Grant, 'metadata'>): Grant {
+  return { metadata: null, ...grant }
+}
+
+/** Only its code tells a 404 about the lock from one that says that there is no such call, or no such service. */
+export function notHeldOf(answer: Answer): NotHeld {
+  const { code, reason } = answer.body
+  if (code !== 'LOCK_NOT_HELD') resultOf(answer)
+  return { kind: 'not-held', reason: reason as NotHeld['reason'] }
 }
 
 /** The first pause after a failure; each further one is twice as long, up to the longest. */

@@ -192,8 +192,8 @@ export interface Waiter {
   readonly waitingSince: Date | null
   /** Until when the position is kept for a request that may come back; null while the request waits. */
   readonly keptUntil: Date | null
-  /** What it asks for, where that is not all of the resource. */
-  readonly mode?: 'shared' | undefined
+  /** What it asks for. */
+  readonly mode?: 'exclusive' | 'shared' | undefined
   readonly limit?: number | null | undefined
   readonly permits?: number | undefined
 }
