@@ -210,8 +210,8 @@ export class HeldLock extends Held implements Lock {
     return this.#lease.expiresAt
   }
 
-  #show({ resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode, slots = [] }: Grant): void {
-    Object.assign(this, { resourceName, processId, lockId, fencingToken, lockedAt, metadata, mode: mode ?? 'exclusive', slots })
+  #show({ expiresAt: _moves, ...grant }: Grant): void {
+    Object.assign(this, { mode: 'exclusive', slots: [], ...grant })
   }
 
   /** Counts the lock as lost, for a reason that it does not see itself. */
@@ -221,11 +221,7 @@ export class HeldLock extends Held implements Lock {
 }
 
 /** One of several locks that are held together. */
-export interface HeldPart {
-  readonly resourceName: string
-  readonly lockId: number
-  readonly fencingToken: number
-}
+export type HeldPart = Omit<Grant, 'expiresAt'>
 
 /** Several locks that were granted together: when one of them is lost, all of it counts as lost. */
 export class HeldLocks extends Held {
@@ -236,7 +232,7 @@ export class HeldLocks extends Held {
   constructor(hold: Hold, processId: string, context: ClientContext, keeper: LeaseKeeper) {
     super(hold, context, keeper)
     this.processId = processId
-    this.locks = hold.leases.map(({ grant: { resourceName, lockId, fencingToken } }) => ({ resourceName, lockId, fencingToken }))
+    this.locks = hold.leases.map(({ grant }) => grant)
   }
 
   /** The number by which that resource should check its callers. */

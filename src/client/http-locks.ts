@@ -13,8 +13,8 @@ const DEFAULT_TTL_SECONDS = 30
 /** At most a day: a timer for longer than 24.8 days would fire at once. */
 const LONGEST_TIMEOUT_SECONDS = 86_400
 
-const CLIENT_OPTIONS = ['url', 'apiKey', 'processId', 'retrySeconds', 'timeoutSeconds', 'listen', 'fetch', 'clock', 'random']
-const ACQUIRE_OPTIONS = ['ttlSeconds', 'autoRenew', 'metadata', 'processId', 'requestId', 'signal', 'waitSeconds', 'onWaiting', 'reentrant', 'mode', 'limit', 'permits', 'steal']
+const CLIENT_OPTIONS = 'url apiKey processId retrySeconds timeoutSeconds listen fetch clock random'.split(' ')
+const ACQUIRE_OPTIONS = 'ttlSeconds autoRenew metadata processId requestId signal waitSeconds onWaiting reentrant mode limit permits steal'.split(' ')
 
 type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 

@@ -27,6 +27,9 @@ export interface Grant {
 
 export type { Sharing } from '../embedded/lock-api.js'
 
+/** All of a resource, or a share of it beside others. */
+export type LockMode = 'exclusive' | 'shared'
+
 /** One of several resources, and what to take of it. */
 export interface ResourceShare extends Sharing {
   readonly resourceName: string
@@ -119,8 +122,6 @@ export interface ListedLock extends Grant {
   readonly renewals: number
   /** How many wait for it. */
   readonly waiters: number
-  /** Left out where it is exclusive. */
-  readonly mode?: LockMode
 }
 
 export interface LockPage {
@@ -207,7 +208,7 @@ export interface Queue {
 }
 
 export interface Queues {
-  readonly waiters: readonly (Waiter & { readonly resourceName: string; readonly mode?: LockMode })[]
+  readonly waiters: readonly (Waiter & { readonly resourceName: string })[]
   /** How many wait altogether. */
   readonly totalWaiters: number
 }
