@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import { freePort } from '../../scripts/postgres-server.js'
 import { emptyDatabase, freshDatabase } from '../support/databases.js'
 import { eventually } from '../support/eventually.js'
@@ -184,6 +186,24 @@ withPrograms(['haproxy'], 'resources are parted over two services by the beginni
   t.match(await insist(url, 'GET', '/locks/all-locked?prefix=orders%2F'), { body: { data: { total_locks: 3 } } })
   t.match(await insist(url, 'DELETE', '/locks/release?process_id=p&resource_name=orders%2F1'), { status: 200 })
   t.match(await insist(url, 'DELETE', '/locks/release?process_id=p&resource_name=order'), { status: 200 })
+})
+
+void t.test('the clients see a service that grants everything, twice the same number, and forgets it', async (t) => {
+  await using database = await freshDatabase('postgres')
+  await using session = await Session.open(database.url)
+  const server = createServer((request, response) => {
+    request.resume()
+    response.writeHead(Math.random() < 0.1 ? 502 : 200).end('{"data":{"lock_id":7}}')
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  const clients = new Clients(`http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`, 'load')
+  await clients.work(50)
+  await clients.finish(session)
+  server.close()
+  server.closeAllConnections()
+  for (const fault of [/was granted to load-client-\d while load-client-\d held it/, /: 7 after 7/, /grant 7 was acknowledged and is lost/]) t.ok(clients.faults.some((one) => fault.test(one)), String(fault))
+  t.ok(clients.repeated > 0)
 })
 
 async function heldBy(service: Service): Promise<string[]> {
