@@ -29,7 +29,7 @@ void t.test('axe finds nothing', async (t) => {
   await using browser = await launchBrowser()
   await using service = await Service.start()
 
-  await t.test('with no lock, with three, with five hundred, and with some picked', async (t) => {
+  await t.test('with no lock, with three and a shared one, with five hundred, and with some picked', async (t) => {
     await using opened = await openDashboard(browser, service, '', { bypassCSP: true })
     const { page } = opened
     await page.locator('.empty').waitFor()
@@ -40,15 +40,21 @@ void t.test('axe finds nothing', async (t) => {
     await service.request('deploy/staging', 'ci', { ttl_seconds: 3600 })
     await rowOf(page, 'deploy/production').locator('.waiters b').waitFor()
     await rowOf(page, 'alone').getByText('no end').waitFor()
-    t.strictSame(await faultsOf(page), [], 'three locks')
-    await takeMany(service, 497, (index) => `group-${index % 9}/${index}`)
+    for (const reader of ['a', 'b']) await service.request('deploy/slots', reader, { limit: 3, ttl_seconds: 3600, metadata: { by: reader } })
+    await rowOf(page, 'deploy/slots').getByRole('button', { name: 'Holders of deploy/slots' }).click()
+    await page.locator('.row.within').nth(1).waitFor()
+    t.strictSame(await faultsOf(page), [], 'three locks and two shares')
+    await takeMany(service, 495, (index) => `group-${index % 9}/${index}`)
     await page.locator('.total', { hasText: '500 locks' }).waitFor()
     await page.locator('.row.lock').first().getByRole('checkbox').check()
     t.strictSame(await faultsOf(page), [], 'five hundred, one picked')
     await page.goto(`${service.url}/dashboard?resource=deploy%2Fproduction`)
     await page.locator('.history li').first().waitFor()
     t.strictSame(await faultsOf(page), [], 'the page of a resource')
-    await page.getByRole('button', { name: 'Force release …' }).click()
+    await page.goto(`${service.url}/dashboard?resource=deploy%2Fslots`)
+    await page.locator('.holders li').nth(1).waitFor()
+    t.strictSame(await faultsOf(page), [], 'the page of a shared one')
+    await page.getByRole('button', { name: 'Force release a …' }).click()
     t.strictSame(await faultsOf(page), [], 'a dialog')
     await service.call('POST', '/locks/force-release-all', { reason: 'end' })
     await waiting

@@ -19,6 +19,11 @@ export function listedLock(name: string, lockId: number, more: Partial<ListedLoc
   }
 }
 
+/** What a list says of a share. */
+export function sharing(limit: number | null, ...slots: readonly number[]): Partial<ListedLock> {
+  return { mode: 'shared', limit, permits: Math.max(1, slots.length), slots }
+}
+
 export function eventOf(event: EventKind, name: string, lockId: number): LockEvent {
   return { eventId: 1, event, at: AT, resourceName: name, processId: 'p', lockId, reason: null }
 }

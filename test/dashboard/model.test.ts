@@ -1,12 +1,13 @@
 import t from 'tap'
 import type { ListedLock } from '../../src/client/index.js'
 import { Figures, type KnownStats } from '../../src/dashboard/page/figures.js'
-import { duration, rate, remaining, shortDuration } from '../../src/dashboard/page/format.js'
+import { duration, ranges, rate, remaining, shortDuration } from '../../src/dashboard/page/format.js'
 import { searchFromView, viewFromSearch } from '../../src/dashboard/page/hooks.js'
-import { LockTable, rowsOf, type Lock } from '../../src/dashboard/page/lock-table.js'
+import { exported, LockTable, type Lock } from '../../src/dashboard/page/lock-table.js'
 import { attention } from '../../src/dashboard/page/overview.js'
+import { rowsOf, usageOf, type RowsQuery } from '../../src/dashboard/page/rows.js'
 import { shellWord, snippetsFor } from '../../src/dashboard/page/snippets.js'
-import { listedLock } from './listed-locks.js'
+import { listedLock, sharing } from './listed-locks.js'
 
 const GRANTED = Date.UTC(2024, 0, 15, 10, 30)
 
@@ -16,8 +17,18 @@ function locksOf(...wires: readonly ListedLock[]): readonly Lock[] {
   return table.locks
 }
 
-const texts = (name: string, withKey = false): string =>
-  snippetsFor(name, 'http://host:8000', withKey).map(({ text }) => text).join('\n')
+const NO_ROWS_TURNED: RowsQuery = { filter: '', sort: 'name', folded: new Set(), turned: new Set() }
+
+/** Each row in short. */
+const rowTexts = (locks: readonly Lock[], query: Partial<RowsQuery>): string[] =>
+  rowsOf(locks, { ...NO_ROWS_TURNED, ...query }).map((row) => {
+    if (row.kind === 'group') return `[${row.prefix} ${row.members.length} ${row.waiters}]`
+    if (row.kind === 'shared') return `${row.open ? '-' : '+'}${row.name} ${row.members.length}/${row.holders} ${row.usage.used}/${row.usage.limit}`
+    return row.isShare ? `  #${row.lock.lockId}` : row.lock.name
+  })
+
+const texts = (name: string, withKey = false, limit?: number | null): string =>
+  snippetsFor(name, 'http://host:8000', withKey, limit).map(({ text }) => text).join('\n')
 
 /** A lock that was granted so many seconds before `now`, which is ten hours after GRANTED. */
 const NOW = GRANTED + 36_000_000
@@ -26,8 +37,7 @@ const aged = (name: string, seconds: number, more: Partial<ListedLock> = {}): Li
 
 void t.test('rows are grouped by prefix, other names last, and folded and filtered', (t) => {
   const locks = locksOf(listedLock('solo', 1), listedLock('b/2', 2, { metadata: { branch: 'main' } }), listedLock('b/1', 3, { waiters: 2 }), listedLock('a:x', 4, { processId: 'Worker B' }))
-  const shown = (filter: string, folded: readonly string[] = []) =>
-    rowsOf(locks, { filter, sort: 'name', folded: new Set(folded) }).map((row) => (row.kind === 'group' ? `[${row.prefix} ${row.members.length} ${row.waiters}]` : row.lock.name))
+  const shown = (filter: string, folded: readonly string[] = []) => rowTexts(locks, { filter, folded: new Set(folded) })
   t.strictSame(shown(''), ['[a: 1 0]', 'a:x', '[b/ 2 2]', 'b/1', 'b/2', '[ 1 0]', 'solo'])
   t.strictSame(shown('', ['b/']), ['[a: 1 0]', 'a:x', '[b/ 2 2]', '[ 1 0]', 'solo'])
   t.strictSame(shown(' wORKER b '), ['[a: 1 0]', 'a:x'], 'by holder, in any case')
@@ -42,9 +52,39 @@ void t.test('every sort puts what catches the eye first, inside its group', (t) 
     listedLock('g/2', 9, { processId: 'a', waiters: 4 }),
     listedLock('g/3', 5, { processId: 'm', expiresAt: new Date('2024-01-15T10:30:05Z'), renewals: 1 })
   )
-  const order = (sort: Parameters<typeof rowsOf>[1]['sort']) =>
-    rowsOf(locks, { filter: '', sort, folded: new Set() }).flatMap((row) => (row.kind === 'lock' ? [row.lock.name.slice(2)] : [])).join('')
+  const order = (sort: RowsQuery['sort']) =>
+    rowsOf(locks, { ...NO_ROWS_TURNED, sort }).flatMap((row) => (row.kind === 'lock' ? [row.lock.name.slice(2)] : [])).join('')
   t.strictSame((['name', 'holder', 'age', 'ends', 'renewals', 'token', 'waiters'] as const).map(order), ['123', '231', '123', '321', '132', '231', '213'])
+  t.end()
+})
+
+void t.test('a shared resource is one row that opens to its holders', (t) => {
+  const locks = locksOf(
+    listedLock('g/gpu', 3, { processId: 'z', waiters: 2, ...sharing(4, 1) }),
+    listedLock('g/gpu', 5, { processId: 'm', waiters: 2, expiresAt: new Date(GRANTED), ...sharing(8, 2, 3) }),
+    listedLock('g/one', 4, { processId: 'k', expiresAt: new Date(GRANTED + 5000) }),
+    listedLock('g/read', 7, sharing(null))
+  )
+  t.strictSame(rowTexts(locks, {}), ['[g/ 4 2]', '+g/gpu 2/2 3/4', 'g/one', '+g/read 1/1 1/null'], 'its waiters are counted once')
+  t.strictSame(rowTexts(locks, { turned: new Set(['g/gpu']) }), ['[g/ 4 2]', '-g/gpu 2/2 3/4', '  #3', '  #5', 'g/one', '+g/read 1/1 1/null'])
+  t.strictSame(rowTexts(locks, { sort: 'ends', turned: new Set(['g/gpu']) }).slice(1, 4), ['-g/gpu 2/2 3/4', '  #5', '  #3'], 'where the first of its holders would be')
+  t.strictSame(rowTexts(locks, { sort: 'holder' }), ['[g/ 4 2]', 'g/one', '+g/gpu 2/2 3/4', '+g/read 1/1 1/null'])
+  t.strictSame(rowTexts(locks, { filter: 'slot=3' }), ['[g/ 1 2]', '-g/gpu 1/2 3/4', '  #5'], 'open where only some of its holders are shown; what is used is of all')
+  t.strictSame(rowTexts(locks, { filter: 'mode=shared', turned: new Set(['g/read']) }), ['[g/ 3 2]', '+g/gpu 2/2 3/4', '-g/read 1/1 1/null', '  #7'])
+  t.strictSame(rowTexts(locks, { folded: new Set(['g/']) }), ['[g/ 4 2]'])
+  t.end()
+})
+
+void t.test('what a list has yet to tell of a share is unknown, not 0', (t) => {
+  const [first] = locksOf(listedLock('a', 1, sharing(2, 1)))
+  t.strictSame(first && usageOf([first, { ...first, share: undefined }]), { used: undefined, limit: undefined })
+  t.end()
+})
+
+void t.test('an export has of each lock what a list has', (t) => {
+  const [one, two] = locksOf(listedLock('a', 1), listedLock('b', 2, sharing(2, 1)))
+  t.notMatch(JSON.stringify(one && exported(one)), 'mode')
+  t.match(two && exported(two), { resource_name: 'b', lock_id: 2, mode: 'shared', limit: 2, permits: 1, slots: [1] })
   t.end()
 })
 
@@ -59,11 +99,13 @@ void t.test('look here first: waited for, held unusually long, expiring without 
       aged('dead', 50, { ...soon(8), renewals: 4 }),
       aged('leaving', 55, soon(5)),
       aged('healthy', 50, { ...soon(40), renewals: 4 }),
-      aged('over', 70, soon(-1))
+      aged('over', 70, soon(-1)),
+      aged('shared/all', 40, { ...sharing(null), waiters: 1 }),
+      aged('shared/all', 50, { ...sharing(null), lockId: 2, waiters: 1 })
     ),
     NOW
   )
-  t.strictSame(found.waitedFor.map(({ lock }) => lock.name), ['g/stuck', 'g/3'])
+  t.strictSame(found.waitedFor.map(({ lock }) => lock.name), ['g/stuck', 'g/3', 'shared/all'], 'each resource once')
   t.strictSame(found.long.map(({ lock, measure }) => [lock.name, measure]), [
     ['small/hour', undefined],
     ['g/stuck', 10]
@@ -121,6 +163,7 @@ void t.test('times and rates are short and say no more than is known', (t) => {
   )
   t.strictSame([1, 1000, 1001].map(remaining), ['1 s', '1 s', '2 s'])
   t.strictSame([0, 0.0421, 1.25, 75].map(shortDuration), ['0 ms', '42 ms', '1.3 s', '1 min 15 s'])
+  t.strictSame([[3], [1, 2, 3, 7], [2, 4]].map(ranges), ['3', '1–3, 7', '2, 4'])
   t.strictSame([0, 0.4, 12.34, 1234.5].map(rate), ['0', '0.4', '12.3', '1,235'])
   t.end()
 })
@@ -132,6 +175,9 @@ void t.test('snippets are safe to paste into a shell', (t) => {
   t.match(texts('a b'), "RLM_URL=http://host:8000 rlm run 'a b' -- CMD")
   t.match(texts('a&b=c'), "curl 'http://host:8000/locks/status?resource_name=a%26b%3Dc'")
   t.notMatch(texts('-rf'), 'rlm', 'what would be read as an option is left out')
+  t.match(texts('a', false, 5), /rlm run a --limit 5 -- CMD[^]*"limit":5/, 'a share, where the others have shares')
+  t.match(texts('a', false, null), /rlm run a --shared -- CMD[^]*"mode":"shared"/)
+  t.notMatch(texts('a'), /shared|limit|share/)
   t.notMatch(texts('a'), 'RLM_API_KEY')
   t.match(texts('a', true), '-H "Authorization: Bearer $RLM_API_KEY"')
   t.end()

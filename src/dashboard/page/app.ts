@@ -179,7 +179,7 @@ const KEYS = [
   ['/', 'filter'],
   ['↓ ↑ or j k', 'next and previous line'],
   ['Home End', 'first and last line'],
-  ['Enter', 'open the resource, or fold the group'],
+  ['Enter', 'open the resource, or fold the group or the holders'],
   ['x', 'pick the lock, for an action on several'],
   ['Esc', 'back to the table; in the filter, clear it'],
   ['f', 'on a resource’s page: force release'],

@@ -13,7 +13,7 @@ const OUTCOMES = {
 } as const
 
 /** A grant that was on the screen when the user decided to release it. */
-export type Target = Pick<Lock, 'name' | 'lockId' | 'process'>
+export type Target = Pick<Lock, 'name' | 'lockId' | 'key' | 'process'>
 
 interface ForceReleaseProps {
   /** At least one. */
@@ -33,7 +33,7 @@ export function ForceRelease({ targets, live, onClose }: ForceReleaseProps): VNo
   const [done, setDone] = useState<number | null>(null)
   const [refusal, setRefusal] = useState<string | null>(null)
   const [only] = targets.length === 1 ? targets : []
-  const gone = targets.filter(({ name, lockId }) => live.table.get(name)?.lockId !== lockId).length
+  const gone = targets.filter((target) => !live.table.has(target)).length
   const password = only?.name ?? String(targets.length)
   const ready = typed === password && reason.trim() !== '' && done === null
   const submit = (event: Event): void => {
@@ -86,7 +86,7 @@ function Several({ targets }: { readonly targets: readonly Target[] }): VNode {
   const from = holders.size === 1 ? html`<b><bdi>${holder}</bdi></b>` : html`<b>${holders.size} holders</b>`
   return html`<p>Takes these locks away from ${from}. Each is ${UNTOLD}</p>
     <ul class="targets">
-      ${targets.slice(0, SHOWN).map(({ name }) => html`<li key=${name}><bdi>${name}</bdi></li>`)}
+      ${targets.slice(0, SHOWN).map(({ key, name, process }) => html`<li key=${key}><bdi>${name}</bdi>${holders.size > 1 && html` <span class="aside"><bdi>${process}</bdi></span>`}</li>`)}
       ${targets.length > SHOWN && html`<li>and ${targets.length - SHOWN} more</li>`}
     </ul>`
 }

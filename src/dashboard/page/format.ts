@@ -46,6 +46,17 @@ export function counted(value: number, noun: string): string {
   return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
 }
 
+/** `1–4, 7` of ascending numbers. */
+export function ranges(numbers: readonly number[]): string {
+  const found: [first: number, last: number][] = []
+  for (const number of numbers) {
+    const range = found.at(-1)
+    if (range?.[1] === number - 1) range[1] = number
+    else found.push([number, number])
+  }
+  return found.map(([first, last]) => (first === last ? count(first) : `${count(first)}–${count(last)}`)).join(', ')
+}
+
 const CLOCK = { hour: '2-digit', minute: '2-digit', second: '2-digit' } as const
 const DAY = { day: 'numeric', month: 'short' } as const
 const FORMATS = [CLOCK, { ...CLOCK, ...DAY }, { ...CLOCK, second: undefined }, { ...CLOCK, ...DAY, second: undefined }].map(

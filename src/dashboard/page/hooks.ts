@@ -2,7 +2,7 @@ import htm from 'htm'
 import { h, type VNode } from 'preact'
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
 import type { Live } from './live.js'
-import { SORTS, type Sort } from './lock-table.js'
+import { SORTS, type Sort } from './rows.js'
 
 type Markup<Element> = (strings: TemplateStringsArray, ...values: unknown[]) => Element
 

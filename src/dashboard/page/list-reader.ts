@@ -14,8 +14,10 @@ const PAGE_SIZE = 1000
 /** A list of many pages is read less often: the pause is this many times as long as the reading took. */
 const PAUSE_FACTOR = 4
 const MIN_PAUSE_MS = 250
-/** Up to this many locks at once are read one by one; more of them with the whole list. */
+/** Up to this many resources at once are read one by one; more of them with the whole list. */
 const MAX_SINGLE_READS = 8
+/** Of a resource with more holders than this, the whole list is read. */
+const MAX_HOLDERS = 100
 /** How long names are collected for that. */
 const COLLECT_MS = 100
 
@@ -55,7 +57,7 @@ export class ListReader {
     this.#hurry.abort()
   }
 
-  /** Reads one lock soon. */
+  /** Reads the holders of one resource soon. */
   want(name: string, signal: AbortSignal): void {
     this.#wanted.add(name)
     if (this.#wanted.size === 1) setTimeout(() => this.#readWanted(signal), COLLECT_MS)
@@ -65,8 +67,15 @@ export class ListReader {
     const names = [...this.#wanted]
     this.#wanted.clear()
     if (names.length > MAX_SINGLE_READS) return this.refresh()
-    // Of the names that begin with this one, it is the first itself. After a failure the whole list has it.
-    for (const prefix of names) void this.#readPage({ limit: 1, prefix }, signal).catch(() => undefined)
+    for (const resourceName of names) {
+      this.#readPage({ resourceName, limit: MAX_HOLDERS }, signal).then(
+        ({ nextCursor }) => {
+          if (nextCursor !== null) this.refresh()
+        },
+        // After a failure the whole list has it.
+        () => undefined
+      )
+    }
   }
 
   async #readAll(signal: AbortSignal): Promise<void> {

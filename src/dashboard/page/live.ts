@@ -172,7 +172,7 @@ export class Live {
     this.#heard()
     const isNews = this.table.apply(event)
     // Events do not say how long a lock lasts.
-    if (isNews && (event.event === 'granted' || event.event === 'renewed')) this.#list.want(event.resourceName, signal)
+    if (isNews && ['granted', 'renewed', 'converted', 'revoked'].includes(event.event)) this.#list.want(event.resourceName, signal)
     for (const listener of this.#eventListeners) listener(event)
     this.#changed()
   }

@@ -1,18 +1,31 @@
-import type { ListedLock, LockEvent } from '../../client/index.js'
+import type { Grant, ListedLock, LockEvent } from '../../client/index.js'
+
+/** What a share takes of its resource. What is undefined only a list tells, after a conversion. */
+export interface Share {
+  /** Null for any number. */
+  readonly limit: number | null | undefined
+  readonly permits: number | undefined
+  readonly slots: readonly number[]
+}
 
 /** A grant as far as the page knows it. What only lists contain is undefined until one was read. Times are in milliseconds since 1970. */
 export interface Lock {
   readonly name: string
   readonly process: string
   readonly lockId: number
+  /** Tells the grant from all others. */
+  readonly key: string
   readonly lockedAt: number
   /** Null never ends. */
   readonly expiresAt: number | null | undefined
   /** The lease with which it was granted. */
   readonly ttlMs: number | null | undefined
   readonly renewals: number | undefined
+  /** How many wait for the resource. */
   readonly waiters: number | undefined
   readonly metadata: Readonly<Record<string, unknown>> | null | undefined
+  /** Null for an exclusive lock. */
+  readonly share: Share | null | undefined
   /** The text that the filter searches. */
   readonly haystack: string
 }
@@ -22,32 +35,46 @@ interface Entry {
   readonly round: number
 }
 
+interface Resource {
+  /** The valid grants by their numbers. */
+  readonly grants: Map<number, Entry>
+  /** The number of the latest grant that is known to have been exclusive, 0 for none: all before it have ended. */
+  exclusive: number
+}
+
 /**
  * All grants, from lists, which are complete and late, and from events, which are early and say little.
  *
- * A list is read page by page, and events arrive in between. Lock ids grow, so of two reports on a resource the one with the
- * larger id is the newer one, however late it arrives.
+ * A list is read page by page, and events arrive in between. The numbers of a resource's grants grow, and an exclusive one is
+ * valid alone: what is reported with a smaller number than it is over, however late the report arrives.
  */
 export class LockTable {
-  readonly #entries = new Map<string, Entry>()
-  /** The largest lock id that is known to have ended, for pages that were read before. */
-  readonly #ended = new Map<string, { readonly lockId: number; readonly round: number }>()
+  readonly #resources = new Map<string, Resource>()
+  /** The keys of grants that are known to have ended, for pages that were read before, with the round in which they did. */
+  readonly #ended = new Map<string, number>()
   #round = 0
   #sorted: readonly Lock[] | undefined
 
-  /** In the order of the service's lists. */
+  /** In the order of the service's lists: by name, then by number. */
   get locks(): readonly Lock[] {
-    this.#sorted ??= [...this.#entries.values()].map(({ lock }) => lock).toSorted((a, b) => compareNames(a.name, b.name))
+    this.#sorted ??= [...this.#resources.keys()].toSorted(compareNames).flatMap((name) => this.grantsOf(name))
     return this.#sorted
   }
 
-  get(name: string): Lock | undefined {
-    return this.#entries.get(name)?.lock
+  /** The valid grants of a resource, by number. */
+  grantsOf(name: string): readonly Lock[] {
+    const locks = Array.from(this.#resources.get(name)?.grants.values() ?? [], ({ lock }) => lock)
+    return locks.length < 2 ? locks : locks.toSorted((a, b) => a.lockId - b.lockId)
+  }
+
+  /** Whether that very grant is valid. */
+  has({ name, lockId }: Pick<Lock, 'name' | 'lockId'>): boolean {
+    return this.#resources.get(name)?.grants.has(lockId) ?? false
   }
 
   /** Forgets everything, as when the page goes on with another key. */
   clear(): void {
-    this.#entries.clear()
+    this.#resources.clear()
     this.#ended.clear()
     this.#sorted = undefined
   }
@@ -59,37 +86,78 @@ export class LockTable {
 
   /** The reading is complete: a lock that neither it nor any event since its beginning has shown is gone. */
   endRound(): void {
-    for (const [name, { round }] of this.#entries) if (round < this.#round) this.#entries.delete(name)
-    for (const [name, { round }] of this.#ended) if (round < this.#round) this.#ended.delete(name)
+    for (const [name, { grants }] of this.#resources) {
+      for (const [lockId, { round }] of grants) if (round < this.#round) grants.delete(lockId)
+      if (grants.size === 0) this.#resources.delete(name)
+    }
+    for (const [key, round] of this.#ended) if (round < this.#round) this.#ended.delete(key)
     this.#sorted = undefined
   }
 
   /** Takes over a list or a page of it. */
   merge(locks: readonly ListedLock[]): void {
     for (const listed of locks) {
-      const { resourceName: name, lockId } = listed
-      const known = this.#entries.get(name)
-      if (lockId <= (this.#ended.get(name)?.lockId ?? 0) || lockId < (known?.lock.lockId ?? 0)) continue
-      this.#entries.set(name, { lock: lockFromList(listed), round: this.#round })
+      const lock = lockFromList(listed)
+      if (this.#isOver(lock)) continue
+      const { grants } = this.#resourceOf(lock.name)
+      if (lock.share === null) {
+        const known = grants.get(lock.lockId)?.lock
+        // Pages from before it was converted, and from before another grant.
+        if (known?.share) this.#put(known)
+        else if (![...grants.keys()].some((other) => other > lock.lockId)) this.#put(lock)
+      } else this.#put(lock)
     }
     this.#sorted = undefined
   }
 
   /** Takes over an event. @returns false when it changes nothing. */
   apply(event: LockEvent): boolean {
-    const { resourceName: name, lockId } = event
-    const known = this.#entries.get(name)?.lock
-    if (event.event === 'renewed') return known?.lockId === lockId
-    if (event.event === 'granted') {
-      if (lockId <= Math.max(known?.lockId ?? 0, this.#ended.get(name)?.lockId ?? 0)) return false
-      this.#entries.set(name, { lock: lockFromEvent(event), round: this.#round })
-    } else {
-      if (lockId > (this.#ended.get(name)?.lockId ?? 0)) this.#ended.set(name, { lockId, round: this.#round })
-      if (known === undefined || known.lockId > lockId) return false
-      this.#entries.delete(name)
+    const lock = lockFromEvent(event)
+    const { grants } = this.#resourceOf(lock.name)
+    const known = grants.get(lock.lockId)?.lock
+    switch (event.event) {
+      case 'renewed':
+      case 'revoked':
+        return known !== undefined
+      case 'granted':
+        if (known !== undefined || this.#isOver(lock)) return false
+        this.#put(lock)
+        break
+      case 'converted':
+        if (known !== undefined) this.#put({ ...known, share: { limit: undefined, permits: undefined, slots: [] } })
+        break
+      default:
+        this.#ended.set(lock.key, this.#round)
+        if (![grants.delete(lock.lockId), this.#endExclusive(lock)].includes(true)) return false
     }
     this.#sorted = undefined
     return true
+  }
+
+  #resourceOf(name: string): Resource {
+    let resource = this.#resources.get(name)
+    if (resource === undefined) this.#resources.set(name, (resource = { grants: new Map(), exclusive: 0 }))
+    return resource
+  }
+
+  #isOver({ name, lockId, key }: Lock): boolean {
+    return lockId < this.#resourceOf(name).exclusive || this.#ended.has(key)
+  }
+
+  #put(lock: Lock): void {
+    const resource = this.#resourceOf(lock.name)
+    this.#endExclusive(lock)
+    if (lock.share === null) {
+      resource.exclusive = lock.lockId
+      for (const lockId of resource.grants.keys()) if (lockId < resource.exclusive) resource.grants.delete(lockId)
+    }
+    resource.grants.set(lock.lockId, { lock, round: this.#round })
+  }
+
+  /** Where the holder was exclusive, a later grant has ended it. @returns whether there was one. */
+  #endExclusive({ name, lockId }: Lock): boolean {
+    const { grants, exclusive } = this.#resourceOf(name)
+    return lockId > exclusive && grants.get(exclusive)?.lock.share === null && grants.delete(exclusive)
   }
 }
 
@@ -98,12 +166,14 @@ function lockFromList(listed: ListedLock): Lock {
     name: listed.resourceName,
     process: listed.processId,
     lockId: listed.lockId,
+    key: keyOf(listed),
     lockedAt: listed.lockedAt.getTime(),
     expiresAt: listed.expiresAt === null ? null : listed.expiresAt.getTime(),
     ttlMs: listed.ttlSeconds === null ? null : listed.ttlSeconds * 1000,
     renewals: listed.renewals,
     waiters: listed.waiters,
     metadata: listed.metadata,
+    share: shareOf(listed),
     haystack: haystackOf(listed)
   }
 }
@@ -113,24 +183,35 @@ function lockFromEvent(event: LockEvent): Lock {
     name: event.resourceName,
     process: event.processId,
     lockId: event.lockId,
+    key: keyOf(event),
     lockedAt: event.at.getTime(),
     expiresAt: undefined,
     ttlMs: undefined,
     renewals: undefined,
     waiters: undefined,
     metadata: undefined,
+    share: undefined,
     haystack: haystackOf(event)
   }
 }
 
-/** Each field of the metadata as `name=value`. */
-function haystackOf({ resourceName, processId, metadata }: Pick<ListedLock, 'resourceName' | 'processId'> & Partial<Pick<ListedLock, 'metadata'>>): string {
+function keyOf({ resourceName, lockId }: Pick<Grant, 'resourceName' | 'lockId'>): string {
+  return `${lockId} ${resourceName}`
+}
+
+function shareOf({ mode, limit = null, permits = 1, slots = [] }: Pick<Grant, 'mode' | 'limit' | 'permits' | 'slots'>): Share | null {
+  return mode === 'shared' ? { limit, permits, slots } : null
+}
+
+/** What a share takes, and each field of the metadata, as `name=value`. */
+function haystackOf({ resourceName, processId, metadata, mode, slots = [] }: Pick<Grant, 'resourceName' | 'processId'> & Partial<Grant>): string {
   const fields = Object.entries(metadata ?? {}).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-  return [resourceName, processId, ...fields].join('\n').toLowerCase()
+  const taken = mode === undefined ? [] : [`mode=${mode}`, ...slots.map((slot) => `slot=${slot}`)]
+  return [resourceName, processId, ...taken, ...fields].join('\n').toLowerCase()
 }
 
 /** A lock as the service's lists have it; what is not known is left out. */
-export function exported({ name, process, lockId, lockedAt, expiresAt, ttlMs, renewals, waiters, metadata }: Lock): object {
+export function exported({ name, process, lockId, lockedAt, expiresAt, ttlMs, renewals, waiters, metadata, share }: Lock): object {
   return {
     resource_name: name,
     process_id: process,
@@ -140,7 +221,8 @@ export function exported({ name, process, lockId, lockedAt, expiresAt, ttlMs, re
     ttl_seconds: typeof ttlMs === 'number' ? ttlMs / 1000 : ttlMs,
     renewals,
     waiters,
-    metadata
+    metadata,
+    ...(share ? { mode: 'shared', ...share } : {})
   }
 }
 
@@ -167,72 +249,4 @@ function compareNames(a: string, b: string): number {
     if (difference !== 0) return difference
   }
   return -1
-}
-
-/** The prefix of a name up to its first slash or colon; empty where it has none. */
-export function groupOf(name: string): string {
-  const end = name.search(/[/:]/)
-  return end < 0 ? '' : name.slice(0, end + 1)
-}
-
-export const SORTS = ['name', 'holder', 'age', 'ends', 'renewals', 'token', 'waiters'] as const
-export type Sort = (typeof SORTS)[number]
-
-export type Row =
-  | { readonly kind: 'group'; readonly prefix: string; readonly members: readonly Lock[]; readonly waiters: number; readonly open: boolean }
-  | { readonly kind: 'lock'; readonly lock: Lock }
-
-export interface RowsQuery {
-  /** Searched for in names, holders and metadata, without regard to case. */
-  readonly filter: string
-  readonly sort: Sort
-  /** The prefixes of the groups that are folded. */
-  readonly folded: ReadonlySet<string>
-}
-
-export function filterLocks(locks: readonly Lock[], filter: string): readonly Lock[] {
-  const wanted = filter.trim().toLowerCase()
-  return wanted === '' ? locks : locks.filter(({ haystack }) => haystack.includes(wanted))
-}
-
-/** The rows of the table: groups in the order of their prefixes, names without one last. */
-export function rowsOf(locks: readonly Lock[], { filter, sort, folded }: RowsQuery): readonly Row[] {
-  const groups = new Map<string, Lock[]>()
-  for (const lock of filterLocks(locks, filter)) {
-    const prefix = groupOf(lock.name)
-    const group = groups.get(prefix)
-    if (group === undefined) groups.set(prefix, [lock])
-    else group.push(lock)
-  }
-  const rest = groups.get('')
-  groups.delete('')
-  if (rest !== undefined) groups.set('', rest)
-
-  const rows: Row[] = []
-  for (const [prefix, members] of groups) {
-    const open = !folded.has(prefix)
-    const waiters = members.reduce((sum, lock) => sum + (lock.waiters ?? 0), 0)
-    rows.push({ kind: 'group', prefix, members, waiters, open })
-    if (open) for (const lock of sorted(members, sort)) rows.push({ kind: 'lock', lock })
-  }
-  return rows
-}
-
-/** The oldest first, the soonest to end, the most waiters. Names are sorted already. */
-const ORDERS: Readonly<Record<Exclude<Sort, 'name'>, (a: Lock, b: Lock) => number>> = {
-  holder: (a, b) => (a.process < b.process ? -1 : a.process > b.process ? 1 : 0),
-  age: (a, b) => a.lockedAt - b.lockedAt,
-  ends: (a, b) => endOf(a) - endOf(b),
-  renewals: (a, b) => (b.renewals ?? 0) - (a.renewals ?? 0),
-  token: (a, b) => b.lockId - a.lockId,
-  waiters: (a, b) => (b.waiters ?? 0) - (a.waiters ?? 0)
-}
-
-function sorted(locks: readonly Lock[], sort: Sort): readonly Lock[] {
-  return sort === 'name' ? locks : locks.toSorted(ORDERS[sort])
-}
-
-/** Not infinity, whose difference with itself is no number. */
-function endOf({ expiresAt }: Lock): number {
-  return expiresAt ?? Number.MAX_SAFE_INTEGER
 }

@@ -5,8 +5,9 @@ import { ForceRelease, type Target } from './force-release.js'
 import { count, counted, duration, remaining } from './format.js'
 import { html, isForPage, useKeys, type Navigation } from './hooks.js'
 import type { Live } from './live.js'
-import { exported, filterLocks, groupOf, NEAR_END, shareLeft, SORTS, type Lock } from './lock-table.js'
+import { exported, NEAR_END, shareLeft, type Lock } from './lock-table.js'
 import { ResourceLink } from './parts.js'
+import { filterLocks, groupOf, SORTS } from './rows.js'
 import { Copyable, firstCommand } from './snippets.js'
 import { COLUMNS, Table, type Selection } from './table.js'
 
@@ -22,18 +23,18 @@ export function Overview({ live, base, navigation }: OverviewProps): VNode {
   const { locks } = live.table
   const now = live.now()
   const { ready } = live
-  const [picked, setPicked] = useState<ReadonlyMap<string, number>>(new Map())
+  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set())
   const [targets, setTargets] = useState<readonly Target[] | null>(null)
   const matching = useMemo(() => filterLocks(locks, view.filter), [locks, view.filter])
   // A grant that has ended is no longer picked.
-  const chosen = useMemo(() => locks.filter(({ name, lockId }) => picked.get(name) === lockId), [locks, picked])
+  const chosen = useMemo(() => locks.filter(({ key }) => picked.has(key)), [locks, picked])
   const selection: Selection = {
-    has: ({ name, lockId }) => picked.get(name) === lockId,
+    has: ({ key }) => picked.has(key),
     set: (some, pick) => {
-      const next = new Map(picked)
-      for (const { name, lockId } of some) {
-        if (pick) next.set(name, lockId)
-        else next.delete(name)
+      const next = new Set(picked)
+      for (const { key } of some) {
+        if (pick) next.add(key)
+        else next.delete(key)
       }
       setPicked(next)
     }
@@ -51,7 +52,7 @@ export function Overview({ live, base, navigation }: OverviewProps): VNode {
         : html`<span class="chosen">
             <span role="status">${count(chosen.length)} picked</span>
             <button type="button" class="danger" disabled=${!live.mayForce} onClick=${() => setTargets(chosen)}>Force release …</button>
-            <button type="button" class="quiet" onClick=${() => setPicked(new Map())}>Clear</button>
+            <button type="button" class="quiet" onClick=${() => setPicked(new Set())}>Clear</button>
           </span>`}
     </div>
     <${Table} locks=${locks} now=${now} navigation=${navigation} selection=${live.mayForce ? selection : null} />
@@ -153,7 +154,7 @@ function AttentionList({ locks, known, now, navigation }: AttentionProps): VNode
       ? html`<p class="none">${known ? none : 'unknown'}</p>`
       : html`<ol>
           ${all.slice(0, SHOWN).map(
-            (notable) => html`<li key=${notable.lock.name}>
+            (notable) => html`<li key=${notable.lock.key}>
               <${ResourceLink} name=${notable.lock.name} navigation=${navigation} />
               <span class="note">${say(notable)}</span>
             </li>`
@@ -209,13 +210,20 @@ export function attention(locks: readonly Lock[], now: number): Attention {
     if (left !== undefined && left > 0 && left <= NEAR_END) expiring.push({ lock, note: 'expiring', measure: left })
   }
   return {
-    waitedFor: waitedFor.toSorted((a, b) => (b.measure ?? 0) - (a.measure ?? 0)),
-    long: long.toSorted((a, b) => a.lock.lockedAt - b.lock.lockedAt),
+    waitedFor: oncePerName(waitedFor.toSorted((a, b) => (b.measure ?? 0) - (a.measure ?? 0))),
+    long: oncePerName(long.toSorted((a, b) => a.lock.lockedAt - b.lock.lockedAt)),
     // Locks that were renewed before come first: their holders may have died.
-    expiring: expiring.toSorted(
-      (a, b) => Number((b.lock.renewals ?? 0) > 0) - Number((a.lock.renewals ?? 0) > 0) || (a.lock.expiresAt ?? 0) - (b.lock.expiresAt ?? 0)
+    expiring: oncePerName(
+      expiring.toSorted((a, b) => Number((b.lock.renewals ?? 0) > 0) - Number((a.lock.renewals ?? 0) > 0) || (a.lock.expiresAt ?? 0) - (b.lock.expiresAt ?? 0))
     )
   }
+}
+
+/** Of a shared resource the holder that comes first. */
+function oncePerName(sorted: readonly Notable[]): readonly Notable[] {
+  const first = new Map<string, Notable>()
+  for (const notable of sorted) if (!first.has(notable.lock.name)) first.set(notable.lock.name, notable)
+  return [...first.values()]
 }
 
 /** The median age of the group of a name; undefined where there is none. */

@@ -2,7 +2,7 @@ import type { ComponentChildren, VNode } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { clockTime, utcTime, zoneOf } from './format.js'
 import { html, isPlainClick, type Navigation } from './hooks.js'
-import { groupOf } from './lock-table.js'
+import { groupOf } from './rows.js'
 
 /** A shorter text needs no cut in its middle. */
 const SHORT = 24
@@ -29,19 +29,22 @@ interface ResourceLinkProps {
   readonly navigation: Navigation
   /** Whether the prefix already stands above, so that the name shows it faintly. */
   readonly grouped?: boolean
+  readonly title?: string
+  /** A text instead of the name. */
+  readonly children?: ComponentChildren
 }
 
 /** The name of a resource as a link to its page. */
-export function ResourceLink({ name, navigation, grouped = false }: ResourceLinkProps): VNode {
+export function ResourceLink({ name, navigation, grouped = false, title = name, children = null }: ResourceLinkProps): VNode {
   const { go, hrefOf } = navigation
   const open = (event: MouseEvent): void => {
     if (!isPlainClick(event)) return
     event.preventDefault()
     go({ resource: name })
   }
-  return html`<a class="name" href=${hrefOf({ resource: name })} onClick=${open} title=${name}
-    ><${Cut} text=${name} faint=${grouped ? groupOf(name).length : 0}
-  /></a>`
+  return html`<a class="name" href=${hrefOf({ resource: name })} onClick=${open} title=${title}
+    >${children ?? html`<${Cut} text=${name} faint=${grouped ? groupOf(name).length : 0} />`}</a
+  >`
 }
 
 interface MomentProps {

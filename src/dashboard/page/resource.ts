@@ -2,14 +2,14 @@ import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { EventKind, HttpLocks, LockEvent, Queue, Waiter } from '../../client/index.js'
 import { ForceRelease, type Target } from './force-release.js'
-import { count, counted, duration, remaining, zoneOf } from './format.js'
+import { count, duration, remaining, zoneOf } from './format.js'
+import { HolderPanel, HoldersPanel } from './holders.js'
 import { html, isForPage, isPlainClick, useKeys, type Navigation } from './hooks.js'
 import { pause } from './list-reader.js'
 import type { Live } from './live.js'
-import type { Lock } from './lock-table.js'
 import { Cut, Moment } from './parts.js'
+import { areShares, usageOf } from './rows.js'
 import { Snippets, snippetsFor } from './snippets.js'
-import { LeaseBar } from './table.js'
 
 interface ResourcePageProps {
   readonly name: string
@@ -20,14 +20,17 @@ interface ResourcePageProps {
   readonly navigation: Navigation
 }
 
-/** One resource: its holder, its queue, its history, and commands to use it. */
+/** One resource: who holds it, its queue, its history, and commands to use it. */
 export function ResourcePage({ name, live, locks, base, withKey, navigation }: ResourcePageProps): VNode {
   const { queue, history, more } = useResource(name, live, locks)
   const [targets, setTargets] = useState<readonly Target[] | null>(null)
-  const lock = live.table.get(name)
+  const grants = live.table.grantsOf(name)
+  const [lock] = grants
+  const isShared = areShares(grants)
+  const usage = isShared ? usageOf(grants) : null
   const now = live.now()
   const forceRelease = (): void => {
-    if (lock !== undefined && live.mayForce) setTargets([lock])
+    if (grants.length > 0 && live.mayForce) setTargets(grants)
   }
   // All that the holder has, which a dead one will not release itself.
   const others = useMemo(() => (lock === undefined ? [] : live.table.locks.filter(({ process }) => process === lock.process)), [live.table.locks, lock?.process])
@@ -57,25 +60,22 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
     </nav>
     <header>
       <h2><bdi>${name}</bdi></h2>
-      <span class=${`state ${lock === undefined ? 'free' : 'held'}`}>${state(live, name)}</span>
+      <span class=${`state ${lock === undefined ? 'free' : 'held'}`}>${lock !== undefined ? (isShared ? 'shared' : 'held') : live.ready ? 'free' : 'not known yet'}</span>
     </header>
     <div class="columns">
       <div>
-        <${HolderPanel} lock=${lock} known=${live.ready} now=${now} others=${others} navigation=${navigation} onForceRelease=${live.mayForce ? setTargets : null} />
-        <${Snippets} snippets=${snippetsFor(name, base, withKey)} />
+        ${usage === null
+          ? html`<${HolderPanel} lock=${lock} known=${live.ready} now=${now} others=${others} navigation=${navigation} onForceRelease=${live.mayForce ? setTargets : null} />`
+          : html`<${HoldersPanel} grants=${grants} usage=${usage} now=${now} navigation=${navigation} onForceRelease=${live.mayForce ? setTargets : null} />`}
+        <${Snippets} snippets=${snippetsFor(name, base, withKey, usage?.limit)} />
       </div>
       <div>
-        <${QueueList} queue=${queue} now=${now} />
+        <${QueueList} queue=${queue} now=${now} isShared=${isShared} />
         <${HistoryList} history=${history} now=${now} onMore=${more} />
       </div>
     </div>
     ${targets !== null && html`<${ForceRelease} targets=${targets} live=${live} onClose=${() => setTargets(null)} />`}
   </main>`
-}
-
-function state(live: Live, name: string): string {
-  if (live.table.get(name) !== undefined) return 'held'
-  return live.ready ? 'free' : 'not known yet'
 }
 
 const QUEUE_EVERY_MS = 1500
@@ -150,76 +150,42 @@ function newestFirst(events: readonly LockEvent[]): readonly LockEvent[] {
   return [...new Map(events.map((event) => [event.eventId, event])).values()].toSorted((a, b) => b.eventId - a.eventId)
 }
 
-interface HolderPanelProps {
-  readonly lock: Lock | undefined
-  /** Whether the list has been read, so that no lock means that nobody holds it. */
-  readonly known: boolean
+interface QueueListProps {
+  readonly queue: Queue | undefined
   readonly now: number
-  /** All locks of the holder, this one too. */
-  readonly others: readonly Lock[]
-  readonly navigation: Navigation
-  /** Null where the key does not allow a force-release. */
-  readonly onForceRelease: ((targets: readonly Target[]) => void) | null
-}
-
-/** The holder of the resource. */
-function HolderPanel({ lock, known, now, others, navigation, onForceRelease }: HolderPanelProps): VNode {
-  if (lock === undefined) {
-    return html`<section class="panel holder"><h3>Holder</h3><p class="none">${known ? 'Nobody holds it.' : 'unknown'}</p></section>`
-  }
-  const { process, lockId, lockedAt, renewals, ttlMs, metadata } = lock
-  const hasMetadata = metadata !== null && metadata !== undefined && Object.keys(metadata).length > 0
-  return html`<section class="panel holder">
-    <h3>Holder</h3>
-    <p class="who"><bdi>${process}</bdi></p>
-    <dl>
-      <dt>Held for</dt>
-      <dd>${duration(now - lockedAt)} <span class="aside">since <${Moment} at=${lockedAt} now=${now} /></span></dd>
-      <dt>Lease</dt>
-      <dd class="wide"><${LeaseBar} lock=${lock} now=${now} key=${lockId} /></dd>
-      <dt>Renewals</dt>
-      <dd>${renewals === undefined ? '…' : renewals === 0 ? 'none' : counted(renewals, 'time')}${lease(ttlMs)}</dd>
-      <dt>Fencing token</dt>
-      <dd class="mono">${lockId}</dd>
-      ${hasMetadata &&
-      html`<dt>Metadata</dt>
-        <dd class="wide"><pre>${JSON.stringify(metadata, null, 2)}</pre></dd>`}
-    </dl>
-    ${others.length > 1 && html`<p class="others"><a href=${navigation.hrefOf({ resource: null, filter: process })}>All ${count(others.length)} locks of this holder</a></p>`}
-    ${onForceRelease !== null &&
-    html`<p class="actions">
-      <button type="button" class="danger" onClick=${() => onForceRelease([lock])}>Force release …</button>
-      ${others.length > 1 && html`<button type="button" class="danger" onClick=${() => onForceRelease(others)}>Force release all ${count(others.length)} of this holder …</button>`}
-    </p>`}
-  </section>`
-}
-
-function lease(ttlMs: number | null | undefined): VNode | null {
-  return ttlMs === null || ttlMs === undefined ? null : html` <span class="aside">lease of ${duration(ttlMs)}</span>`
+  /** Whether the resource has shares, so that an exclusive request is not a matter of course. */
+  readonly isShared: boolean
 }
 
 /** The waiters, the next to be granted first. */
-function QueueList({ queue, now }: { readonly queue: Queue | undefined; readonly now: number }): VNode {
+function QueueList({ queue, now, isShared }: QueueListProps): VNode {
   return html`<section class="panel queue">
     <h3>Queue${queue !== undefined && queue.totalWaiters > 0 && html` <span class="more">${count(queue.totalWaiters)}</span>`}</h3>
-    ${queueContent(queue, now)}
+    ${queueContent(queue, now, isShared)}
   </section>`
 }
 
-function queueContent(queue: Queue | undefined, now: number): VNode {
+function queueContent(queue: Queue | undefined, now: number, isShared: boolean): VNode {
   if (queue === undefined) return html`<p class="none">unknown</p>`
   if (queue.waiters.length === 0) return html`<p class="none">Nobody waits.</p>`
   const unseen = queue.totalWaiters - queue.waiters.length
+  const saysWhat = isShared || queue.waiters.some(({ mode }) => mode === 'shared')
   return html`<ol>
       ${queue.waiters.map(
         (waiter) => html`<li key=${`${waiter.position} ${waiter.processId}`}>
           <span class="place">${waiter.position}</span>
           <span class="who" title=${waiter.processId}><${Cut} text=${waiter.processId} /></span>
-          <span class="aside">${since(waiter, now)}</span>
+          <span class="aside">${saysWhat && html`<b>${wantedText(waiter)}</b> `}${since(waiter, now)}</span>
         </li>`
       )}
     </ol>
     ${unseen > 0 && html`<p class="none">and ${count(unseen)} more</p>`}`
+}
+
+/** What a waiter asks for. */
+function wantedText({ mode, limit, permits }: Waiter): string {
+  if (mode !== 'shared') return 'exclusive'
+  return typeof limit === 'number' ? `${count(permits ?? 1)} of ${count(limit)}` : 'share'
 }
 
 function since({ waitingSince: from, keptUntil: until }: Waiter, now: number): string {
@@ -243,6 +209,13 @@ const EVENT_WORDS: Readonly<Record<EventKind, string>> = {
   force_released: 'taken away'
 }
 
+/** The service's own reasons are words of their own. */
+function wordsFor({ event, reason }: LockEvent): { readonly what: string; readonly why: string | null } {
+  if (event === 'force_released' && reason === 'stolen') return { what: 'stolen', why: null }
+  if (event === 'released' && reason === 'converted') return { what: 'converted', why: null }
+  return { what: EVENT_WORDS[event], why: reason }
+}
+
 /** The events of the resource, newest first. */
 function HistoryList({ history, now, onMore }: HistoryListProps): VNode {
   return html`<section class="panel history">
@@ -256,14 +229,16 @@ function historyContent(history: History | undefined, now: number): VNode {
   if (history === undefined) return html`<p class="none">unknown</p>`
   if (history.events.length === 0) return html`<p class="none">Nothing is remembered.</p>`
   return html`<ol>
-    ${history.events.map(
-      ({ eventId, event, at, processId, lockId, reason }) => html`<li key=${eventId} class=${event}>
+    ${history.events.map((happened) => {
+      const { eventId, event, at, processId, lockId } = happened
+      const { what, why } = wordsFor(happened)
+      return html`<li key=${eventId} class=${event}>
         <${Moment} at=${at.getTime()} now=${now} zone=${false} />
-        <span class="what">${EVENT_WORDS[event]}</span>
+        <span class="what">${what}</span>
         <span class="mono token">${lockId}</span>
         <span class="who" title=${processId}><${Cut} text=${processId} /></span>
-        ${reason !== null && html`<q><bdi>${reason}</bdi></q>`}
+        ${why !== null && html`<q><bdi>${why}</bdi></q>`}
       </li>`
-    )}
+    })}
   </ol>`
 }

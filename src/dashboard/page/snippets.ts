@@ -19,18 +19,21 @@ export interface Snippet {
  *
  * @param base where the service is, without a slash at the end.
  * @param withKey whether calls need a key; it is named by the variable that `rlm` reads, never written out.
+ * @param limit that of the shares that hold it, null for none; undefined where it is not shared.
  */
-export function snippetsFor(name: string, base: string, withKey: boolean): readonly Snippet[] {
-  const body = JSON.stringify({ resource_name: name, process_id: 'my-process', ttl_seconds: 60, wait_seconds: 10 })
+export function snippetsFor(name: string, base: string, withKey: boolean, limit?: number | null): readonly Snippet[] {
+  const sharing = limit === undefined ? {} : limit === null ? { mode: 'shared' } : { limit }
+  const options = limit === undefined ? '' : limit === null ? ' --shared' : ` --limit ${limit}`
+  const body = JSON.stringify({ resource_name: name, process_id: 'my-process', ttl_seconds: 60, wait_seconds: 10, ...sharing })
   const curl: Snippet[] = [
     {
-      title: 'Take it with curl, waiting ten seconds at most',
+      title: `Take ${limit === undefined ? 'it' : 'a share'} with curl, waiting ten seconds at most`,
       text: curlPost(base, withKey, body)
     },
     { title: 'Look at it', text: `curl ${shellWord(`${base}/locks/status?resource_name=${encodeURIComponent(name)}`)}${keyHeader(withKey)}` }
   ]
   // A name that begins with a dash would be read as an option.
-  const run: Snippet[] = name.startsWith('-') ? [] : [{ title: 'Run a command under this lock', text: `RLM_URL=${shellWord(base)} rlm run ${shellWord(name)} -- CMD` }]
+  const run: Snippet[] = name.startsWith('-') ? [] : [{ title: limit === undefined ? 'Run a command under this lock' : 'Run a command under a share of it', text: `RLM_URL=${shellWord(base)} rlm run ${shellWord(name)}${options} -- CMD` }]
   return [...run, ...curl]
 }
 

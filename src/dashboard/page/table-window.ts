@@ -1,13 +1,13 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { isForPage, useKeys } from './hooks.js'
-import type { Row } from './lock-table.js'
+import type { Row } from './rows.js'
 
 /** Rows this far outside the screen are drawn too, so that scrolling shows no gaps. */
 const BEYOND_PX = 400
 
 /** On a narrow screen a lock has two lines. style.css has the same numbers. */
 const NARROW = '(max-width: 720px)'
-const HEIGHTS_PX = { wide: { group: 34, lock: 34 }, narrow: { group: 40, lock: 58 } } as const
+const HEIGHTS_PX = { wide: { group: 34, shared: 34, lock: 34 }, narrow: { group: 40, shared: 58, lock: 58 } } as const
 
 interface Window {
   readonly first: number

@@ -1,9 +1,10 @@
 import type { VNode } from 'preact'
 import { useMemo, useRef, useState } from 'preact/hooks'
-import { count, counted, duration, remaining, utcTime } from './format.js'
+import { count, counted, duration, ranges, remaining, utcTime } from './format.js'
 import { html, type Navigation } from './hooks.js'
-import { filterLocks, NEAR_END, rowsOf, shareLeft, type Lock, type Row, type Sort } from './lock-table.js'
+import { NEAR_END, shareLeft, type Lock, type Share } from './lock-table.js'
 import { Cut, ResourceLink } from './parts.js'
+import { filterLocks, firstBy, rowsOf, type Row, type Sort, type Usage } from './rows.js'
 import { useRowKeys, useWindow } from './table-window.js'
 
 /** The locks that the user has picked. */
@@ -35,20 +36,20 @@ export const COLUMNS: readonly { readonly sort: Sort; readonly title: string; re
 export function Table({ locks, now, navigation, selection }: TableProps): VNode {
   const { view, go } = navigation
   const [folded, setFolded] = useState<ReadonlySet<string>>(new Set())
-  const rows = useMemo(() => rowsOf(locks, { filter: view.filter, sort: view.sort, folded }), [locks, view.filter, view.sort, folded])
+  const [turned, setTurned] = useState<ReadonlySet<string>>(new Set())
+  const rows = useMemo(() => rowsOf(locks, { filter: view.filter, sort: view.sort, folded, turned }), [locks, view.filter, view.sort, folded, turned])
   const shown = useMemo(() => filterLocks(locks, view.filter), [locks, view.filter])
   const body = useRef<HTMLDivElement>(null)
   const { first, last, offsets } = useWindow(body, rows)
   const pick = (index: number): void => {
     const row = rows[index]
-    if (row?.kind === 'lock') selection?.set([row.lock], !selection.has(row.lock))
+    if (row === undefined || row.kind === 'group' || selection === null) return
+    const some = row.kind === 'lock' ? [row.lock] : row.members
+    selection.set(some, !some.every((lock) => selection.has(lock)))
   }
   const focus = useRowKeys(body, offsets, pick)
-  const fold = (prefix: string): void => {
-    const next = new Set(folded)
-    if (!next.delete(prefix)) next.add(prefix)
-    setFolded(next)
-  }
+  const fold = (prefix: string): void => setFolded((known) => toggled(known, prefix))
+  const turn = (name: string): void => setTurned((known) => toggled(known, name))
   return html`<div class=${`table ${selection === null ? '' : 'picking'}`} role="table" aria-label="Locks" aria-rowcount=${rows.length + 1}>
     <div role="rowgroup" class="header">
       <div class="head" role="row">
@@ -63,12 +64,19 @@ export function Table({ locks, now, navigation, selection }: TableProps): VNode 
     <div class="body" role="rowgroup" ref=${body} style=${{ height: `${offsets.at(-1) ?? 0}px`, paddingTop: `${offsets[first] ?? 0}px` }}>
       ${rows.slice(first, last).map((row, offset) => {
         const index = first + offset
-        return row.kind === 'group'
-          ? html`<${GroupRow} key=${`group ${row.prefix}`} row=${row} index=${index} selection=${selection} onFold=${fold} />`
-          : html`<${LockRow} key=${row.lock.name} lock=${row.lock} index=${index} now=${now} navigation=${navigation} selection=${selection} onFocus=${focus} />`
+        const common = { row, index, now, navigation, selection, onFocus: focus }
+        if (row.kind === 'group') return html`<${GroupRow} key=${`group ${row.prefix}`} ...${common} onFold=${fold} />`
+        if (row.kind === 'shared') return html`<${SharedRow} key=${`shared ${row.name}`} ...${common} onTurn=${turn} />`
+        return html`<${LockRow} key=${row.lock.key} ...${common} />`
       })}
     </div>
   </div>`
+}
+
+function toggled(known: ReadonlySet<string>, item: string): ReadonlySet<string> {
+  const next = new Set(known)
+  if (!next.delete(item)) next.add(item)
+  return next
 }
 
 interface PickProps {
@@ -86,17 +94,19 @@ function Pick({ role, label, locks, selection }: PickProps): VNode {
   return html`<span role=${role} class="cell pick"><input type="checkbox" aria-label=${label} checked=${picked} disabled=${locks.length === 0} onChange=${change} /></span>`
 }
 
-interface GroupRowProps {
-  readonly row: Extract<Row, { kind: 'group' }>
+interface RowProps<Kind extends Row['kind']> {
+  readonly row: Extract<Row, { kind: Kind }>
   readonly index: number
+  readonly now: number
+  readonly navigation: Navigation
   readonly selection: Selection | null
-  readonly onFold: (prefix: string) => void
+  readonly onFocus: (index: number) => void
 }
 
-function GroupRow({ row, index, selection, onFold }: GroupRowProps): VNode {
+function GroupRow({ row, index, selection, onFocus, onFold }: RowProps<'group'> & { readonly onFold: (prefix: string) => void }): VNode {
   const { prefix, members, waiters, open } = row
   const title = prefix === '' ? 'other names' : prefix
-  return html`<div class="row group" role="row" aria-rowindex=${index + 2} data-index=${index}>
+  return html`<div class="row group" role="row" aria-rowindex=${index + 2} data-index=${index} onFocusIn=${() => onFocus(index)}>
     ${selection !== null && html`<${Pick} role="cell" label=${`Pick all of ${title}`} locks=${members} selection=${selection} />`}
     <span role="cell" class="cell">
       <button type="button" aria-expanded=${open} onClick=${() => onFold(prefix)}>
@@ -108,27 +118,67 @@ function GroupRow({ row, index, selection, onFold }: GroupRowProps): VNode {
   </div>`
 }
 
-interface LockRowProps {
-  readonly lock: Lock
-  readonly index: number
-  readonly now: number
-  readonly navigation: Navigation
-  readonly selection: Selection | null
-  readonly onFocus: (index: number) => void
+/** A shared resource: its holders counted, and of each column what the order puts first. */
+function SharedRow({ row, index, now, navigation, selection, onFocus, onTurn }: RowProps<'shared'> & { readonly onTurn: (name: string) => void }): VNode {
+  const { name, members, holders, usage, open } = row
+  const oldest = firstBy('age', members)
+  const soonest = firstBy('ends', members)
+  const { renewals } = firstBy('renewals', members)
+  const { lockId, waiters } = firstBy('token', members)
+  return html`<div class="row lock shared" role="row" aria-rowindex=${index + 2} data-index=${index} onFocusIn=${() => onFocus(index)}>
+    ${selection !== null && html`<${Pick} role="cell" label=${`Pick all shares of ${name}`} locks=${members} selection=${selection} />`}
+    <span role="cell" class="cell name">
+      <button type="button" aria-expanded=${open} aria-label=${`Holders of ${name}`} onClick=${() => onTurn(name)}><span class="twist" aria-hidden="true"></span></button>
+      <${ResourceLink} name=${name} navigation=${navigation} grouped=${true} />
+    </span>
+    <span role="cell" class="cell holder"
+      >${members.length < holders ? `${count(members.length)} of ${counted(holders, 'holder')}` : counted(holders, 'holder')} <${UsageMark} usage=${usage}
+    /></span>
+    <span role="cell" class="cell age" title=${`the first since ${utcTime(oldest.lockedAt)}`}>${duration(now - oldest.lockedAt)}</span>
+    <span role="cell" class="cell ends"><${LeaseBar} lock=${soonest} now=${now} key=${soonest.key} /></span>
+    <span role="cell" class="cell renewals">${timesText(renewals)}</span>
+    <span role="cell" class="cell token">${lockId}</span>
+    <span role="cell" class="cell waiters">${waitersText(waiters)}</span>
+  </div>`
 }
 
-function LockRow({ lock, index, now, navigation, selection, onFocus }: LockRowProps): VNode {
-  const { name, process, lockedAt, renewals, lockId, waiters } = lock
-  return html`<div class="row lock" role="row" aria-rowindex=${index + 2} data-index=${index} onFocusIn=${() => onFocus(index)}>
-    ${selection !== null && html`<${Pick} role="cell" label=${`Pick ${name}`} locks=${[lock]} selection=${selection} />`}
-    <span role="cell" class="cell name"><${ResourceLink} name=${name} navigation=${navigation} grouped=${true} /></span>
+/** How many permits are held, and of how many. */
+export function UsageMark({ usage: { used, limit } }: { readonly usage: Usage }): VNode {
+  if (used === undefined || limit === undefined) return html`<span class="usage">…</span>`
+  if (limit === null) return html`<span class="usage" title="Nobody of them states a limit">shared</span>`
+  return html`<span class=${`usage ${used >= limit ? 'full' : ''}`} title=${`${count(used)} of ${counted(limit, 'permit')} held`}>${count(used)} / ${count(limit)}</span>`
+}
+
+function LockRow({ row: { lock, isShare }, index, now, navigation, selection, onFocus }: RowProps<'lock'>): VNode {
+  const { name, process, lockedAt, renewals, lockId, waiters, share } = lock
+  const label = isShare ? `${name}, ${process}` : name
+  return html`<div class=${`row lock ${isShare ? 'within' : ''}`} role="row" aria-rowindex=${index + 2} data-index=${index} onFocusIn=${() => onFocus(index)}>
+    ${selection !== null && html`<${Pick} role="cell" label=${`Pick ${label}`} locks=${[lock]} selection=${selection} />`}
+    <span role="cell" class="cell name"
+      ><${ResourceLink} name=${name} navigation=${navigation} grouped=${true} title=${label}>${isShare ? takenText(share) : null}<//
+    ></span>
     <span role="cell" class="cell holder" title=${process}><${Cut} text=${process} /></span>
     <span role="cell" class="cell age" title=${`since ${utcTime(lockedAt)}`}>${duration(now - lockedAt)}</span>
-    <span role="cell" class="cell ends"><${LeaseBar} lock=${lock} now=${now} key=${lockId} /></span>
-    <span role="cell" class="cell renewals">${renewals === undefined ? '…' : renewals === 0 ? html`<i>–</i>` : count(renewals)}</span>
+    <span role="cell" class="cell ends"><${LeaseBar} lock=${lock} now=${now} key=${lock.key} /></span>
+    <span role="cell" class="cell renewals">${timesText(renewals)}</span>
     <span role="cell" class="cell token">${lockId}</span>
-    <span role="cell" class="cell waiters">${waiters === undefined ? '…' : waiters === 0 ? html`<i>–</i>` : html`<b>${count(waiters)}</b>`}</span>
+    <span role="cell" class="cell waiters">${isShare ? null : waitersText(waiters)}</span>
   </div>`
+}
+
+/** `share`, `slot 3`, `slots 1–4, 7` */
+export function takenText(share: Share | null | undefined): string {
+  if (share?.permits === undefined) return '…'
+  if (share.slots.length === 0) return 'share'
+  return `slot${share.slots.length === 1 ? '' : 's'} ${ranges(share.slots)}`
+}
+
+function timesText(renewals: number | undefined): VNode | string {
+  return renewals === undefined ? '…' : renewals === 0 ? html`<i>–</i>` : count(renewals)
+}
+
+function waitersText(waiters: number | undefined): VNode | string {
+  return waiters === undefined ? '…' : waiters === 0 ? html`<i>–</i>` : html`<b>${count(waiters)}</b>`
 }
 
 /** The rest of a lease: a bar that shrinks, and the time in words. */
