@@ -4,7 +4,7 @@ import pg from 'pg'
 import t from 'tap'
 import { migrationsFor } from '../../migrations/index.js'
 import { migrateDatabase, openStore } from '../../src/storage/index.js'
-import { acquire } from '../support/commands.js'
+import { acquire, share } from '../support/commands.js'
 import { onServer } from '../../scripts/database-templates.js'
 import { besideService, DATABASES, emptyDatabase, fileOf, serverUrl, type DatabaseName, type TestDatabase } from '../support/databases.js'
 
@@ -118,3 +118,23 @@ void t.test('only the current schema counts: PostgreSQL', async (t) => {
   await onServer(serverUrl(), `alter database ${name} set search_path = nowhere`)
   await t.rejects(migrateDatabase(database.url), { name: 'StartupError', message: /^The search_path of the PostgreSQL user names no schema/ })
 })
+
+for (const kind of DATABASES) {
+  void t.test(`what was held and who waited before there were shares keeps a share out: ${kind}`, async (t) => {
+    await using database = await emptyDatabase(kind)
+    await earlier(kind, database.url, '0012-waiters-key')
+    const lease = kind === 'postgres' ? "floor(extract(epoch from clock_timestamp()) * 1000)::bigint + 2500" : '0'
+    // Nobody waits in a SQLite file that is being opened.
+    const waits = `insert into lock_waiters (resource_name, ticket, process_id, instance) values ('waited for', 1, 'w', 'earlier')`
+    if (kind === 'postgres') await besideService(database, `insert into lock_instances (instance, lease_until) values ('earlier', ${lease}); ${waits}`)
+    await using store = await openStore({ databaseUrl: database.url })
+    if (kind === 'postgres') {
+      await besideService(database, `update lock_instances set lease_until = ${lease} where instance = 'earlier'`)
+      t.match(await store.submit(share('waited for', 'q')), { kind: 'held', conflicts: [{ processId: 'w', lockId: 0 }] }, 'it waits for all of the resource')
+      t.match((await store.reads.queue({ resourceName: null, limit: 10 })).waiters, [{ processId: 'w', sharing: null }])
+    }
+    t.match(await store.submit(share('old', 'q')), { kind: 'held', conflicts: [{ processId: 'p', lockId: 41 }] })
+    const outcome = await store.submit(share('new', 'q'))
+    t.ok(outcome.kind === 'granted' && (outcome.grants[0]?.lockId ?? 0) > 41, 'numbers go on')
+  })
+}

@@ -1,3 +1,5 @@
+import { SHARE_BUGS } from './share-bugs.js'
+
 /** One text of a compiled file and what stands there instead. */
 export interface Patch {
   /** Below `dist/src`. */
@@ -224,5 +226,6 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     patches: [{ file: 'locks/wait-queue.js', find: 'for (const ticket of dequeued)', replace: 'for (const ticket of [])' }],
     caughtBy: { test: 'locks/release-all.test.js' },
     says: /not ok .*a waiter that is told nothing sees by itself/
-  }
+  },
+  ...SHARE_BUGS
 ]
