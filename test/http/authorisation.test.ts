@@ -240,6 +240,11 @@ const SEEN: typeof REACH = [
 
 /** The figures, while somebody waits for `in/owned` and somebody for `out/owned`. */
 const FIGURES: typeof REACH = [
+  [
+    query('GET', '/locks/queue', { prefix: '' }),
+    ({ data }) => names(data['waiters'] as Named[]),
+    { reader: 'in/owned out/owned', 'reader in/': 'in/owned', 'reader out/': 'out/owned' }
+  ],
   [query('GET', '/locks/stats'), ({ data }) => data['held'], { reader: 3, 'reader in/': 2, 'reader out/': 1 }],
   [query('GET', '/locks/stats'), ({ data }) => (data['key'] as { readonly prefix?: string }).prefix, { reader: '', admin: '', 'reader in/': 'in/', 'reader out/': 'out/' }],
   [query('GET', '/locks/stats'), ({ data }) => data['waiters'], { reader: 2, 'reader in/': 1, 'reader out/': 1 }],
@@ -270,8 +275,6 @@ onEachDatabase('what every caller can reach', async (t, api) => {
     t.equal((await sendWith(api, secrets['admin'], waits)).status, 409)
   }
   for (const row of FIGURES) await send(row)
-  const queued = ({ data }: Data): string => names(data['waiters'] as Named[])
-  await send([query('GET', '/locks/queue', { prefix: '' }), queued, { reader: 'in/owned out/owned', 'reader in/': 'in/owned', 'reader out/': 'out/owned' }])
 })
 
 async function makeCallers(api: TestApp): Promise<Readonly<Record<string, string | undefined>>> {
