@@ -5,7 +5,7 @@ import { EXIT, failureOf } from './errors.js'
 import { acquire } from './hold.js'
 import { lengthText, wireJson } from './output.js'
 import { Signals } from './process-group.js'
-import { readRunTask, Run, RUN_OPTIONS, type RunTask } from './run.js'
+import { readRunTask, Run, RUN_OPTIONS, runArguments, type RunTask } from './run.js'
 
 /** How long to pause before the next campaign: as long as this after work that went on for a while, and longer each time after work that ended at once. */
 const SHORTEST_PAUSE_MS = 1000
@@ -14,8 +14,8 @@ const LONGEST_PAUSE_MS = 30_000
 /** How soon another machine takes over from one that was lost. */
 const DEFAULT_TTL = '10s'
 
-const { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter } = RUN_OPTIONS
-const ELECT_OPTIONS = { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter, value: { type: 'string' } } as const
+const { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter, 'on-revoke': onRevoke } = RUN_OPTIONS
+const ELECT_OPTIONS = { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter, 'on-revoke': onRevoke, value: { type: 'string' } } as const
 const OBSERVE_OPTIONS = { watch: { type: 'boolean' }, json: { type: 'boolean' } } as const
 
 export const elect: Command = {
@@ -25,6 +25,7 @@ export const elect: Command = {
   --ttl TIME           the lease: how soon another process leads after a crash of this one (10s)
   --on-lost kill|warn  what to do when the lead is lost: stop the command, or only say so (kill)
   --kill-after TIME    as rlm run has it
+  --on-revoke SIGNAL   as rlm run has it
 
 Only one process leads at a time; the others wait in line. After each end of the command, and after each loss,
 this process goes to the end of the line, after a pause of 1 to 30 s, which grows while the command ends at
@@ -81,8 +82,7 @@ function readElection(args: readonly string[]): [RunTask, string | undefined] {
   const { values, positionals } = readArguments(end < 0 ? args : args.slice(0, end), ELECT_OPTIONS, [1, Infinity])
   const ttl = values.ttl ?? DEFAULT_TTL
   durationMs('--ttl', ttl)
-  const rest = Object.entries({ 'on-lost': values['on-lost'], 'kill-after': values['kill-after'] }).flatMap(([option, text]) => (text === undefined ? [] : [`--${option}=${text}`]))
-  return [readRunTask([...positionals, `--ttl=${ttl}`, ...rest, ...(end < 0 ? [] : args.slice(end))]), values.value]
+  return [readRunTask([...positionals, ...runArguments({ ...values, ttl }), ...(end < 0 ? [] : args.slice(end))]), values.value]
 }
 
 async function campaign(task: RunTask, value: string | undefined, session: Session, interrupted: AbortSignal): Promise<HeldLock> {

@@ -49,6 +49,9 @@ export interface Claim {
   readonly conflictCode: number
   readonly metadata?: Metadata | undefined
   readonly sharing: Sharing
+  readonly holdAtLeastSeconds?: number | undefined
+  /** Whether nothing is said where somebody else has it. */
+  readonly isQuiet?: boolean | undefined
 }
 
 interface HoldValues {
@@ -82,26 +85,26 @@ export function claimOf(resourceName: string, values: HoldValues): Claim {
 }
 
 /** Undefined when somebody else has it, which was said. */
-export async function acquire({ resourceName, ttlMs, waitSeconds, metadata, sharing }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
+export async function acquire({ resourceName, ttlMs, waitSeconds, metadata, sharing, holdAtLeastSeconds, isQuiet }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
   const locks = connect(session, { retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
   using line = new WaitingLine(session.err)
   const onWaiting = session.err.isTerminal ? line.show.bind(line) : undefined
   try {
-    return await locks.acquire(resourceName, { ...sharing, ttlSeconds: ttlMs / 1000, waitSeconds, metadata, signal, onWaiting })
+    return await locks.acquire(resourceName, { ...sharing, ttlSeconds: ttlMs / 1000, waitSeconds, metadata, holdAtLeastSeconds, signal, onWaiting })
   } catch (error) {
     if (!(error instanceof LockNotAcquiredError)) throw error
     line[Symbol.dispose]()
-    session.err.line(`rlm: ${error.message}`)
+    if (isQuiet !== true) session.err.line(`rlm: ${error.message}`)
     return undefined
   }
 }
 
 /** Releases it, unless a signal says that it is not worth waiting for. What cannot be released ends with its lease. */
-export async function release(lock: HeldLock, interrupted: AbortSignal, session: Session): Promise<void> {
+export async function release(lock: HeldLock, interrupted: AbortSignal, session: Session, keepSeconds = 0): Promise<void> {
   const url = urlOf(session.env)
   const failed = (error: unknown): void => session.err.line(`rlm: the lock was not released and ends with its lease: ${failureOf(error, url).sentence}`)
   const enough = new Promise<void>((resolve) => interrupted.addEventListener('abort', () => resolve()))
-  const released = lock.release().catch(failed)
+  const released = lock.release(keepSeconds > 0 ? { keepSeconds } : {}).catch(failed)
   await Promise.race(interrupted.aborted ? [released, sleep(FAREWELL_MS)] : [released, enough])
 }
 

@@ -1,11 +1,12 @@
 import type { ForceReleaseOutcome, LockEvent, Status } from '../client/index.js'
-import { connect, lockIdOf, readArguments, required, wholeNumber, type Command } from './args.js'
+import { connect, durationMs, lockIdOf, readArguments, required, wholeNumber, type Command } from './args.js'
 import { EXIT, NOT_HELD } from './errors.js'
 import { lengthText, shareText, tableLines, timeText, wireJson } from './output.js'
 
 const STATUS_OPTIONS = { json: { type: 'boolean' } } as const
 const RELEASE_OPTIONS = { process: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
 const FORCE_RELEASE_OPTIONS = { reason: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
+const REVOKE_OPTIONS = { reason: { type: 'string' }, grace: { type: 'string' }, 'lock-id': { type: 'string' }, json: { type: 'boolean' } } as const
 const HISTORY_OPTIONS = { process: { type: 'string' }, limit: { type: 'string' }, json: { type: 'boolean' } } as const
 
 const QUEUE_OPTIONS = { limit: { type: 'string' }, json: { type: 'boolean' } } as const
@@ -48,6 +49,30 @@ Ends with 1 when the process does not hold the lock.`,
     if (values.json === true) session.out.line(wireJson({ released: done, resourceName, processId, ...why }))
     else if (done) session.out.line(`Released '${resourceName}'.`)
     else session.err.line(`rlm: '${resourceName}' is not held by '${processId}': ${NOT_HELD[outcome.reason]}`)
+    return done ? EXIT.ok : EXIT.refused
+  }
+}
+
+export const revoke: Command = {
+  usage: 'revoke NAME --reason TEXT --grace TIME [--lock-id N] [--json]',
+  summary: 'Asks the holder of a lock to end; after the grace the lock ends by itself.',
+  help: `  --reason TEXT  why, for the holder and the history
+  --grace TIME   for how long it may still be held
+  --lock-id N    only exactly this grant, the one that you saw
+  --json         what came of it, as JSON
+
+Ends with 1 when nobody holds it, or another grant than the one that was named is valid.`,
+  options: REVOKE_OPTIONS,
+  run: async (args, session) => {
+    const { values, positionals } = readArguments(args, REVOKE_OPTIONS, [1, 1])
+    const [resourceName = ''] = positionals
+    const reason = required('--reason', values.reason)
+    const graceSeconds = durationMs('--grace', required('--grace', values.grace)) / 1000
+    const outcome = await connect(session).revoke(resourceName, reason, { graceSeconds, lockId: lockIdOf(values['lock-id']) })
+    const done = outcome.kind === 'revoked'
+    if (values.json === true) session.out.line(wireJson(done ? { revoked: true, ...outcome.grant, revokeAt: outcome.revokeAt } : { revoked: false, resourceName, reason: outcome.kind === 'changed' ? 'changed' : outcome.reason }))
+    else if (done) session.out.line(`Asked '${outcome.grant.processId}' to end '${resourceName}' (lock ${outcome.grant.lockId}) by ${timeText(outcome.revokeAt)}.`)
+    else session.err.line(`rlm: '${resourceName}' was left alone: ${outcome.kind === 'changed' ? 'another grant is valid by now' : NOT_HELD[outcome.reason]}`)
     return done ? EXIT.ok : EXIT.refused
   }
 }
@@ -132,12 +157,12 @@ export function eventCells({ at, event, resourceName, processId, lockId, reason 
 }
 
 function statusLines(found: Status): string[] {
-  const { resourceName, isLocked, lockedBy, lockedAt, expiresAt, lockId, remainingSeconds, metadata, waiters, mode } = found
+  const { resourceName, isLocked, lockedBy, lockedAt, expiresAt, lockId, remainingSeconds, metadata, waiters, mode, kept } = found
   if (mode !== undefined) return sharedLines(found)
   if (!isLocked) return [`'${resourceName}' is not locked.`, ...(waiters > 0 ? [`  waiting  ${waiters}`] : [])]
-  const end = expiresAt === null ? 'never' : `${timeText(expiresAt)}, in ${lengthText((remainingSeconds ?? 0) * 1000)} unless renewed`
+  const end = expiresAt === null ? 'never' : `${timeText(expiresAt)}, in ${lengthText((remainingSeconds ?? 0) * 1000)}${kept === true ? '' : ' unless renewed'}`
   return [
-    `'${resourceName}' is locked by '${lockedBy}'.`,
+    kept === true ? `'${resourceName}' is kept after the lock of '${lockedBy}'.` : `'${resourceName}' is locked by '${lockedBy}'.`,
     ...tableLines([
       ['  token', String(lockId)],
       ['  since', lockedAt === null ? 'unknown' : timeText(lockedAt)],

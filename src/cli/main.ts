@@ -6,14 +6,16 @@ import { doctor } from './doctor.js'
 import { elect, leader } from './elect.js'
 import { EXIT, failureOf, UsageError, type Failure } from './errors.js'
 import { lock } from './lock.js'
-import { forceRelease, history, queue, release, status } from './locks.js'
+import { forceRelease, history, queue, release, revoke, status } from './locks.js'
 import { ls } from './ls.js'
 import { Screen, type Output } from './output.js'
+import { once } from './once.js'
 import { run } from './run.js'
 import { keys, migrate, raiseNumbers, serve } from './server-commands.js'
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   run,
+  once,
   lock,
   elect,
   leader,
@@ -21,6 +23,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   status,
   queue,
   release,
+  revoke,
   'force-release': forceRelease,
   history,
   doctor,

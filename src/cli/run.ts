@@ -9,16 +9,21 @@ const DEFAULT_GRACE_MS = 5000
 /** A lease is renewed when a third of it is over; a grace of more than another third would leave renewals no time. */
 const LARGEST_GRACE = 1 / 3
 
-export const RUN_OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' } } as const
+export const RUN_OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' }, 'on-revoke': { type: 'string' }, 'hold-at-least': { type: 'string' } } as const
 
 export const run: Command = {
-  usage: 'run NAME [--shared | --limit N [--permits K]] [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [-E CODE] -- COMMAND …',
+  usage: 'run NAME [--shared | --limit N [--permits K]] [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [--on-revoke TERM|USR1] [--hold-at-least TIME] [-E CODE] -- COMMAND …',
   summary: 'Runs a command while holding a lock.',
   help: `${HOLD_HELP}
   --on-lost kill|warn  what to do when the lock is lost: stop the command, or only say so (kill)
   --kill-after TIME    how long before the end of the lease the command is asked to stop (TERM); it is
                        killed in the end (5s; at most a third of the lease). As long has what it started
                        after a signal has ended it
+  --on-revoke TERM|USR1
+                       what to send the command when an operator asks the lock back (rlm revoke); nothing if
+                       left out
+  --hold-at-least TIME keeps everybody out until so long after the start, however soon the command ends;
+                       at most the lease
 
 Times are 500ms, 30s, 2m, 1h, or seconds. The command sees RLM_RESOURCE, RLM_LOCK_ID and RLM_FENCING_TOKEN,
 with --limit also RLM_SLOTS, with spaces between several.
@@ -46,6 +51,10 @@ export interface RunTask extends Claim {
   readonly graceMs: number
   /** Whether a longer grace was asked for. */
   readonly graceIsCut: boolean
+  /** What the command is sent when the lock is revoked. */
+  readonly onRevoke?: 'SIGTERM' | 'SIGUSR1' | undefined
+  /** For how long the lock is kept after a command that ended with that code, in seconds; 0 if left out. */
+  readonly keepSeconds?: ((code: number) => number) | undefined
 }
 
 /** @throws UsageError with the sentence that says what cannot be understood. */
@@ -60,12 +69,26 @@ export function readRunTask(args: readonly string[]): RunTask {
   const claim = claimOf(resourceName, values)
   const askedMs = values['kill-after'] === undefined ? undefined : durationMs('--kill-after', values['kill-after'])
   const graceMs = Math.min(askedMs ?? DEFAULT_GRACE_MS, claim.ttlMs * LARGEST_GRACE)
-  return { ...claim, command, onLost: onLostIn(values['on-lost']), graceMs, graceIsCut: askedMs !== undefined && graceMs < askedMs }
+  const holdMs = values['hold-at-least'] === undefined ? undefined : durationMs('--hold-at-least', values['hold-at-least'])
+  if (holdMs !== undefined && holdMs > claim.ttlMs) throw new UsageError('--hold-at-least must be at most the lease, --ttl')
+  const endings = { onLost: onLostIn(values['on-lost']), onRevoke: onRevokeIn(values['on-revoke']), graceMs, graceIsCut: askedMs !== undefined && graceMs < askedMs }
+  return { ...claim, command, ...endings, holdAtLeastSeconds: holdMs === undefined ? undefined : holdMs / 1000 }
 }
 
 function onLostIn(text = 'kill'): RunTask['onLost'] {
   if (text !== 'kill' && text !== 'warn') throw new UsageError(`--on-lost is '${text}'; expected kill or warn`)
   return text
+}
+
+function onRevokeIn(text: string | undefined): RunTask['onRevoke'] {
+  if (text !== undefined && text !== 'TERM' && text !== 'USR1') throw new UsageError(`--on-revoke is '${text}'; expected TERM or USR1`)
+  return text === undefined ? undefined : `SIG${text}`
+}
+
+/** Options that were read, as arguments again. */
+export function runArguments(values: { readonly [option in 'ttl' | 'on-lost' | 'kill-after' | 'on-revoke']?: string | undefined }): string[] {
+  const { ttl, 'on-lost': onLost, 'kill-after': killAfter, 'on-revoke': onRevoke } = values
+  return Object.entries({ ttl, 'on-lost': onLost, 'kill-after': killAfter, 'on-revoke': onRevoke }).flatMap(([option, text]) => (text === undefined ? [] : [`--${option}=${text}`]))
 }
 
 /** A command under a lock, from the grant to the exit code. */
@@ -119,9 +142,15 @@ export class Run {
       }
     })
     this.#signals.relayTo(group, () => lease.look())
+    const asked = new AbortController()
+    const { yieldSignal } = this.#lock
+    const yieldNow = (): void => this.#onRevoke(group, String(yieldSignal.reason))
+    yieldSignal.addEventListener('abort', yieldNow, { signal: asked.signal })
     const code = await group.ended
+    asked.abort()
     // What the command had started may be slower than itself to heed the signal, and is still at work under the lock.
-    if (this.#signals.passedOn && stopping === undefined) this.#report(await group.clear(graceMs))
+    const wasAsked = this.#signals.passedOn || (yieldSignal.aborted && this.#task.onRevoke === 'SIGTERM')
+    if (wasAsked && stopping === undefined) this.#report(await group.clear(graceMs))
     this.#signals.relayNoMore()
     lease[Symbol.dispose]()
     if (stopping !== undefined) {
@@ -131,12 +160,21 @@ export class Run {
       return EXIT.lost
     }
     const told = this.#lock.loss
-    await this.#release()
+    await this.#release(this.#task.keepSeconds?.(code))
     const { loss } = this.#lock
     if (loss === undefined) return code
     if (loss !== told) this.#say(lossText(loss, this.#url))
     // A failure of the command says more; success without the lock to the end is none.
     return code === 0 ? EXIT.lost : code
+  }
+
+  #onRevoke(group: ProcessGroup, reason: string): void {
+    const { onRevoke } = this.#task
+    this.#say(`the lock is asked back: ${reason}${onRevoke === undefined ? '' : `; the command gets ${onRevoke.slice('SIG'.length)}`}`)
+    if (onRevoke === undefined) return
+    group.signal(onRevoke)
+    // One that is stopped hears of it when it goes on.
+    if (onRevoke === 'SIGTERM') group.signal('SIGCONT')
   }
 
   #lossText(loss: LockLostError | undefined, leftMs: number): string {
@@ -151,8 +189,8 @@ export class Run {
     if (remains === 'alive') this.#say('the command is still running: it was killed, but the system has not ended it')
   }
 
-  #release(): Promise<void> {
-    return release(this.#lock, this.#signals.interrupted, this.#session)
+  #release(keepSeconds?: number): Promise<void> {
+    return release(this.#lock, this.#signals.interrupted, this.#session, keepSeconds)
   }
 
   #say(text: string): void {

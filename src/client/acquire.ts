@@ -31,7 +31,7 @@ export interface Wanted {
   /** Null never ends. */
   readonly ttlSeconds: number | null
   /** What else it says of the lock, as the service takes it. */
-  readonly fields: { readonly metadata?: Metadata | undefined; readonly steal?: boolean | undefined } & Sharing
+  readonly fields: { readonly metadata?: Metadata | undefined; readonly steal?: boolean | undefined; readonly holdAtLeastSeconds?: number | undefined; readonly lockDelaySeconds?: number | undefined } & Sharing
   /** Infinity waits as long as it takes, 0 does not wait. */
   readonly waitMs: number
   /** Resumes an earlier request whose answer was lost. */

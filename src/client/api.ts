@@ -13,6 +13,8 @@ import type {
   Queues,
   ReleaseOutcome,
   RenewOutcome,
+  RevokeOptions,
+  RevokeOutcome,
   Stats,
   Status
 } from './types.js'
@@ -37,6 +39,15 @@ export interface CallOptions {
 /** Which grant is taken away. */
 export interface ForceReleaseOptions extends CallOptions {
   readonly lockId?: number | undefined
+  /** False frees it at once, whatever delay it was asked for with. */
+  readonly lockDelay?: boolean | undefined
+}
+
+export interface ReleaseOptions {
+  /** Keeps everybody out for so long, the caller too. */
+  readonly keepSeconds?: number
+  /** As `fetch` has it, for a page that is being left. */
+  readonly keepalive?: boolean
 }
 
 interface Once extends CallOptions {
@@ -64,9 +75,10 @@ export class LockCalls {
   }
 
   /** Ends a lock of a process. */
-  async release({ resourceName, processId, lockId }: NamedLock, options: CallOptions & { readonly keepalive?: boolean } = {}): Promise<ReleaseOutcome> {
+  async release({ resourceName, processId, lockId }: NamedLock, options: CallOptions & ReleaseOptions = {}): Promise<ReleaseOutcome> {
+    const { keepSeconds } = options
     let repeated = false
-    const answer = await this.#repeat({ ...options, method: 'DELETE', path: 'locks/release', query: { resourceName, processId, lockId } }, (failure) => {
+    const answer = await this.#repeat({ ...options, method: 'DELETE', path: 'locks/release', query: { resourceName, processId, lockId, keepSeconds } }, (failure) => {
       repeated ||= failure.outcomeUnknown
     })
     if (answer.status !== 404) return { kind: 'released', ...resultOf<{ releasedAt: Date }>(answer) }
@@ -144,6 +156,16 @@ export class LockCalls {
     return (await import('./rare-calls.js')).forceRelease(this.#context, resourceName, reason, options)
   }
 
+  /**
+   * Asks the holder of a lock to end: no renewal moves its end past the grace, and its `yieldSignal` fires.
+   *
+   * @param reason for the holder and the history: 1 to 500 characters.
+   * @param options `lockId`: as for {@link forceRelease}.
+   */
+  async revoke(resourceName: string, reason: string, options: RevokeOptions): Promise<RevokeOutcome> {
+    return (await import('./rare-calls.js')).revoke(this.#context, resourceName, reason, options)
+  }
+
   /** Whether the service can work, asked once. Rejects with a LockServiceUnavailableError when nothing answers. */
   async health({ signal }: CallOptions = {}): Promise<Health> {
     return (await import('./rare-calls.js')).health(this.#context, signal)
@@ -170,8 +192,8 @@ export class LockCalls {
   }
 }
 
-type Renewed = Grant & { readonly renewedAt: Date }
+type Renewed = Grant & Pick<Extract<RenewOutcome, { kind: 'renewed' }>, 'renewedAt' | 'waiters' | 'revoked'>
 
-function renewedOf({ renewedAt, ...grant }: Renewed): RenewOutcome {
-  return { kind: 'renewed', grant: grantOf(grant), renewedAt }
+function renewedOf(renewed: Renewed): RenewOutcome {
+  return { kind: 'renewed', ...renewed, grant: grantOf(renewed) }
 }

@@ -91,6 +91,8 @@ export async function* observe(context: ClientContext, name: string, { signal }:
       }
       continue
     }
+    // What is kept after a leader is led by nobody.
+    if (status.kept) status = { ...status, lockedBy: null, lockId: null, fencingToken: null, metadata: null }
     const isNew = !seen || seen.lockId !== status.lockId || JSON.stringify(seen.metadata) !== JSON.stringify(status.metadata)
     seen = status
     const { lockedBy: leader, fencingToken } = status

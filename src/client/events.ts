@@ -65,7 +65,8 @@ const RESUMABLE = new Set(['draining', 'too_slow'])
 const LOSSES: Readonly<Partial<Record<EventKind, LossReason>>> = { expired: 'expired', released: 'released', force_released: 'released' }
 
 interface Loss extends LockEvent {
-  readonly lossReason: LossReason
+  /** Undefined where the holder is only asked to end. */
+  readonly lossReason: LossReason | undefined
 }
 
 /** The grants of a process that end, a little earlier ones too, for as long as the signal does not fire. */
@@ -79,7 +80,7 @@ export async function* lossesOf(context: ClientContext, processId: string, signa
 function lossOf(event: LockEvent): Loss[] {
   // A share that was converted goes on under another number.
   const lossReason = event.reason === 'converted' ? undefined : LOSSES[event.event]
-  return lossReason ? [{ ...event, lossReason }] : []
+  return lossReason || event.event === 'revoked' ? [{ ...event, lossReason }] : []
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Lock } from '../embedded/lock-api.js'
-import type { ClientContext } from './api.js'
+import type { ClientContext, ReleaseOptions } from './api.js'
 import { LockLostError, type LossReason } from './errors.js'
 import type { Hold, Lease, LeaseKeeper } from './leases.js'
 import { retrying } from './transport.js'
@@ -38,6 +38,14 @@ abstract class Held implements AsyncDisposable {
     this.#signal ??= this.#makeSignal()
     void this.held
     return this.#signal
+  }
+
+  /**
+   * Fires, with the reason, when a renewal says that an operator asks the holder to end, and with `yieldWhenWaited` also when one says
+   * that others wait. The lock is still held. A client that listens renews as soon as it is asked.
+   */
+  get yieldSignal(): AbortSignal {
+    return this.#hold.yielding.signal
   }
 
   /** Resolves to why the lock was lost, or to undefined when it is released. Keeps the process alive meanwhile. */
@@ -100,10 +108,10 @@ abstract class Held implements AsyncDisposable {
    * Releases the lock. Calling it again is harmless, and so is calling it when the lock was lost: then it does not wait for the
    * service. It never ends a later lock of the same name.
    *
-   * @param options `keepalive`: as `fetch` has it, for a page that is being left.
+   * @param options `keepSeconds`: keeps everybody out for so long; `keepalive`: as `fetch` has it, for a page that is being left.
    * @throws LockServiceUnavailableError when the service stays away; the lock then ends with its lease, or by another call.
    */
-  release(options: { readonly keepalive?: boolean } = {}): Promise<void> {
+  release(options: ReleaseOptions = {}): Promise<void> {
     this.#releasing ??= this.#release(options).catch((error: unknown) => {
       this.#releasing = undefined
       throw error
@@ -115,7 +123,7 @@ abstract class Held implements AsyncDisposable {
     return this.release()
   }
 
-  async #release(options: { readonly keepalive?: boolean }): Promise<void> {
+  async #release(options: ReleaseOptions): Promise<void> {
     const wasLost = !this.held && !this.#hold.released
     this.#hold.release()
     const releasing = Promise.all(

@@ -7,14 +7,14 @@ import { LockNotAcquiredError, LockServiceUnavailableError } from './errors.js'
 import { HeldLock, HeldLocks, requireLease, requireRange } from './held-lock.js'
 import { Hold, Lease, LeaseKeeper } from './leases.js'
 import { Transport } from './transport.js'
-import type { AcquireOptions, DocumentLockOptions, ElectOptions, Grant, HttpLocksOptions, LeaderState, LockEvent, ObserveOptions, RenewAllOptions, ResourceShare, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
+import type { AcquireOptions, DocumentLockOptions, ElectOptions, Grant, HttpLocksOptions, LeaderState, LockEvent, ObserveOptions, OnceOptions, OnceOutcome, RenewAllOptions, ResourceShare, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
 
 const DEFAULT_TTL_SECONDS = 30
 /** At most a day: a timer for longer than 24.8 days would fire at once. */
 const LONGEST_TIMEOUT_SECONDS = 86_400
 
 const CLIENT_OPTIONS = 'url apiKey processId retrySeconds timeoutSeconds listen fetch clock random'.split(' ')
-const ACQUIRE_OPTIONS = 'ttlSeconds autoRenew metadata processId requestId signal waitSeconds onWaiting reentrant mode limit permits steal'.split(' ')
+const ACQUIRE_OPTIONS = 'ttlSeconds autoRenew metadata processId requestId signal waitSeconds onWaiting reentrant mode limit permits steal holdAtLeastSeconds lockDelaySeconds yieldWhenWaited'.split(' ')
 
 type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 
@@ -167,6 +167,18 @@ export class HttpLocks extends LockCalls implements LockApi {
     yield* (await import('./election.js')).observe(this.#context, resourceName, options)
   }
 
+  /**
+   * Works if nobody has done so in the present period, on however many machines: the lock is kept after the work until shortly
+   * before a period after it began. Only the database's clock counts.
+   *
+   * ```ts
+   * const { ran } = await locks.once('digest mail', { everySeconds: 3600 }, ({ signal }) => sendDigest(signal))
+   * ```
+   */
+  async once<Result>(resourceName: string, options: OnceOptions, work: Work<Result>): Promise<OnceOutcome<Result>> {
+    return (await import('./once.js')).once(this, this.#context, resourceName, options, work)
+  }
+
   /** @param call names the method, of which those that begin with `try` do not wait and do not throw for a conflict. */
   async #acquire<Held extends HeldLock | HeldLocks | undefined>(call: string, resources: string | readonly (string | ResourceShare)[], options: AcquireOptions): Promise<Held> {
     checkOptions(call, options, ACQUIRE_OPTIONS)
@@ -183,6 +195,7 @@ export class HttpLocks extends LockCalls implements LockApi {
       signal,
       onWaiting,
       reentrant: _reentrant,
+      yieldWhenWaited,
       ...fields
     }: WithLockOptions = options
     requireLease(ttlSeconds)
@@ -193,7 +206,7 @@ export class HttpLocks extends LockCalls implements LockApi {
       if (tries) return undefined as Held
       throw new LockNotAcquiredError(outcome.resourceName, outcome)
     }
-    const hold = new Hold(this.#context)
+    const hold = new Hold(this.#context, yieldWhenWaited)
     for (const { grant, leaseMs } of outcome.grants) hold.leases.push(new Lease(hold, grant, outcome.since, leaseMs, ttlSeconds, autoRenew))
     return (many ? new HeldLocks(hold, processId, this.#context, this.#keeper) : new HeldLock(hold, this.#context, this.#keeper)) as Held
   }

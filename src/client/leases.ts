@@ -46,10 +46,14 @@ export class Hold {
   readonly leases: Lease[] = []
   loss: LockLostError | undefined
   released = false
+  readonly yielding = new AbortController()
+  /** Whether it yields to those that wait. */
+  readonly yields: boolean | undefined
   readonly #onEnd: (() => void)[] = []
 
-  constructor(context: ClientContext) {
+  constructor(context: ClientContext, yields?: boolean) {
     this.context = context
+    this.yields = yields
   }
 
   /** Whether all of it is certainly held at this moment. */
@@ -128,6 +132,7 @@ export class Lease {
     if (!hold.held) return hold.loss
     this.ttlSeconds = ttlSeconds
     this.expiresAt = outcome.grant.expiresAt
+    if (outcome.revoked || (hold.yields && outcome.waiters)) hold.yielding.abort(outcome.revoked?.reason)
     this.#begin(sentAt, leaseOf(outcome.grant, outcome.renewedAt))
     return undefined
   }
@@ -266,7 +271,14 @@ export class LeaseKeeper {
     // A page that never holds a lock for so long does not load it.
     const { lossesOf } = await import('./events.js')
     for await (const { lossReason, resourceName, lockId } of lossesOf(this.#context, processId, signal)) {
-      for (const { grant, hold } of this.heldBy(processId)) if (grant.lockId === lockId && grant.resourceName === resourceName) hold.lose(grant, lossReason)
+      for (const lease of this.heldBy(processId)) {
+        const { grant, hold } = lease
+        if (grant.lockId === lockId && grant.resourceName === resourceName) {
+          if (lossReason) hold.lose(grant, lossReason)
+          // The renewal says when it ends now.
+          else if (lease.autoRenew) this.#wakeAt((lease.renewAt = 0))
+        }
+      }
     }
   }
 }

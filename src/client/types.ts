@@ -56,6 +56,8 @@ export interface Conflict {
   readonly limit?: number | null | undefined
   /** The position in the queue that the wait reached, 1 being the next to get the lock; null for a call that did not wait. */
   readonly queuePosition: number | null
+  /** Nobody holds it any longer, and nobody gets it before `expiresAt`. */
+  readonly kept?: true
 }
 
 /** No process holds it; another grant is valid; the process held it and it expired, or was released or taken away. */
@@ -74,9 +76,24 @@ export interface NotReleased extends NotHeld {
 }
 
 export type ReleaseOutcome =
-  | { readonly kind: 'released'; readonly releasedAt: Date }
+  | { readonly kind: 'released'; readonly releasedAt: Date; /** Until when nobody gets it, where it is kept. */ readonly freeAt?: Date }
   | NotReleased
-export type RenewOutcome = { readonly kind: 'renewed'; readonly grant: Grant; readonly renewedAt: Date } | NotHeld
+export type RenewOutcome =
+  | {
+      readonly kind: 'renewed'
+      readonly grant: Grant
+      readonly renewedAt: Date
+      /** How many wait for it. An older service does not say. */
+      readonly waiters?: number
+      /** The lock ends at that time at the latest, whatever is renewed; null where nobody asked for that. */
+      readonly revoked?: { readonly at: Date; readonly reason: string } | null
+    }
+  | NotHeld
+export type RevokeOutcome =
+  | { readonly kind: 'revoked'; readonly grant: Grant; /** When it ends at the latest. */ readonly revokeAt: Date }
+  | NotHeld
+  /** Another grant than the one that was named is valid by now. */
+  | { readonly kind: 'changed' }
 export type ForceReleaseOutcome =
   | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: Date }
   | NotHeld
@@ -102,6 +119,8 @@ export interface Status {
   readonly totalHolders?: number | undefined
   /** The first hundred, by number. */
   readonly holders?: readonly Grant[] | undefined
+  /** Nobody holds it any longer, and nobody gets it before `expiresAt`. */
+  readonly kept?: true
 }
 
 export interface ListQuery {
@@ -249,6 +268,12 @@ export interface TryAcquireOptions extends Sharing {
   /** Whether the lock renews itself until it is released or lost; true if left out. */
   readonly autoRenew?: boolean | undefined
   readonly metadata?: Metadata | undefined
+  /** A release keeps everybody out until so many seconds after the grant; not above `ttlSeconds`. */
+  readonly holdAtLeastSeconds?: number | undefined
+  /** Nobody gets it for so many seconds after it has expired or was taken away. */
+  readonly lockDelaySeconds?: number | undefined
+  /** Whether the lock's `yieldSignal` also fires when others wait for it; false if left out. */
+  readonly yieldWhenWaited?: boolean | undefined
   /** Instead of the client's own, to which a share adds a number: a process has at most one lock of a resource, and one client may hold several shares. */
   readonly processId?: string | undefined
   /** That of an earlier request whose answer was lost, as its error says: resumes what it was granted. All else must be the same. */
@@ -319,6 +344,25 @@ export interface ElectOptions {
   readonly once?: boolean | undefined
   /** The work of the leader. When it returns, or is no longer the leader's to do, the process campaigns again from the end of the queue; an error ends the campaign. */
   readonly onElected: (leadership: Leadership) => Promise<void> | void
+}
+
+export interface OnceOptions extends TryAcquireOptions {
+  /** The period: the work runs at most once in it, on however many machines. */
+  readonly everySeconds: number
+  /** Whether work that throws does not count, so that the next call tries again; false if left out. */
+  readonly retryFailed?: boolean | undefined
+}
+
+export type OnceOutcome<Result> =
+  | { readonly ran: true; readonly result: Result }
+  /** It runs, or has run, in this period. */
+  | { readonly ran: false }
+
+export interface RevokeOptions extends CallOptions {
+  /** For so long the lock may still be held. */
+  readonly graceSeconds: number
+  /** Only if that is still the valid grant. Left out, the call is made once, whatever comes of it. */
+  readonly lockId?: number | undefined
 }
 
 /** A leader as others see it. */

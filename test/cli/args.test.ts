@@ -32,6 +32,8 @@ void t.test('what run is told', (t) => {
     onLost: 'kill',
     graceMs: 5000,
     graceIsCut: false,
+    onRevoke: undefined,
+    holdAtLeastSeconds: undefined,
     conflictCode: 75
   })
   t.match(readRunTask('--ttl 2m --wait 500ms --on-lost warn --kill-after 10 -E 0 x -- true'.split(' ')), {

@@ -1,0 +1,44 @@
+import type { ClientContext } from './api.js'
+import type { HeldLock } from './held-lock.js'
+import type { HttpLocks } from './http-locks.js'
+import type { OnceOptions, OnceOutcome } from './types.js'
+
+/* Loaded by the first call of `once`. */
+
+/** A job that is started a little early next time is not skipped: what is kept ends so much of the period before it does … */
+const SLACK = 1 / 10
+/** … and at most this. */
+const LONGEST_SLACK_MS = 60_000
+
+/** For how long a run is kept after its release, in seconds, so that the next one begins a period after it began. */
+export function keepSecondsOf(everySeconds: number, heldMs: number): number {
+  const periodMs = everySeconds * 1000
+  return Math.max(0, Math.round(periodMs - heldMs - Math.min(periodMs * SLACK, LONGEST_SLACK_MS))) / 1000
+}
+
+export async function once<Result>(
+  locks: HttpLocks,
+  context: ClientContext,
+  name: string,
+  { everySeconds, retryFailed, ...options }: OnceOptions,
+  work: (lock: HeldLock) => Promise<Result> | Result
+): Promise<OnceOutcome<Result>> {
+  if (!(everySeconds > 0 && everySeconds < Infinity)) throw new RangeError('everySeconds must be a number, greater than 0')
+  const lock = await locks.tryAcquire(name, options)
+  if (!lock) return { ran: false }
+  const since = context.clock.now()
+  const release = (keeps: boolean): Promise<void> => {
+    const keepSeconds = keeps ? keepSecondsOf(everySeconds, context.clock.now() - since) : 0
+    return lock.release(keepSeconds > 0 ? { keepSeconds } : {})
+  }
+  let result: Result
+  try {
+    result = await work(lock)
+  } catch (error) {
+    await release(!retryFailed).catch(() => {})
+    throw error
+  }
+  await release(true)
+  if (lock.loss) throw lock.loss
+  return { ran: true, result }
+}
