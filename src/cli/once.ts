@@ -1,4 +1,4 @@
-import { keepSecondsOf } from '../client/once.js'
+import { keepSecondsOf } from '../client/work.js'
 import { durationMs, readArguments, required, type Command } from './args.js'
 import { EXIT, UsageError } from './errors.js'
 import { acquire } from './hold.js'

@@ -1,9 +1,9 @@
-import { outerLock, ownProcessId, runInFlow } from '#platform'
+import { ownProcessId } from '#platform'
 import type { LockApi } from '../embedded/lock-api.js'
 import { Acquisition, newId } from './acquire.js'
 import { LockCalls, type CallOptions, type ClientContext, type NamedLock } from './api.js'
 import { systemClock } from './clock.js'
-import { LockNotAcquiredError, LockServiceUnavailableError } from './errors.js'
+import { LockNotAcquiredError } from './errors.js'
 import { HeldLock, HeldLocks, requireLease, requireRange } from './held-lock.js'
 import { Hold, Lease, LeaseKeeper } from './leases.js'
 import { Transport } from './transport.js'
@@ -16,7 +16,7 @@ const LONGEST_TIMEOUT_SECONDS = 86_400
 const CLIENT_OPTIONS = 'url apiKey processId retrySeconds timeoutSeconds listen fetch clock random'.split(' ')
 const ACQUIRE_OPTIONS = 'ttlSeconds autoRenew metadata processId requestId signal waitSeconds onWaiting reentrant mode limit permits steal holdAtLeastSeconds lockDelaySeconds yieldWhenWaited'.split(' ')
 
-type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
+export type Work<Result> = (lock: HeldLock) => Promise<Result> | Result
 
 /**
  * Locks of a Resource Lock Manager over HTTP. Needs nothing but `fetch`: it runs in Node and in pages.
@@ -102,25 +102,7 @@ export class HttpLocks extends LockCalls implements LockApi {
   withLock<Result>(resourceName: string, work: Work<Result>): Promise<Result>
   withLock<Result>(resourceName: string, options: WithLockOptions, work: Work<Result>): Promise<Result>
   async withLock<Result>(resourceName: string, first: Work<Result> | WithLockOptions, second?: Work<Result>): Promise<Result> {
-    const [options, work] = typeof first === 'function' ? [{}, first] : [first, second]
-    if (!work) throw new TypeError('withLock needs work to do')
-    // The flow has this client's locks only by `runInFlow`, below.
-    const outer = outerLock(this, resourceName, options.reentrant) as HeldLock | undefined
-    if (outer) return work(outer)
-    const lock = await this.acquire(resourceName, options)
-    let result: Result
-    try {
-      result = await runInFlow(this, lock, () => work(lock))
-    } catch (error) {
-      await lock.release().catch(() => {})
-      throw error
-    }
-    await lock.release().catch((error: unknown) => {
-      // The lock was held to the end of the work.
-      if (!(error instanceof LockServiceUnavailableError)) throw error
-    })
-    if (lock.loss) throw lock.loss
-    return result
+    return (await import('./work.js')).withLock(this, resourceName, first, second)
   }
 
   /**
@@ -176,7 +158,7 @@ export class HttpLocks extends LockCalls implements LockApi {
    * ```
    */
   async once<Result>(resourceName: string, options: OnceOptions, work: Work<Result>): Promise<OnceOutcome<Result>> {
-    return (await import('./once.js')).once(this, this.#context, resourceName, options, work)
+    return (await import('./work.js')).once(this, this.#context, resourceName, options, work)
   }
 
   /** @param call names the method, of which those that begin with `try` do not wait and do not throw for a conflict. */

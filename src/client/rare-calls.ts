@@ -25,7 +25,7 @@ export async function revoke(context: Context, resourceName: string, reason: str
 }
 
 /** Without a number, a repetition might concern the lock of the next holder: such a call is made once. */
-function ask(context: Context, path: string, body: { readonly lockId?: number | undefined }, signal: AbortSignal | undefined): Promise<Answer> {
+function ask(context: Context, path: string, body: { readonly lockId?: number | undefined; readonly [field: string]: unknown }, signal: AbortSignal | undefined): Promise<Answer> {
   const call = (timeoutMs?: number): Promise<Answer> => context.transport.call({ method: 'POST', path, body, signal, timeoutMs })
   return body.lockId === undefined ? call() : retrying(call, context, signal)
 }

@@ -34,6 +34,7 @@ void t.test('what run is told', (t) => {
     graceIsCut: false,
     onRevoke: undefined,
     holdAtLeastSeconds: undefined,
+    sharing: { mode: undefined, limit: undefined, permits: undefined },
     conflictCode: 75
   })
   t.match(readRunTask('--ttl 2m --wait 500ms --on-lost warn --kill-after 10 -E 0 x -- true'.split(' ')), {

@@ -1,9 +1,11 @@
+import { outerLock, runInFlow } from '#platform'
 import type { ClientContext } from './api.js'
+import { LockServiceUnavailableError } from './errors.js'
 import type { HeldLock } from './held-lock.js'
-import type { HttpLocks } from './http-locks.js'
-import type { OnceOptions, OnceOutcome } from './types.js'
+import type { HttpLocks, Work } from './http-locks.js'
+import type { OnceOptions, OnceOutcome, WithLockOptions } from './types.js'
 
-/* Loaded by the first call of `once`. */
+/* Pages load this when they first work under a lock: the rest of the client imports it by `import()` only. */
 
 /** A job that is started a little early next time is not skipped: what is kept ends so much of the period before it does … */
 const SLACK = 1 / 10
@@ -21,7 +23,7 @@ export async function once<Result>(
   context: ClientContext,
   name: string,
   { everySeconds, retryFailed, ...options }: OnceOptions,
-  work: (lock: HeldLock) => Promise<Result> | Result
+  work: Work<Result>
 ): Promise<OnceOutcome<Result>> {
   if (!(everySeconds > 0 && everySeconds < Infinity)) throw new RangeError('everySeconds must be a number, greater than 0')
   const lock = await locks.tryAcquire(name, options)
@@ -41,4 +43,27 @@ export async function once<Result>(
   await release(true)
   if (lock.loss) throw lock.loss
   return { ran: true, result }
+}
+
+/** See `HttpLocks.withLock`. */
+export async function withLock<Result>(locks: HttpLocks, resourceName: string, first: Work<Result> | WithLockOptions, second: Work<Result> | undefined): Promise<Result> {
+  const [options, work] = typeof first === 'function' ? [{}, first] : [first, second]
+  if (!work) throw new TypeError('withLock needs work to do')
+  // The flow has the client's locks only by `runInFlow`, below.
+  const outer = outerLock(locks, resourceName, options.reentrant) as HeldLock | undefined
+  if (outer) return work(outer)
+  const lock = await locks.acquire(resourceName, options)
+  let result: Result
+  try {
+    result = await runInFlow(locks, lock, () => work(lock))
+  } catch (error) {
+    await lock.release().catch(() => {})
+    throw error
+  }
+  await lock.release().catch((error: unknown) => {
+    // The lock was held to the end of the work.
+    if (!(error instanceof LockServiceUnavailableError)) throw error
+  })
+  if (lock.loss) throw lock.loss
+  return result
 }
