@@ -22,7 +22,7 @@ export async function elect(locks: HttpLocks, context: ClientContext, name: stri
   const { value, ttlSeconds = TTL_SECONDS, signal, processId, once } = options
   // A service that is away is waited for: whether another process leads meanwhile is unknown.
   const backoff = { ...context, retryMs: Infinity }
-  while (!signal?.aborted) {
+  for (;;) {
     let lock: HeldLock
     try {
       lock = await retrying(() => locks.acquire(name, { ttlSeconds, signal, processId, metadata: value === undefined ? undefined : { value } }), backoff, signal)
@@ -31,7 +31,7 @@ export async function elect(locks: HttpLocks, context: ClientContext, name: stri
       throw error
     }
     await lead(lock, context, options)
-    if (once) return
+    if (once || signal?.aborted) return
   }
 }
 

@@ -98,7 +98,6 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
   /** @throws RangeError for a key, a time or permits that no lock can have. */
   async tryAcquireShare(key: string, timeoutSeconds: number, { mode, limit, permits = 1 }: Sharing): Promise<EmbeddedLock | undefined> {
     requireTimeout(timeoutSeconds)
-    const isIn = (value: number, most: number): boolean => Number.isInteger(value) && value >= 1 && value <= most
     if (!isIn(limit ?? 1, MAX_PERMITS) || !isIn(permits, limit ?? 1)) throw new RangeError(`limit must be a whole number from 1 to ${MAX_PERMITS}, and permits one from 1 to the limit.`)
     if (mode === 'exclusive') throw new RangeError('A share is not exclusive.')
     // A process has one lock of a resource: each share is another process's.
@@ -140,6 +139,10 @@ export class EmbeddedLocks implements LockApi, AsyncDisposable {
       [Symbol.asyncDispose]: release
     }
   }
+}
+
+function isIn(value: number, most: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value <= most
 }
 
 function requireTimeout(seconds: number): void {

@@ -126,7 +126,9 @@ export class LockTable {
       case 'converted':
         if (known !== undefined) this.#put({ ...known, share: { limit: undefined, permits: undefined, slots: [] } })
         break
-      default:
+      case 'released':
+      case 'expired':
+      case 'force_released':
         this.#ended.set(lock.key, this.#round)
         if (![grants.delete(lock.lockId), this.#endExclusive(lock)].includes(true)) return false
     }

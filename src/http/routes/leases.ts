@@ -274,10 +274,13 @@ interface ManyBody extends SharingBody {
   readonly resources?: readonly (SharingBody & { readonly resource_name: ResourceName })[]
 }
 
+function fault(field: string, type: string, msg: string): InvalidRequestError {
+  return new InvalidRequestError([{ type, loc: ['body', field], msg }])
+}
+
 /** The resources that are asked for together, and what of each. */
 function resourcesOf(body: ManyBody): { readonly names: readonly ResourceName[]; readonly sharing: readonly (Sharing | null)[] } {
   const { resource_names: names, resources, mode, limit, permits } = body
-  const fault = (field: string, type: string, msg: string) => new InvalidRequestError([{ type, loc: ['body', field], msg }])
   if (resources === undefined) {
     if (names === undefined) throw fault('resource_names', 'missing', 'Field required')
     const sharing = sharingOf(body)

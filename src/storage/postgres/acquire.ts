@@ -163,7 +163,7 @@ export class Acquire {
     const conflicts = names.flatMap((name): Conflict[] => {
       const snapshot = snapshots.get(name)
       const held = holders[shared.indexOf(name)]
-      if (held?.kind === 'done' && held.outcome.kind === 'held') return [...held.outcome.conflicts]
+      if (held?.kind === 'done' && held.outcome.kind === 'held') return held.outcome.conflicts.slice()
       if (snapshot !== undefined && !shared.includes(name) && isValid(snapshot.latest, snapshot.at)) return [conflictOf(snapshot.latest)]
       const head = heads.get(name)
       return head !== undefined && head.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [head.conflict] : []

@@ -181,6 +181,14 @@ export function shareStatements(db: Kysely<Tables>, keepsHistory: boolean) {
 /** A condition that PostgreSQL looks up in a hashed list, since joins by hash are off. */
 const isWritten = (name: RawBuilder<unknown>) => sql`((${name} in (select resource_name from written)) is true)`
 
+function names(columns: readonly string[]): RawBuilder<unknown> {
+  return sql.join(columns.map((column) => sql.ref(column)))
+}
+
+function replaced(columns: readonly string[]): RawBuilder<unknown> {
+  return sql.join(columns.map((column) => sql`${sql.ref(column)} = ${sql.ref(`excluded.${column}`)}`))
+}
+
 /**
  * Writes resources that nobody has changed since they were read. The rows are locked in name order, as every statement does; what
  * was not written is left out of the result, and its commands are decided anew.
@@ -189,9 +197,7 @@ const isWritten = (name: RawBuilder<unknown>) => sql`((${name} in (select resour
  * the queue and a saved request are locked before, as grants and conditional releases do.
  */
 function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory: boolean, all: boolean): RawBuilder<unknown> {
-  const replaced = (names: readonly string[]) => sql.join(names.map((column) => sql`${sql.ref(column)} = ${sql.ref(`excluded.${column}`)}`))
   const events = ['at', 'kind', 'resource_name', 'lock_id', 'process_id', 'reason'] satisfies (keyof EventRow)[]
-  const names = (columnNames: readonly string[]) => sql.join(columnNames.map((column) => sql.ref(column)))
   const told = keepsHistory
     ? sql`,
     told as (insert into lock_events (${names(events)}) select ${names(events)} from ${recordset(arg('events'), 'e', events)} where ${isWritten(sql`e.resource_name`)})`

@@ -96,7 +96,7 @@ export class Shares {
   /** A request for several resources, of some of them shares: all or none. */
   async acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
     const { resourceNames, sharing = [] } = command
-    const parts = resourceNames.map((name, index): AcquireCommand => ({ ...command, resourceNames: [name], sharing: [sharing[index] ?? null] }))
+    const parts = resourceNames.map((name, index): AcquireCommand => Object.assign({}, command, { resourceNames: [name], sharing: [sharing[index] ?? null] }))
     const { opened, context } = await this.#open(session, parts)
     if (command.ticket !== null && context.dequeued.has(command.ticket)) return done({ kind: 'dequeued' })
     const decisions = parts.map((part) => {
@@ -282,9 +282,12 @@ function savedRequest({ idempotencyKey, ttlMs }: AcquireCommand, grants: readonl
   return { resource_name: name, request_id: idempotencyKey?.id, fingerprint: idempotencyKey?.fingerprint, grants: grantsToText(grants), remembered_until }
 }
 
+function ticketOf(command: ShareCommand): number {
+  return command.kind === 'acquire' ? (command.ticket ?? Infinity) : 0
+}
+
 /** The requests of one batch with the smallest tickets first, those without a ticket last. */
 function inQueueOrder(commands: readonly ShareCommand[]): ShareCommand[] {
-  const ticketOf = (command: ShareCommand): number => (command.kind === 'acquire' ? (command.ticket ?? Infinity) : 0)
   return commands.toSorted((a, b) => (ticketOf(a) === ticketOf(b) ? 0 : ticketOf(a) - ticketOf(b)))
 }
 

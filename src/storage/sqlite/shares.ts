@@ -26,9 +26,12 @@ function valuesOf<Row extends object>(columns: readonly (keyof Row & string)[], 
   return Object.fromEntries(columns.map((column) => [column, arg(column)])) as Row
 }
 
+function replaced(columns: readonly string[]) {
+  return Object.fromEntries(columns.map((column) => [column, sql.ref(`excluded.${column}`)]))
+}
+
 function statements(context: SqliteContext) {
   const { db } = context
-  const replaced = (columns: readonly string[]) => Object.fromEntries(columns.map((column) => [column, sql.ref(`excluded.${column}`)]))
   const active = (arg: Arg<{ name: string }>) => db.selectFrom('lock_shares').where('resource_name', '=', arg('name')).where(sql<SqlBool>`is_active`)
   return {
     row: context.prepare<{ name: string }, ResourceRow>((arg) => db.selectFrom('resource_locks').select(ROW_COLUMNS).where('resource_name', '=', arg('name'))),

@@ -19,7 +19,7 @@ export interface HeldGrant {
  * a process two grants, or a number did not grow, for the resource or for a slot.
  */
 export function faultsOfShares(grants: readonly HeldGrant[]): string[] {
-  return [...groupBy(grants, ({ resource }) => resource).values()].flatMap((some) => [...faultsOfNumbers(some), ...faultsOfPermits(some)])
+  return [...groupBy(grants, ({ resource }) => resource).values()].flatMap((some) => faultsOfNumbers(some).concat(faultsOfPermits(some)))
 }
 
 function faultsOfNumbers(grants: readonly HeldGrant[]): string[] {
