@@ -90,7 +90,7 @@ const BODY_FAULTS: readonly Fault[] = [
     return { body: withProperty(call, name, OF_TYPE[random.pick(wrong)] ?? '') }
   },
   (call, random) => {
-    const texts = Object.entries(schemaOf(call).properties ?? {}).filter(([name, schema]) => typesOf(schema).includes('string') && name !== 'prefix')
+    const texts = Object.entries(schemaOf(call).properties ?? {}).filter(([name, schema]) => typesOf(schema).includes('string') && !name.endsWith('prefix'))
     if (texts.length === 0) return undefined
     return { body: withProperty(call, random.pick(texts)[0], random.pick(BAD_NAMES)) }
   },
@@ -120,7 +120,7 @@ const QUERY_FAULTS: readonly Fault[] = [
     const names = (call.operation.parameters ?? []).filter(({ name }) => name !== 'last-event-id').map(({ name }) => name)
     if (names.length === 0) return undefined
     const name = random.pick(names)
-    const bad = name === 'limit' || name === 'lock_id' ? BAD_NUMBERS : name === 'prefix' ? BAD_ENCODED.filter((text) => text !== '') : BAD_ENCODED
+    const bad = name === 'limit' || name === 'lock_id' ? BAD_NUMBERS : name.endsWith('prefix') ? BAD_ENCODED.filter((text) => text !== '') : BAD_ENCODED
     const others = names.filter((other) => other !== name && !['limit', 'lock_id', 'cursor'].includes(other)).map((other) => `${other}=a`)
     return { url: `${call.path}?${[...others, `${name}=${random.pick(bad)}`].join('&')}` }
   },

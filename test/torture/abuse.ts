@@ -101,6 +101,12 @@ function send(base: string, agent: Agent, { method, url, contentType, body }: Ba
   const headers = { ...bearer(secret), ...(body.length === 0 ? {} : { 'content-type': contentType, 'content-length': body.length }) }
   return new Promise((resolve, reject) => {
     const sending = request({ agent, hostname, port, method, path: url, headers }, (response) => {
+      // A stream that was begun never ends.
+      if (response.headers['content-type']?.startsWith('text/event-stream')) {
+        resolve(response.statusCode ?? 0)
+        response.destroy()
+        return
+      }
       response.resume()
       response.once('end', () => resolve(response.statusCode ?? 0))
       response.once('error', reject)
