@@ -7,6 +7,9 @@ interface Held {
   /** Renewed each third of its lease, so often at most. */
   readonly renews?: number
   readonly metadata?: object
+  /** Of a share: how many permits there are, and how many it takes. */
+  readonly limit?: number
+  readonly permits?: number
 }
 
 const ALWAYS = Infinity
@@ -17,6 +20,8 @@ export const HELD: readonly Held[] = [
   { name: 'deploy/production', by: 'ci-runner-4', ago: 2851, ttl: 900, renews: ALWAYS, metadata: { commit: '4f1c09e', pipeline: 18841, branch: 'main' } },
   { name: 'deploy/staging', by: 'ci-runner-2', ago: 258, ttl: 300, renews: ALWAYS },
   { name: 'deploy/preview-412', by: 'ci-runner-7', ago: 131, ttl: 300 },
+  { name: 'gpu/a100', by: 'trainer-3.eu-west', ago: 1204, ttl: 300, renews: ALWAYS, limit: 4, metadata: { model: 'ranking' } },
+  { name: 'gpu/a100', by: 'trainer-5.eu-west', ago: 612, ttl: 300, renews: ALWAYS, limit: 4, permits: 2 },
   { name: 'jobs/search-reindex', by: 'worker-3.eu-west', ago: 2267, ttl: 120, renews: ALWAYS },
   { name: 'jobs/nightly-report', by: 'worker-7.eu-west', ago: 318, ttl: 60, renews: ALWAYS },
   { name: 'jobs/invoice-run', by: 'worker-1.eu-west', ago: 171, ttl: 90, renews: ALWAYS },

@@ -57,8 +57,8 @@ export class Scene {
   }
 
   /** Taken, and renewed each third of its lease. */
-  #stepsOf({ name, by, ago, ttl, renews = 0, metadata }: (typeof HELD)[number]): Step[] {
-    const take = (): Promise<void> => this.#post('/locks/request', { resource_name: name, process_id: by, ttl_seconds: ttl, metadata })
+  #stepsOf({ name, by, ago, ttl, renews = 0, metadata, limit, permits }: (typeof HELD)[number]): Step[] {
+    const take = (): Promise<void> => this.#post('/locks/request', { resource_name: name, process_id: by, ttl_seconds: ttl, metadata, limit, permits })
     const renew = (): Promise<void> => this.#post('/locks/renew', { resource_name: name, process_id: by })
     const every = ttl === undefined ? Infinity : ttl / 3
     const renewals = Math.min(renews, Math.floor((ago + AFTERWARDS_SECONDS) / every))

@@ -112,6 +112,45 @@ void t.test('what the dashboard tells and does', async (t) => {
     await page.locator('.state.free').waitFor()
     t.match((await service.call('GET', '/locks/all-locked?process_id=a%20dead%20host')).body.data, { total_locks: 0 })
   })
+
+  await t.test('a holder is asked to release, and the lock ends when the grace is over', async (t) => {
+    await service.request('polite', 'busy', { ttl_seconds: 3600 })
+    await using opened = await openDashboard(browser, service, '?resource=polite')
+    const { page } = opened
+    await page.getByRole('button', { name: 'Ask to release …' }).click()
+    const dialog = page.getByRole('dialog', { name: 'Ask to release' })
+    const submit = dialog.getByRole('button', { name: 'Ask to release' })
+    await dialog.locator('[name=reason]').fill('it is drained')
+    await dialog.locator('[name=confirm]').fill('polite')
+    await dialog.locator('[name=grace]').fill('')
+    t.equal(await submit.isDisabled(), true, 'not without a grace')
+    await dialog.locator('[name=grace]').fill('900')
+    await submit.click()
+    await dialog.waitFor({ state: 'detached' })
+    await page.locator('.history .revoked q', { hasText: 'it is drained' }).waitFor()
+    await page.locator('.holder .lease', { hasText: /1[45] min/ }).waitFor()
+    t.equal(await page.locator('.state').textContent(), 'held', 'it still has the lock')
+    t.match((await service.call('POST', '/locks/renew', { resource_name: 'polite', process_id: 'busy' })).body.data, { revoked: { reason: 'it is drained' } })
+    await service.release('polite', 'busy')
+  })
+
+  await t.test('a resource that is kept after its lock is shown as such, and freed', async (t) => {
+    await service.request('hourly', 'cron', { ttl_seconds: 60 })
+    await service.call('DELETE', '/locks/release?resource_name=hourly&process_id=cron&keep_seconds=3600')
+    await using opened = await openDashboard(browser, service, '?resource=hourly')
+    const { page } = opened
+    await page.locator('.state.kept').waitFor()
+    t.match(await page.locator('.holder').textContent(), /Nobody holds it\. After lock \d+ of cron it is kept: nobody gets it before .*, in (?:1 h|59 min)/)
+    await page.getByRole('button', { name: 'Force release …' }).click()
+    const dialog = page.getByRole('dialog')
+    t.equal(await dialog.getByRole('alert').count(), 0, 'that its lock has ended is no news')
+    await dialog.locator('[name=reason]').fill('again')
+    await dialog.locator('[name=confirm]').fill('hourly')
+    await dialog.getByRole('button', { name: 'Force release' }).click()
+    await page.locator('.state.free').waitFor()
+    t.match(await service.request('hourly', 'next'), { status: 200 })
+    await service.release('hourly', 'next')
+  })
 })
 
 void t.test('where the service shows nothing, the dashboard says so everywhere, and what a key may do once it has one', async (t) => {

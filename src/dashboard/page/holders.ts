@@ -1,26 +1,32 @@
 import type { VNode } from 'preact'
-import type { Target } from './force-release.js'
-import { count, counted, duration } from './format.js'
+import type { Status } from '../../client/index.js'
+import type { Intent, Target } from './force-release.js'
+import { count, counted, duration, remaining } from './format.js'
 import { html, isPlainClick, type Navigation } from './hooks.js'
 import type { Lock } from './lock-table.js'
 import { Cut, Moment } from './parts.js'
 import type { Usage } from './rows.js'
 import { LeaseBar, takenText, UsageMark } from './table.js'
 
+/** Null where the key does not allow to end the locks of others. */
+type OnIntent = ((intent: Intent) => void) | null
+
 interface HolderPanelProps {
   readonly lock: Lock | undefined
+  /** The lock after which it is kept, where nobody holds it. */
+  readonly kept: Status | undefined
   /** Whether the list has been read, so that no lock means that nobody holds it. */
   readonly known: boolean
   readonly now: number
   /** All locks of the holder, this one too. */
   readonly others: readonly Lock[]
   readonly navigation: Navigation
-  /** Null where the key does not allow a force-release. */
-  readonly onForceRelease: ((targets: readonly Target[]) => void) | null
+  readonly onIntent: OnIntent
 }
 
 /** The one holder of a resource, or none. */
-export function HolderPanel({ lock, known, now, others, navigation, onForceRelease }: HolderPanelProps): VNode {
+export function HolderPanel({ lock, kept, known, now, others, navigation, onIntent }: HolderPanelProps): VNode {
+  if (lock === undefined && kept !== undefined) return html`<${KeptPanel} kept=${kept} now=${now} onIntent=${onIntent} />`
   if (lock === undefined) {
     return html`<section class="panel holder"><h3>Holder</h3><p class="none">${known ? 'Nobody holds it.' : 'unknown'}</p></section>`
   }
@@ -43,16 +49,35 @@ export function HolderPanel({ lock, known, now, others, navigation, onForceRelea
         <dd class="wide"><pre>${JSON.stringify(metadata, null, 2)}</pre></dd>`}
     </dl>
     ${others.length > 1 && html`<p class="others"><a href=${navigation.hrefOf({ resource: null, filter: process })}>All ${count(others.length)} locks of this holder</a></p>`}
-    ${onForceRelease !== null &&
+    ${onIntent !== null &&
     html`<p class="actions">
-      <button type="button" class="danger" onClick=${() => onForceRelease([lock])}>Force release …</button>
-      ${others.length > 1 && html`<button type="button" class="danger" onClick=${() => onForceRelease(others)}>Force release all ${count(others.length)} of this holder …</button>`}
+      <button type="button" class="ask" onClick=${() => onIntent({ action: 'revoke', targets: [lock] })}>Ask to release …</button>
+      <button type="button" class="danger" onClick=${() => onIntent({ action: 'force-release', targets: [lock] })}>Force release …</button>
+      ${others.length > 1 &&
+      html`<button type="button" class="danger" onClick=${() => onIntent({ action: 'force-release', targets: others })}>Force release all ${count(others.length)} of this holder …</button>`}
     </p>`}
   </section>`
 }
 
 function lease(ttlMs: number | null | undefined): VNode | null {
   return ttlMs === null || ttlMs === undefined ? null : html` <span class="aside">lease of ${duration(ttlMs)}</span>`
+}
+
+interface KeptPanelProps extends Pick<HolderPanelProps, 'now' | 'onIntent'> {
+  readonly kept: Status
+}
+
+/** A resource that nobody holds and nobody gets yet. */
+function KeptPanel({ kept, now, onIntent }: KeptPanelProps): VNode {
+  const { resourceName: name, lockedBy, lockId, expiresAt } = kept
+  const until = expiresAt?.getTime() ?? now
+  const target: Target = { name, lockId: lockId ?? 0, key: '', process: lockedBy ?? '', kept: true }
+  return html`<section class="panel holder">
+    <h3>Holder</h3>
+    <p class="none">Nobody holds it. After lock <span class="mono">${lockId}</span> of <bdi>${lockedBy}</bdi> it is kept: nobody gets it before <${Moment} at=${until} now=${now} />, in ${remaining(until - now)}.</p>
+    ${onIntent !== null &&
+    html`<p class="actions"><button type="button" class="danger" onClick=${() => onIntent({ action: 'force-release', targets: [target] })}>Force release …</button></p>`}
+  </section>`
 }
 
 /** A page shows so many holders; the table has all. */
@@ -64,30 +89,32 @@ interface HoldersPanelProps {
   readonly usage: Usage
   readonly now: number
   readonly navigation: Navigation
-  /** Null where the key does not allow a force-release. */
-  readonly onForceRelease: ((targets: readonly Target[]) => void) | null
+  readonly onIntent: OnIntent
 }
 
 /** The holders of a shared resource. */
-export function HoldersPanel({ grants, usage, now, navigation, onForceRelease }: HoldersPanelProps): VNode {
+export function HoldersPanel({ grants, usage, now, navigation, onIntent }: HoldersPanelProps): VNode {
   const unseen = grants.length - SHOWN
   return html`<section class="panel holders">
     <h3>${counted(grants.length, 'holder')} <${UsageMark} usage=${usage} /></h3>
     <ol>
-      ${grants.slice(0, SHOWN).map((lock) => html`<${ShareItem} key=${lock.key} lock=${lock} now=${now} navigation=${navigation} onForceRelease=${onForceRelease} />`)}
+      ${grants.slice(0, SHOWN).map((lock) => html`<${ShareItem} key=${lock.key} lock=${lock} now=${now} navigation=${navigation} onIntent=${onIntent} />`)}
     </ol>
     ${unseen > 0 && html`<p class="others"><a href=${navigation.hrefOf({ resource: null, filter: grants[0]?.name ?? '' })}>and ${count(unseen)} more</a></p>`}
-    ${onForceRelease !== null &&
+    ${onIntent !== null &&
     grants.length > 1 &&
-    html`<p class="actions"><button type="button" class="danger" onClick=${() => onForceRelease(grants)}>Force release all ${count(grants.length)} holders …</button></p>`}
+    html`<p class="actions">
+      <button type="button" class="ask" onClick=${() => onIntent({ action: 'revoke', targets: grants })}>Ask all ${count(grants.length)} to release …</button>
+      <button type="button" class="danger" onClick=${() => onIntent({ action: 'force-release', targets: grants })}>Force release all ${count(grants.length)} holders …</button>
+    </p>`}
   </section>`
 }
 
-interface ShareItemProps extends Pick<HoldersPanelProps, 'now' | 'navigation' | 'onForceRelease'> {
+interface ShareItemProps extends Pick<HoldersPanelProps, 'now' | 'navigation' | 'onIntent'> {
   readonly lock: Lock
 }
 
-function ShareItem({ lock, now, navigation, onForceRelease }: ShareItemProps): VNode {
+function ShareItem({ lock, now, navigation, onIntent }: ShareItemProps): VNode {
   const { process, share, lockedAt, renewals, ttlMs, lockId, metadata } = lock
   const hasMetadata = metadata !== null && metadata !== undefined && Object.keys(metadata).length > 0
   const rest: Partial<typeof navigation.view> = { resource: null, filter: process }
@@ -103,7 +130,11 @@ function ShareItem({ lock, now, navigation, onForceRelease }: ShareItemProps): V
     <p class="aside">
       held for ${duration(now - lockedAt)}, since <${Moment} at=${lockedAt} now=${now} />; ${renewals === undefined ? '…' : renewals === 0 ? 'never renewed' : `renewed ${counted(renewals, 'time')}`}${ttlMs === null || ttlMs === undefined ? '' : `, lease of ${duration(ttlMs)}`}; token <span class="mono">${lockId}</span>
     </p>
-    ${onForceRelease !== null && html`<button type="button" class="danger" aria-label=${`Force release ${process} …`} onClick=${() => onForceRelease([lock])}>Force release …</button>`}
+    ${onIntent !== null &&
+    html`<p class="ends">
+      <button type="button" class="ask" aria-label=${`Ask ${process} to release …`} onClick=${() => onIntent({ action: 'revoke', targets: [lock] })}>Ask …</button>
+      <button type="button" class="danger" aria-label=${`Force release ${process} …`} onClick=${() => onIntent({ action: 'force-release', targets: [lock] })}>Force release …</button>
+    </p>`}
     ${hasMetadata && html`<pre>${JSON.stringify(metadata)}</pre>`}
   </li>`
 }

@@ -1,4 +1,4 @@
-import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type ForceReleaseOutcome, type HttpLocks, type LockEvent, type Stats } from '../../client/index.js'
+import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type ForceReleaseOutcome, type HttpLocks, type LockEvent, type RevokeOutcome, type Stats } from '../../client/index.js'
 import { Figures } from './figures.js'
 import { ListReader, pause, visible } from './list-reader.js'
 import { LockTable } from './lock-table.js'
@@ -133,10 +133,14 @@ export class Live {
     this.#changed()
   }
 
-  /** Releases exactly that grant of another process. Rejects as the client's calls do. */
-  async forceRelease(name: string, lockId: number, reason: string): Promise<ForceReleaseOutcome> {
+  /**
+   * Ends exactly that grant of another process. Rejects as the client's calls do.
+   *
+   * @param graceSeconds after which it ends, as its holder is told; null ends it at once.
+   */
+  async end(name: string, lockId: number, reason: string, graceSeconds: number | null): Promise<ForceReleaseOutcome | RevokeOutcome> {
     try {
-      return await this.#locks.forceRelease(name, reason, { lockId })
+      return await (graceSeconds === null ? this.#locks.forceRelease(name, reason, { lockId }) : this.#locks.revoke(name, reason, { lockId, graceSeconds }))
     } catch (error) {
       if (error instanceof LockRequestError && error.status === 403) this.mayForce = false
       if (error instanceof LockRequestError && error.status === 401) this.#failed(error)

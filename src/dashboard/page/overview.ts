@@ -1,7 +1,7 @@
 import type { VNode } from 'preact'
 import { useMemo, useRef, useState } from 'preact/hooks'
 import { Cards } from './figures.js'
-import { ForceRelease, type Target } from './force-release.js'
+import { ForceRelease, type Intent } from './force-release.js'
 import { count, counted, duration, remaining } from './format.js'
 import { html, isForPage, useKeys, type Navigation } from './hooks.js'
 import type { Live } from './live.js'
@@ -24,7 +24,7 @@ export function Overview({ live, base, navigation }: OverviewProps): VNode {
   const now = live.now()
   const { ready } = live
   const [picked, setPicked] = useState<ReadonlySet<string>>(new Set())
-  const [targets, setTargets] = useState<readonly Target[] | null>(null)
+  const [intent, setIntent] = useState<Intent | null>(null)
   const matching = useMemo(() => filterLocks(locks, view.filter), [locks, view.filter])
   // A grant that has ended is no longer picked.
   const chosen = useMemo(() => locks.filter(({ key }) => picked.has(key)), [locks, picked])
@@ -51,13 +51,14 @@ export function Overview({ live, base, navigation }: OverviewProps): VNode {
         ? html`<button type="button" class="quiet" disabled=${matching.length === 0} onClick=${() => download(live, base, view.filter, matching)}>Export JSON</button>`
         : html`<span class="chosen">
             <span role="status">${count(chosen.length)} picked</span>
-            <button type="button" class="danger" disabled=${!live.mayForce} onClick=${() => setTargets(chosen)}>Force release …</button>
+            <button type="button" class="ask" disabled=${!live.mayForce} onClick=${() => setIntent({ action: 'revoke', targets: chosen })}>Ask to release …</button>
+            <button type="button" class="danger" disabled=${!live.mayForce} onClick=${() => setIntent({ action: 'force-release', targets: chosen })}>Force release …</button>
             <button type="button" class="quiet" onClick=${() => setPicked(new Set())}>Clear</button>
           </span>`}
     </div>
     <${Table} locks=${locks} now=${now} navigation=${navigation} selection=${live.mayForce ? selection : null} />
     ${matching.length === 0 && html`<${Emptiness} live=${live} base=${base} filter=${view.filter} />`}
-    ${targets !== null && html`<${ForceRelease} targets=${targets} live=${live} onClose=${() => setTargets(null)} />`}
+    ${intent !== null && html`<${ForceRelease} ...${intent} live=${live} onClose=${() => setIntent(null)} />`}
   </main>`
 }
 

@@ -1,7 +1,7 @@
 import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
-import type { EventKind, HttpLocks, LockEvent, Queue, Waiter } from '../../client/index.js'
-import { ForceRelease, type Target } from './force-release.js'
+import type { EventKind, HttpLocks, LockEvent, Queue, Status, Waiter } from '../../client/index.js'
+import { ForceRelease, type Intent } from './force-release.js'
 import { count, duration, remaining, zoneOf } from './format.js'
 import { HolderPanel, HoldersPanel } from './holders.js'
 import { html, isForPage, isPlainClick, useKeys, type Navigation } from './hooks.js'
@@ -22,15 +22,15 @@ interface ResourcePageProps {
 
 /** One resource: who holds it, its queue, its history, and commands to use it. */
 export function ResourcePage({ name, live, locks, base, withKey, navigation }: ResourcePageProps): VNode {
-  const { queue, history, more } = useResource(name, live, locks)
-  const [targets, setTargets] = useState<readonly Target[] | null>(null)
+  const { queue, kept, history, more } = useResource(name, live, locks)
+  const [intent, setIntent] = useState<Intent | null>(null)
   const grants = live.table.grantsOf(name)
   const [lock] = grants
   const isShared = areShares(grants)
   const usage = isShared ? usageOf(grants) : null
   const now = live.now()
   const forceRelease = (): void => {
-    if (grants.length > 0 && live.mayForce) setTargets(grants)
+    if (grants.length > 0 && live.mayForce) setIntent({ action: 'force-release', targets: grants })
   }
   // All that the holder has, which a dead one will not release itself.
   const others = useMemo(() => (lock === undefined ? [] : live.table.locks.filter(({ process }) => process === lock.process)), [live.table.locks, lock?.process])
@@ -60,13 +60,13 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
     </nav>
     <header>
       <h2><bdi>${name}</bdi></h2>
-      <span class=${`state ${lock === undefined ? 'free' : 'held'}`}>${lock !== undefined ? (isShared ? 'shared' : 'held') : live.ready ? 'free' : 'not known yet'}</span>
+      <span class=${`state ${lock !== undefined ? 'held' : kept !== undefined ? 'kept' : 'free'}`}>${lock !== undefined ? (isShared ? 'shared' : 'held') : kept !== undefined ? 'kept' : live.ready ? 'free' : 'not known yet'}</span>
     </header>
     <div class="columns">
       <div>
         ${usage === null
-          ? html`<${HolderPanel} lock=${lock} known=${live.ready} now=${now} others=${others} navigation=${navigation} onForceRelease=${live.mayForce ? setTargets : null} />`
-          : html`<${HoldersPanel} grants=${grants} usage=${usage} now=${now} navigation=${navigation} onForceRelease=${live.mayForce ? setTargets : null} />`}
+          ? html`<${HolderPanel} lock=${lock} kept=${kept} known=${live.ready} now=${now} others=${others} navigation=${navigation} onIntent=${live.mayForce ? setIntent : null} />`
+          : html`<${HoldersPanel} grants=${grants} usage=${usage} now=${now} navigation=${navigation} onIntent=${live.mayForce ? setIntent : null} />`}
         <${Snippets} snippets=${snippetsFor(name, base, withKey, usage?.limit)} />
       </div>
       <div>
@@ -74,7 +74,7 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
         <${HistoryList} history=${history} now=${now} onMore=${more} />
       </div>
     </div>
-    ${targets !== null && html`<${ForceRelease} targets=${targets} live=${live} onClose=${() => setTargets(null)} />`}
+    ${intent !== null && html`<${ForceRelease} ...${intent} live=${live} onClose=${() => setIntent(null)} />`}
   </main>`
 }
 
@@ -90,6 +90,8 @@ interface History {
 interface ResourceState {
   /** Undefined while it is unknown, as the history. */
   readonly queue: Queue | undefined
+  /** Where nobody holds it, and it is kept after a lock. */
+  readonly kept: Status | undefined
   readonly history: History | undefined
   /** Reads older events. */
   readonly more: () => void
@@ -98,6 +100,7 @@ interface ResourceState {
 /** What only the page of one resource shows: the queue, read again and again, and the history, continued by events. */
 function useResource(name: string, live: Live, locks: HttpLocks): ResourceState {
   const [queue, setQueue] = useState<Queue>()
+  const [kept, setKept] = useState<Status>()
   const [history, setHistory] = useState<History>()
   const running = useRef<AbortSignal>(undefined)
   const isKnown = useRef(false)
@@ -116,6 +119,7 @@ function useResource(name: string, live: Live, locks: HttpLocks): ResourceState 
     const { signal } = stopping
     running.current = signal
     setQueue(undefined)
+    setKept(undefined)
     setHistory(undefined)
     isKnown.current = false
     const readQueue = async (): Promise<void> => {
@@ -123,7 +127,11 @@ function useResource(name: string, live: Live, locks: HttpLocks): ResourceState 
         // Also after a failure, until it is known; from then on events continue it.
         if (!isKnown.current) readHistory(signal)
         const read = await locks.queue(name, { signal }).catch(() => undefined)
-        if (!signal.aborted) setQueue(read)
+        const isFree = live.ready && live.table.grantsOf(name).length === 0
+        const status = isFree ? await locks.status(name, { signal }).catch(() => undefined) : undefined
+        if (signal.aborted) return
+        setQueue(read)
+        setKept(status?.kept === true ? status : undefined)
         await pause(QUEUE_EVERY_MS, signal)
       }
     }
@@ -142,7 +150,7 @@ function useResource(name: string, live: Live, locks: HttpLocks): ResourceState 
     const cursor = history?.cursor ?? null
     if (cursor !== null && running.current !== undefined) readHistory(running.current, cursor)
   }
-  return { queue, history, more }
+  return { queue, kept, history, more }
 }
 
 /** Each event once, whether it came by the history or by the stream. */
