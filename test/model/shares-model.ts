@@ -1,10 +1,17 @@
-import type { AcquireCommand, AcquireOutcome, Conflict, ConvertCommand, ConvertOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewCommand, RenewOutcome } from '../../src/locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, Conflict, ConvertCommand, ConvertOutcome, InspectOutcome, ReleaseCommand, ReleaseOutcome, RenewCommand, RenewOutcome, RevokeCommand, RevokeOutcome } from '../../src/locks/commands.js'
 import type { EpochMs, Grant, Sharing } from '../../src/locks/lock.js'
 
 interface Held {
   readonly process: string
   lockId: number
+  lockedAt: EpochMs
+  /** The end of the lease; null never comes. */
+  heldUntil: EpochMs | null
+  /** Until when it takes its permits: the end of the lease and of its delay, or of what is kept. */
   expiresAt: EpochMs | null
+  released: boolean
+  revokeAt: number
+  readonly terms: { readonly holdAtLeastMs: number; readonly lockDelayMs: number }
   readonly ttlMs: number | null
   sharing: Sharing | null
   slots: readonly number[]
@@ -25,6 +32,8 @@ class Resource {
 }
 
 const endOf = ({ expiresAt }: Held): number => expiresAt ?? Infinity
+const NO_TERMS = { holdAtLeastMs: 0, lockDelayMs: 0 }
+const isValid = ({ released, heldUntil }: Held, now: EpochMs): boolean => !released && (heldUntil ?? Infinity) > now
 const limitOf = (sharing: Sharing | null): number => (sharing === null ? 1 : (sharing.limit ?? Infinity))
 const permitsOf = (sharing: Sharing | null): number => sharing?.permits ?? 1
 
@@ -40,7 +49,12 @@ export class SharesModel {
     this.now = now
   }
 
-  /** The valid holders of a resource. */
+  /** The processes that hold it; those before whom it is only kept do not. */
+  valid(name: string): readonly Held[] {
+    return this.holders(name).filter((held) => isValid(held, this.now))
+  }
+
+  /** Those whose permits are taken. */
   holders(name: string): readonly Held[] {
     const resource = this.#of(name)
     resource.held = resource.held.filter((held) => endOf(held) > this.now)
@@ -67,27 +81,53 @@ export class SharesModel {
     return resourceNames.map((name, index) => this.#faultOfGrant(name, command, sharing[index] ?? null, outcome.grants[index])).find((fault) => fault !== undefined)
   }
 
-  faultOfRelease({ resourceName, processId, lockId }: ReleaseCommand, outcome: ReleaseOutcome): string | undefined {
-    const meant = this.holders(resourceName).filter((held) => (processId ?? held.process) === held.process && (lockId ?? held.lockId) === held.lockId)
+  faultOfRelease({ resourceName, processId, lockId, keepMs = 0, freesAtOnce = false }: ReleaseCommand, outcome: ReleaseOutcome): string | undefined {
+    const among = processId === null ? this.holders(resourceName) : this.valid(resourceName)
+    const meant = among.filter((held) => (processId ?? held.process) === held.process && (lockId ?? held.lockId) === held.lockId)
     if (meant.length === 0) return outcome.kind === 'not-held' ? undefined : 'expected nothing to be released'
     if (outcome.kind !== 'released') return 'expected it to be released'
     const released = (outcome.all ?? [outcome.grant]).map((grant) => grant.lockId)
     const expected = meant.map((held) => held.lockId).toSorted((a, b) => a - b)
-    this.#of(resourceName).held = this.#of(resourceName).held.filter((held) => !meant.includes(held))
+    let freeAt = 0
+    for (const held of meant) {
+      const { terms, lockedAt } = held
+      const until = processId === null ? this.now + terms.lockDelayMs : Math.max(this.now + keepMs, lockedAt + terms.holdAtLeastMs)
+      held.expiresAt = isValid(held, this.now) && !freesAtOnce ? until : this.now
+      held.released = true
+      if (held.expiresAt > this.now) freeAt = Math.max(freeAt, until)
+    }
+    if ((outcome.freeAt ?? 0) !== freeAt) return `expected it to be kept until ${freeAt}`
     return JSON.stringify(released) === JSON.stringify(expected) ? undefined : `expected ${expected.join()} to be released`
   }
 
   faultOfRenew({ resourceName, processId, lockId, ttlMs }: RenewCommand, outcome: RenewOutcome): string | undefined {
-    const held = this.holders(resourceName).find(({ process }) => process === processId)
+    const held = this.valid(resourceName).find(({ process }) => process === processId)
     if (held === undefined || (lockId ?? held.lockId) !== held.lockId) return outcome.kind === 'not-held' ? undefined : 'expected nothing to be renewed'
     if (outcome.kind !== 'renewed') return 'expected it to be renewed'
     const lease = ttlMs === undefined ? held.ttlMs : ttlMs
-    held.expiresAt = lease === null ? null : this.now + lease
+    this.#endsAt(held, Math.min(held.revokeAt, this.now + (lease ?? Infinity)))
+    if ((outcome.revoked?.at ?? Infinity) !== held.revokeAt) return `expected it to be revoked by ${held.revokeAt}`
     return faultOfHeld(held, outcome.grant)
   }
 
+  faultOfRevoke({ resourceName, lockId, graceMs }: RevokeCommand, outcome: RevokeOutcome): string | undefined {
+    const meant = this.valid(resourceName).filter((held) => (lockId ?? held.lockId) === held.lockId)
+    if (meant.length === 0) return outcome.kind === 'not-held' ? undefined : 'expected nothing to be revoked'
+    if (outcome.kind !== 'revoked') return 'expected it to be revoked'
+    for (const held of meant) {
+      held.revokeAt = Math.min(held.revokeAt, this.now + graceMs)
+      this.#endsAt(held, Math.min(held.heldUntil ?? Infinity, held.revokeAt))
+    }
+    return meant.map((held) => faultOfHeld(held, outcome.all.find((grant) => grant.lockId === held.lockId))).find((fault) => fault !== undefined)
+  }
+
+  #endsAt(held: Held, end: number): void {
+    held.heldUntil = end === Infinity ? null : end
+    held.expiresAt = end === Infinity ? null : end + held.terms.lockDelayMs
+  }
+
   faultOfConvert({ resourceName, processId, lockId, sharing }: ConvertCommand, outcome: ConvertOutcome): string | undefined {
-    const own = this.holders(resourceName).find(({ process }) => process === processId)
+    const own = this.valid(resourceName).find(({ process }) => process === processId)
     if (own === undefined || (lockId ?? own.lockId) !== own.lockId) return outcome.kind === 'not-held' ? undefined : 'expected nothing to be converted'
     const others = this.holders(resourceName).filter((held) => held !== own)
     if (!fits(sharing, others)) return outcome.kind === 'held' ? undefined : 'expected the others to be in the way'
@@ -98,19 +138,25 @@ export class SharesModel {
     if (isSame) return faultOfHeld(own, outcome.grant)
     own.slots = []
     const fault = keepsNumber ? undefined : this.#faultOfNumber(resourceName, outcome.grant.lockId)
+    if (!keepsNumber) own.lockedAt = this.now
     Object.assign(own, { sharing, lockId: outcome.grant.lockId, slots: this.#slots(resourceName, sharing) })
     return fault ?? faultOfHeld(own, outcome.grant) ?? this.#faultOfSlots(resourceName, own)
   }
 
-  faultOfInspect(name: string, { grant, shares }: InspectOutcome): string | undefined {
-    const holders = this.holders(name)
-    if (holders.length === 0) return grant === null ? undefined : 'expected it to be free'
+  faultOfInspect(name: string, { grant, shares, kept }: InspectOutcome): string | undefined {
+    const [all, holders] = [this.holders(name), this.valid(name)]
+    if (holders.length === 0) {
+      if (grant !== null) return 'expected that nobody holds it'
+      const end = Math.max(...all.map(endOf))
+      return all.length === 0 ? (kept === undefined ? undefined : 'expected it to be free') : kept?.expiresAt === end ? undefined : `expected it to be kept until ${end}`
+    }
     if (grant === null) return 'expected it to be held'
-    if (grant.expiresAt !== (Math.max(...holders.map(endOf)) === Infinity ? null : Math.max(...holders.map(endOf)))) return 'expected the holder that ends last'
+    const last = Math.max(...holders.map(endOf))
+    if (!holders.some((held) => endOf(held) === last && held.lockId === grant.lockId)) return 'expected the holder that ends last'
     if (holders[0]?.sharing === null) return shares === undefined ? undefined : 'expected an exclusive lock'
-    const byNumber = holders.toSorted((a, b) => a.lockId - b.lockId)
+    const byNumber = holders.toSorted((one, other) => one.lockId - other.lockId)
     const wrong = byNumber.map((held, index) => faultOfHeld(held, shares?.grants[index])).find((fault) => fault !== undefined)
-    return wrong ?? faultOfUsage(holders, shares?.usage)
+    return wrong ?? faultOfUsage(all, shares && { ...shares.usage, holders: all.length })
   }
 
   #of(name: string): Resource {
@@ -130,10 +176,12 @@ export class SharesModel {
     return waiter === undefined ? undefined : { name, waiter: waiter.process, named: [], holders }
   }
 
-  #faultOfGrant(name: string, { processId, ttlMs }: AcquireCommand, sharing: Sharing | null, grant: Grant | undefined): string | undefined {
+  #faultOfGrant(name: string, { processId, ttlMs, terms = NO_TERMS }: AcquireCommand, sharing: Sharing | null, grant: Grant | undefined): string | undefined {
     if (grant === undefined) return `expected a grant of ${name}`
     const fault = this.#faultOfNumber(name, grant.lockId)
-    const held: Held = { process: processId, lockId: grant.lockId, expiresAt: ttlMs === null ? null : this.now + ttlMs, ttlMs, sharing, slots: this.#slots(name, sharing) }
+    const ends = { lockedAt: this.now, heldUntil: null, expiresAt: null, released: false, revokeAt: Infinity }
+    const held: Held = { process: processId, lockId: grant.lockId, ...ends, terms, ttlMs, sharing, slots: this.#slots(name, sharing) }
+    this.#endsAt(held, this.now + (ttlMs ?? Infinity))
     this.#of(name).held.push(held)
     return fault ?? faultOfHeld(held, grant) ?? this.#faultOfSlots(name, held)
   }
@@ -198,7 +246,7 @@ function faultOfUsage(holders: readonly Held[], usage: Conflict['usage']): strin
 }
 
 function faultOfHeld(held: Held, grant: Grant | undefined): string | undefined {
-  if (grant === undefined || grant.lockId !== held.lockId || grant.expiresAt !== held.expiresAt || grant.processId !== held.process) return `expected ${JSON.stringify(held)}`
+  if (grant === undefined || grant.lockId !== held.lockId || grant.expiresAt !== held.heldUntil || grant.processId !== held.process) return `expected ${JSON.stringify(held)}`
   const share = held.sharing === null ? undefined : { ...held.sharing, slots: held.slots }
   return JSON.stringify(grant.share) === JSON.stringify(share) ? undefined : `expected the share ${JSON.stringify(share)}`
 }

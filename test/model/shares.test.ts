@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Sharing } from '../../src/locks/lock.js'
 import { START } from '../../scripts/database-templates.js'
-import { acquire, convert, enqueue, force, inspect, release, renew, sweep } from '../support/commands.js'
+import { acquire, convert, enqueue, force, inspect, release, renew, revoke, sweep } from '../support/commands.js'
 import { DATABASES } from '../support/databases.js'
 import { Random } from '../support/random.js'
 import { instances, onEachStore } from '../support/store.js'
@@ -31,7 +31,8 @@ for (const kind of DATABASES) {
       const waiting = new Map<number, ReturnType<typeof drawAcquire>>()
       const drawAcquire = () => {
         const names = random.chance(0.15) ? ['a', 'c'] : [random.pick(NAMES)]
-        return { ...acquire(names, random.pick(PROCESSES), random.pick(TTLS)), sharing: names.map(() => drawSharing(random)) }
+        const terms = { holdAtLeastMs: random.pick([0, 30, 90]), lockDelayMs: random.pick([0, 0, 50]) }
+        return { ...acquire(names, random.pick(PROCESSES), random.pick(TTLS)), sharing: names.map(() => drawSharing(random)), ...(random.chance(0.25) ? { terms } : {}) }
       }
       const steps: Record<string, () => Promise<string | undefined>> = {
         async acquire() {
@@ -65,17 +66,23 @@ for (const kind of DATABASES) {
           const name = random.pick(NAMES)
           const held = some(random, model.holders(name))
           const command = release(name, random.chance(0.8) ? (held?.process ?? 'p') : random.pick(PROCESSES), random.chance(0.7) ? null : (held?.lockId ?? 1))
-          return model.faultOfRelease(command, await here.submit(command))
+          const kept = random.chance(0.3) ? { ...command, keepMs: random.pick([20, 80]) } : command
+          return model.faultOfRelease(kept, await here.submit(kept))
         },
         async force() {
           const name = random.pick(NAMES)
-          const command = force(name, 'why', random.chance(0.5) ? null : (some(random, model.holders(name))?.lockId ?? 1))
+          const command = { ...force(name, 'why', random.chance(0.5) ? null : (some(random, model.holders(name))?.lockId ?? 1)), freesAtOnce: random.chance(0.3) }
           return model.faultOfRelease(command, await here.submit(command))
         },
         async renew() {
           const name = random.pick(NAMES)
           const command = renew(name, some(random, model.holders(name))?.process ?? random.pick(PROCESSES), random.chance(0.2) ? undefined : random.pick(TTLS))
           return model.faultOfRenew(command, await here.submit(command))
+        },
+        async revoke() {
+          const name = random.pick(NAMES)
+          const command = revoke(name, random.pick([0, 30, 200]), random.chance(0.6) ? null : (some(random, model.holders(name))?.lockId ?? 1))
+          return model.faultOfRevoke(command, await here.submit(command))
         },
         async convert() {
           const name = random.pick(NAMES)
@@ -99,7 +106,7 @@ for (const kind of DATABASES) {
           return undefined
         }
       }
-      const weighted = Object.entries({ acquire: 30, again: 12, queueUp: 5, leave: 3, release: 16, force: 2, renew: 8, convert: 8, inspect: 6, sweep: 3, wait: 6 }).flatMap(([step, weight]) => Array.from({ length: weight }, () => step))
+      const weighted = Object.entries({ acquire: 30, again: 12, queueUp: 5, leave: 3, release: 16, force: 2, renew: 8, revoke: 3, convert: 8, inspect: 6, sweep: 3, wait: 6 }).flatMap(([step, weight]) => Array.from({ length: weight }, () => step))
       let here = store
       for (let step = 0; step < STEPS[kind]; step += 1) {
         const what = random.pick(weighted)

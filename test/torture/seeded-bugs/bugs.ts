@@ -1,4 +1,5 @@
 import { SHARE_BUGS } from './share-bugs.js'
+import { TERM_BUGS } from './term-bugs.js'
 
 /** One text of a compiled file and what stands there instead. */
 export interface Patch {
@@ -227,5 +228,6 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     caughtBy: { test: 'locks/release-all.test.js' },
     says: /not ok .*a waiter that is told nothing sees by itself/
   },
-  ...SHARE_BUGS
+  ...SHARE_BUGS,
+  ...TERM_BUGS
 ]
