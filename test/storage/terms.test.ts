@@ -104,7 +104,7 @@ for (const kind of DATABASES) {
       await store.submit(withTerms('a', 'r', { lockDelayMs: 500 }))
       t.match(await store.submit(force('a', 'gone')), { kind: 'released', freeAt: START + 2999 })
       t.match(await store.submit(acquire('a', 'q')), { kind: 'held', conflicts: [{ processId: 'r', kept: true }] })
-      t.match(await store.submit({ ...force('a', 'gone'), freesAtOnce: true }), { kind: 'released' })
+      t.match(await store.submit(force('a', 'gone')), { kind: 'released', freeAt: undefined }, 'force frees what is kept')
       await store.submit(withTerms('a', 's', { lockDelayMs: 500 }))
       t.match(await store.submit({ ...force('a', 'gone'), freesAtOnce: true }), { kind: 'released', freeAt: undefined })
       t.match(await store.submit(acquire('a', 'q')), { kind: 'granted' })
