@@ -76,6 +76,8 @@ for (const kind of DATABASES) {
       t.match(await store.submit(acquire('a', 'w')), { kind: 'held', conflicts: [{ processId: 'q', expiresAt: START + 2000 }] }, 'the end moves back to that of who is left')
       await database.advance(2000)
       t.match(await store.submit(renew('a', 'q')), { kind: 'not-held', reason: 'expired' })
+      t.match(await store.submit(acquire('a', 'early')), { kind: 'granted' }, 'no longer than the last that is left')
+      await store.submit(release('a', 'early'))
       t.match(await store.submit(share('a', 'r')), { kind: 'granted' })
       t.match(await store.submit(release('a', 'r')), { kind: 'released' })
       t.match(await store.submit(inspect('a')), { grant: null })
