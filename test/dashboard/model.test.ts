@@ -100,16 +100,18 @@ void t.test('look here first: waited for, held unusually long, expiring without 
       aged('leaving', 55, soon(5)),
       aged('healthy', 50, { ...soon(40), renewals: 4 }),
       aged('over', 70, soon(-1)),
-      aged('shared/all', 40, { ...sharing(null), waiters: 1 }),
-      aged('shared/all', 50, { ...sharing(null), lockId: 2, waiters: 1 })
+      aged('shared/all', 1000, { ...sharing(null), waiters: 1 }),
+      aged('shared/all', 2000, { ...sharing(null), lockId: 2, waiters: 1 })
     ),
     NOW
   )
   t.strictSame(found.waitedFor.map(({ lock }) => lock.name), ['g/stuck', 'g/3', 'shared/all'], 'each resource once')
   t.strictSame(found.long.map(({ lock, measure }) => [lock.name, measure]), [
     ['small/hour', undefined],
+    ['shared/all', undefined],
     ['g/stuck', 10]
   ])
+  t.equal(found.long[1]?.lock.lockId, 2, 'of several holders the one that comes first')
   t.strictSame(found.expiring.map(({ lock }) => lock.name), ['dead', 'leaving'], 'first who renewed and then no more')
   t.end()
 })
