@@ -86,7 +86,7 @@ export class Transport {
     if ((status === 200 || status === 404 || status === 409) && (code || 'data' in body)) return { status, body }
     if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
       const to = headers.get('location')
-      throw new LockRequestError(status, 'REDIRECTED', `${this.#base} redirects${to ? ` to ${to}` : ''}; use the url of the service itself`)
+      throw new LockRequestError(status, 'REDIRECTED', `${this.#base} redirects${to ? ` to ${to}` : ''}`)
     }
     if (!code || status >= 500 || status === 429 || status === 408) {
       throw new LockServiceUnavailableError(`The lock service answered ${[status, code].join(' ').trim()}`, {

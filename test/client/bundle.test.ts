@@ -4,7 +4,7 @@ import t from 'tap'
 import { inProject } from '../support/program.js'
 
 /** What a page loads before it first watches, or holds a lock for more than a second. */
-const MOST_BYTES = 8192
+const MOST_BYTES = 8000
 /** The same with what is loaded later, in one file. */
 const MOST_BYTES_IN_ONE = 11_500
 /** What pages load when they need it. */

@@ -110,7 +110,7 @@ void t.test('a redirect is refused, since it would turn one call into another', 
   t.teardown(() => server.close())
   const { port } = server.address() as { port: number }
   const locks = new HttpLocks({ url: `http://127.0.0.1:${port}` })
-  const refusal = { name: 'LockRequestError', code: 'REDIRECTED', message: /redirects to https:\/\/elsewhere\.example\/; use the url of the service itself/ }
+  const refusal = { name: 'LockRequestError', code: 'REDIRECTED', message: /redirects to https:\/\/elsewhere\.example\// }
   await t.rejects(locks.acquire('a'), refusal)
   await t.rejects(locks.watch({ after: 1 }).next(), refusal)
   t.strictSame(asked, ['POST /locks/request', 'GET /locks/watch'])
