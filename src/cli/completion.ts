@@ -5,7 +5,7 @@ const SHELLS = ['bash', 'zsh'] as const
 const OPTIONS = {} as const
 
 /** What follows these options is one of a few words. */
-const CHOICES: Readonly<Record<string, string>> = { '--on-lost': 'kill warn', '--scopes': 'read write read,write admin' }
+const CHOICES: Readonly<Record<string, string>> = { '--on-lost': 'kill warn', '--on-revoke': 'TERM USR1', '--scopes': 'read write read,write admin' }
 
 /** @param commands every command, also this one. */
 export function completionOf(commands: () => Readonly<Record<string, Command>>): Command {

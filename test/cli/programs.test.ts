@@ -44,8 +44,9 @@ void t.test('shells complete commands, options and their words', async (t) => {
   }
   const completion = (await rlmHere(['completion', 'bash'])).stdout
   t.strictSame(complete('rlm', 'st'), ['status'])
-  t.strictSame(complete('rlm', 'run', 'x', '--on'), ['--on-lost'])
+  t.strictSame(complete('rlm', 'run', 'x', '--on-l'), ['--on-lost'])
   t.strictSame(complete('rlm', 'run', 'x', '--on-lost', ''), ['kill', 'warn'])
+  t.strictSame(complete('rlm', 'run', 'x', '--on-revoke', ''), ['TERM', 'USR1'])
   t.strictSame(complete('rlm', 'keys', 're'), ['revoke'])
   t.strictSame(complete('rlm', 'completion', ''), ['bash', 'zsh', '--help'])
   t.ok(complete('rlm', 'run', 'x', '--', 'bas').includes('bash'))
