@@ -66,6 +66,7 @@ void t.test('a lost connection is said aloud, and mended when the service is bac
   await first.kill()
   await page.getByRole('alert').getByText('Connection lost.').waitFor()
   t.match(await page.locator('.connection').textContent(), 'connection lost')
+  t.equal(await page.getByText('Nobody waits.').count(), 0, 'who waits is as unknown as how many')
   t.match(await page.locator('.banner').textContent(), /What you see is \d+ s old/)
   t.equal(await rowOf(page, 'kept').count(), 1, 'what was known is still shown')
 

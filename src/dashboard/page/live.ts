@@ -99,6 +99,11 @@ export class Live {
     return (isStale ? (this.#heardAt ?? Date.now()) : Date.now()) + this.#offsetMs
   }
 
+  /** Whether the page knows what is not locked: the whole list has been read, and the service still answers. */
+  get known(): boolean {
+    return this.ready && this.connection.kind !== 'lost' && this.connection.kind !== 'refused'
+  }
+
   /** Calls `listener` after changes. @returns what ends that. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)

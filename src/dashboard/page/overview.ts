@@ -41,7 +41,7 @@ export function Overview({ live, base, navigation }: OverviewProps): VNode {
   }
   return html`<main>
     <${Cards} figures=${live.figures} held=${ready ? locks.length : undefined} now=${now} />
-    <${AttentionList} locks=${locks} known=${ready} now=${now} navigation=${navigation} />
+    <${AttentionList} locks=${locks} known=${live.known} now=${now} navigation=${navigation} />
     <div class="toolbar">
       <${Filter} navigation=${navigation} />
       <span class="total" role="status"

@@ -60,12 +60,12 @@ export function ResourcePage({ name, live, locks, base, withKey, navigation }: R
     </nav>
     <header>
       <h2><bdi>${name}</bdi></h2>
-      <span class=${`state ${lock !== undefined ? 'held' : kept !== undefined ? 'kept' : 'free'}`}>${lock !== undefined ? (isShared ? 'shared' : 'held') : kept !== undefined ? 'kept' : live.ready ? 'free' : 'not known yet'}</span>
+      <span class=${`state ${lock !== undefined ? 'held' : kept !== undefined ? 'kept' : 'free'}`}>${lock !== undefined ? (isShared ? 'shared' : 'held') : kept !== undefined ? 'kept' : live.known ? 'free' : 'not known yet'}</span>
     </header>
     <div class="columns">
       <div>
         ${usage === null
-          ? html`<${HolderPanel} lock=${lock} kept=${kept} known=${live.ready} now=${now} others=${others} navigation=${navigation} onIntent=${live.mayForce ? setIntent : null} />`
+          ? html`<${HolderPanel} lock=${lock} kept=${kept} known=${live.known} now=${now} others=${others} navigation=${navigation} onIntent=${live.mayForce ? setIntent : null} />`
           : html`<${HoldersPanel} grants=${grants} usage=${usage} now=${now} navigation=${navigation} onIntent=${live.mayForce ? setIntent : null} />`}
         <${Snippets} snippets=${snippetsFor(name, base, withKey, usage?.limit)} />
       </div>
