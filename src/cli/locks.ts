@@ -79,7 +79,7 @@ Ends with 1 when nobody holds it, or another grant than the one that was named i
 
 export const forceRelease: Command = {
   usage: 'force-release NAME --reason TEXT [--lock-id N] [--json]',
-  summary: 'Takes a lock away from whoever holds it.',
+  summary: 'Takes a lock away from its holder.',
   help: `  --reason TEXT  why, for the history
   --lock-id N    only exactly this grant, the one that you saw
   --json         what came of it, as JSON

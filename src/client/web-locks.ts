@@ -170,7 +170,7 @@ export class WebLocks {
     lastRequest += 1
     const wanted = { processId: `${this.#locks.processId}/${lastRequest}`, metadata, ...(mode === 'shared' && { mode }) }
     if (ifAvailable) return this.#locks.tryAcquire(resourceName, wanted)
-    // It is granted at once, whoever holds and waits.
+    // It is granted at once, past holders and waiters.
     if (steal) return this.#locks.acquire(resourceName, { ...wanted, waitSeconds: 0, steal })
     return this.#locks.acquire(resourceName, { ...wanted, signal, onWaiting: entered })
   }

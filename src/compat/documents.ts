@@ -106,7 +106,7 @@ const extendSchema = (maxTtlSeconds: number) => ({
 const forceReleaseSchema = {
   operationId: 'forceReleaseDocumentLock',
   tags,
-  summary: 'Take a document away from whoever has it',
+  summary: 'Take a document away from its holder',
   body: body(
     'Which, and who takes it away, for the history.',
     { docId: DocId, adminUserId: IdSchema('The administrator.', 'admin-789') },
@@ -147,7 +147,7 @@ const allSchema = {
 const clearAllSchema = {
   operationId: 'clearDocumentLocks',
   tags,
-  summary: 'Take all documents away from whoever has them',
+  summary: 'Take all documents away from their holders',
   description: 'Document locks only; whatever else is locked stays so.',
   response: { 200: done('None is locked any longer.', 'All document locks cleared'), ...faults.withEmptyBody }
 }

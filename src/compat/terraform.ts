@@ -65,7 +65,7 @@ const unlockSchema = {
   summary: 'Unlock a state',
   description:
     'The same as `UNLOCK /terraform/{name}`. With a body, it ends the lock of that ID; without one, as `terraform force-unlock` sends it, the lock of ' +
-    `whoever has it, which takes the scope \`admin\`. ${AS_PASSWORD}`,
+    `any ID, which takes the scope \`admin\`. ${AS_PASSWORD}`,
   params,
   body: sent('What was sent to lock it.'),
   response: {

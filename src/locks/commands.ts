@@ -193,7 +193,7 @@ export type RevokeOutcome =
 
 /**
  * Turn a valid grant into an exclusive one, a share, or a share of another kind, at once or not at all: it does not wait, and passes
- * whoever does. An exclusive grant that becomes a share keeps its number. Otherwise a new one is drawn, and the grant is made only
+ * those that do. An exclusive grant that becomes a share keeps its number. Otherwise a new one is drawn, and the grant is made only
  * if the other holders admit it. The end of the lease stays.
  */
 export interface ConvertCommand {

@@ -31,7 +31,7 @@ export type FeedItem =
   /** The last item: why no more will come. */
   | { readonly kind: 'end'; readonly reason: 'too_old' | 'too_slow' | 'draining' | 'no_history' }
 
-/** Delivers the history as any instance writes it to any number of watchers, in order and without gaps. */
+/** Delivers the history, whichever instance writes it, to any number of watchers, in order and without gaps. */
 export class EventFeed {
   readonly #store: LockStore
   readonly #wakers = new Set<() => void>()

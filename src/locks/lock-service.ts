@@ -68,7 +68,7 @@ export class LockService {
   async request(request: LockRequest, wait?: WaitOptions): Promise<RequestOutcome> {
     const began = performance.now()
     const { resourceNames, processId, ttlMs, metadata = null, requestId, key = null, steal = false, terms } = request
-    // Whoever else holds the resources, shares are decided by the same rule.
+    // A theft is decided as shares are, since those may hold the resources.
     const sharing = steal ? resourceNames.map(() => null) : request.sharing
     const command: AcquireCommand = {
       kind: 'acquire',
@@ -79,9 +79,9 @@ export class LockService {
       idempotencyKey: requestId === undefined ? null : idempotencyKeyOf(requestId, { resourceNames, processId, ttlMs, metadata, key, sharing, steal, terms }),
       ticket: null,
       key,
-      ...(sharing === undefined ? {} : { sharing }),
-      ...(steal ? { steal } : {}),
-      ...(terms === undefined ? {} : { terms })
+      sharing,
+      steal: steal || undefined,
+      terms
     }
     const room = this.#lockQuota.makeRoom(key, resourceNames.length)
     const before = room === undefined ? null : await this.#whereThereIsRoom(room, command.idempotencyKey)

@@ -100,7 +100,7 @@ export function whyNoShare(row: ResourceRow, share: ShareRow | undefined, claim:
   return (share.end_reason ?? 'expired') === 'expired' ? 'expired' : 'released'
 }
 
-/** Its end is that of the share, when whoever waits may be granted, also where the lease ends earlier. */
+/** Its end is that of the share, when waiters may be granted, also where the lease ends earlier. */
 export function conflictWithShare(share: ShareRow, usage: Usage, row: ResourceRow, at: EpochMs): Conflict {
   const { lockId, resourceName, processId, lockedAt } = grantFromShare(share)
   const kept = isHeldShare(share, row, at) ? {} : { kept: true as const }

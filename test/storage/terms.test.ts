@@ -43,7 +43,7 @@ for (const kind of DATABASES) {
       t.same(events.map(({ kind, at }) => [kind, at - START]), [['granted', 1000], ['released', 0], ['granted', 0]], 'the end of what is kept is no event')
     })
 
-    await onStore('the sweeper leaves alone what is kept, and removes it afterwards as any row', async (t, store, database) => {
+    await onStore('the sweeper leaves alone what is kept, and removes it afterwards like every row', async (t, store, database) => {
       granted(await store.submit(acquire('a', 'p', 500)))
       await store.submit(keep('a', 'p', 1000))
       await database.advance(700)

@@ -38,7 +38,7 @@ const forceReleaseSchema = {
   operationId: 'forceReleaseLock',
   tags,
   summary: 'Take a lock away',
-  description: 'Ends the lock of whoever holds it, or all shares of the resource; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused. It also frees a resource that is kept.',
+  description: 'Takes the lock away from its holder, or all shares of the resource from theirs; with `lock_id`, only if that is still the valid grant. The former holder’s next renewal is refused. It also frees a resource that is kept.',
   body: Type.Object(
     {
       resource_name: ResourceNameSchema,

@@ -242,7 +242,7 @@ export const NOT_RELEASED = Type.Composite(
       released_at: Type.Optional(
         orNull<string>('string', {
           description:
-            'Where `lock_id` was given and a history is kept: when the process itself released that very grant, whoever holds the resource now; ' +
+            'Where `lock_id` was given and a history is kept: when the process itself released that very grant, also where another process holds the resource now; ' +
             'null where the recent history does not tell of that.',
           examples: ['2024-01-15T10:35:00.123+00:00']
         })

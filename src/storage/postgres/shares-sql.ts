@@ -75,6 +75,16 @@ const QUEUE = sql`select w.ticket, w.process_id, w.request_id, w.fingerprint, w.
 
 export function shareStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   return {
+    ...readStatements(db),
+    ...sweepStatements(db),
+    write: compiled<WriteArgs, { resource_name: string; waiters: number }>(db, (arg) => write(arg, keepsHistory, false)),
+    /** Writes all of it or nothing. */
+    writeAll: compiled<WriteArgs, { resource_name: string; waiters: number }>(db, (arg) => write(arg, keepsHistory, true))
+  }
+}
+
+function readStatements(db: Kysely<Tables>) {
+  return {
     /** Locks nothing: what was read is still true if the row has the same version when it is written. */
     read: compiled<ReadArgs, FoundResource>(
       db,
@@ -131,10 +141,6 @@ export function shareStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         from unnest(${arg('names')}::text[]) as asked(name) cross join clock left join resource_locks l on l.resource_name = asked.name`
     ),
 
-    write: compiled<WriteArgs, { resource_name: string; waiters: number }>(db, (arg) => write(arg, keepsHistory, false)),
-    /** Writes all of it or nothing. */
-    writeAll: compiled<WriteArgs, { resource_name: string; waiters: number }>(db, (arg) => write(arg, keepsHistory, true)),
-
     ofProcess: compiled<{ process: string; after: string; limit: number; prefix: string; key: string | null }, { resource_name: string }>(
       db,
       (arg) => sql`
@@ -142,8 +148,13 @@ export function shareStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         where s.process_id = ${arg('process')} and s.is_active and s.resource_name > ${arg('after')} and starts_with(s.resource_name, ${arg('prefix')})
           and (${arg('key')}::text is null or s.api_key is null or s.api_key = ${arg('key')})
         order by s.resource_name limit ${arg('limit')}`
-    ),
+    )
+  }
+}
 
+/** What the sweeper does with shares that ended, or should have. */
+function sweepStatements(db: Kysely<Tables>) {
+  return {
     due: compiled<{ limit: number }, ShareRow & { at: EpochMs }>(
       db,
       (arg) => sql`
