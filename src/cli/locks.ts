@@ -1,4 +1,4 @@
-import type { ForceReleaseOutcome, LockEvent, Status } from '../client/index.js'
+import type { Grant, LockEvent, NotHeld, Status } from '../client/index.js'
 import { connect, durationMs, lockIdOf, readArguments, required, wholeNumber, type Command } from './args.js'
 import { EXIT, NOT_HELD } from './errors.js'
 import { lengthText, shareText, tableLines, timeText, wireJson } from './output.js'
@@ -70,9 +70,9 @@ Ends with 1 when nobody holds it, or another grant than the one that was named i
     const graceSeconds = durationMs('--grace', required('--grace', values.grace)) / 1000
     const outcome = await connect(session).revoke(resourceName, reason, { graceSeconds, lockId: lockIdOf(values['lock-id']) })
     const done = outcome.kind === 'revoked'
-    if (values.json === true) session.out.line(wireJson(done ? { revoked: true, ...outcome.grant, revokeAt: outcome.revokeAt } : { revoked: false, resourceName, reason: outcome.kind === 'changed' ? 'changed' : outcome.reason }))
-    else if (done) session.out.line(`Asked '${outcome.grant.processId}' to end '${resourceName}' (lock ${outcome.grant.lockId}) by ${timeText(outcome.revokeAt)}.`)
-    else session.err.line(`rlm: '${resourceName}' was left alone: ${outcome.kind === 'changed' ? 'another grant is valid by now' : NOT_HELD[outcome.reason]}`)
+    if (values.json === true) session.out.line(wireJson(done ? { revoked: true, ...concernedJson(outcome), revokeAt: outcome.revokeAt } : { revoked: false, resourceName, reason: whyNot(outcome) }))
+    else if (done) session.out.line(`Asked ${holdersText(outcome.all)} to end '${resourceName}' by ${timeText(outcome.revokeAt)}.`)
+    else session.err.line(leftAlone(resourceName, outcome))
     return done ? EXIT.ok : EXIT.refused
   }
 }
@@ -92,9 +92,9 @@ Ends with 1 when there was nothing to take away, or another grant than the one t
     const reason = required('--reason', values.reason)
     const outcome = await connect(session).forceRelease(resourceName, reason, { lockId: lockIdOf(values['lock-id']) })
     const done = outcome.kind === 'released'
-    if (values.json === true) session.out.line(wireJson(forceReleaseJson(resourceName, outcome)))
-    else if (done) session.out.line(`Took '${resourceName}' away from '${outcome.grant.processId}' (lock ${outcome.grant.lockId}).`)
-    else session.err.line(`rlm: '${resourceName}' was left alone: ${outcome.kind === 'changed' ? 'another grant is valid by now' : NOT_HELD[outcome.reason]}`)
+    if (values.json === true) session.out.line(wireJson(done ? { released: true, ...concernedJson(outcome), releasedAt: outcome.releasedAt } : { released: false, resourceName, reason: whyNot(outcome) }))
+    else if (done) session.out.line(`Took '${resourceName}' away from ${holdersText(outcome.all)}.`)
+    else session.err.line(leftAlone(resourceName, outcome))
     return done ? EXIT.ok : EXIT.refused
   }
 }
@@ -186,13 +186,21 @@ function sharedLines({ resourceName, limit = null, used, totalHolders = 0, holde
   ]
 }
 
-function forceReleaseJson(resourceName: string, outcome: ForceReleaseOutcome): object {
-  switch (outcome.kind) {
-    case 'released':
-      return { released: true, ...outcome.grant, releasedAt: outcome.releasedAt }
-    case 'changed':
-      return { released: false, resourceName, reason: 'changed' }
-    case 'not-held':
-      return { released: false, resourceName, reason: outcome.reason }
-  }
+function holdersText(grants: readonly Grant[]): string {
+  return grants.map(({ processId, lockId }) => `'${processId}' (lock ${lockId})`).join(', ')
+}
+
+/** `all` only where it says more than the grant. */
+function concernedJson({ grant, all }: { readonly grant: Grant; readonly all: readonly Grant[] }): object {
+  return { ...grant, ...(all.length > 1 ? { all } : {}) }
+}
+
+type LeftAlone = NotHeld | { readonly kind: 'changed' }
+
+function whyNot(outcome: LeftAlone): string {
+  return outcome.kind === 'changed' ? 'changed' : outcome.reason
+}
+
+function leftAlone(resourceName: string, outcome: LeftAlone): string {
+  return `rlm: '${resourceName}' was left alone: ${outcome.kind === 'changed' ? 'another grant is valid by now' : NOT_HELD[outcome.reason]}`
 }

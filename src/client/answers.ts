@@ -88,13 +88,19 @@ export type RenewOutcome =
       readonly revoked?: { readonly at: Date; readonly reason: string } | null
     }
   | NotHeld
+/** The grant that ends last, and every one that the call concerned: several where the resource was shared and no `lockId` was named. */
+interface Concerned {
+  readonly grant: Grant
+  readonly all: readonly Grant[]
+}
+
 export type RevokeOutcome =
-  | { readonly kind: 'revoked'; readonly grant: Grant; /** When it ends at the latest. */ readonly revokeAt: Date }
+  | (Concerned & { readonly kind: 'revoked'; /** When they end at the latest. */ readonly revokeAt: Date })
   | NotHeld
   /** Another grant than the one that was named is valid by now. */
   | { readonly kind: 'changed' }
 export type ForceReleaseOutcome =
-  | { readonly kind: 'released'; readonly grant: Grant; readonly releasedAt: Date }
+  | (Concerned & { readonly kind: 'released'; readonly releasedAt: Date })
   | NotHeld
   /** Another grant than the one that was named is valid by now. */
   | { readonly kind: 'changed' }

@@ -1,6 +1,6 @@
 import type { ClientContext, ForceReleaseOptions } from './api.js'
 import { grantOf, notHeldOf, resultOf, retrying, type Answer } from './transport.js'
-import type { ForceReleaseOutcome, Grant, Health, RevokeOptions, RevokeOutcome } from './types.js'
+import type { ForceReleaseOutcome, Grant, Health, NotHeld, RevokeOptions, RevokeOutcome } from './types.js'
 
 /* Pages load these calls when they first make one: the rest of the client imports them by `import()` only. */
 
@@ -9,19 +9,25 @@ type Context = Omit<ClientContext, 'calls'>
 /** See `LockCalls.forceRelease`. */
 export async function forceRelease(context: Context, resourceName: string, reason: string, { signal, ...options }: ForceReleaseOptions): Promise<ForceReleaseOutcome> {
   const answer = await ask(context, 'locks/force-release', { resourceName, reason, ...options }, signal)
-  if (answer.status === 409) return { kind: 'changed' }
-  if (answer.status === 404) return notHeldOf(answer)
-  const { releasedAt, ...grant } = resultOf<Grant & { releasedAt: Date }>(answer)
-  return { kind: 'released', grant: grantOf(grant), releasedAt }
+  if (answer.status !== 200) return refusalOf(answer)
+  const { releasedAt, released, ...grant } = resultOf<Grant & { releasedAt: Date; released?: readonly Grant[] }>(answer)
+  return { kind: 'released', releasedAt, ...concerned(grant, released) }
 }
 
 /** See `LockCalls.revoke`. */
 export async function revoke(context: Context, resourceName: string, reason: string, { signal, ...options }: RevokeOptions): Promise<RevokeOutcome> {
   const answer = await ask(context, 'locks/revoke', { resourceName, reason, ...options }, signal)
-  if (answer.status === 409) return { kind: 'changed' }
-  if (answer.status === 404) return notHeldOf(answer)
-  const { revokeAt, ...grant } = resultOf<Grant & { revokeAt: Date }>(answer)
-  return { kind: 'revoked', grant: grantOf(grant), revokeAt }
+  if (answer.status !== 200) return refusalOf(answer)
+  const { revokeAt, revoked, ...grant } = resultOf<Grant & { revokeAt: Date; revoked?: readonly Grant[] }>(answer)
+  return { kind: 'revoked', revokeAt, ...concerned(grant, revoked) }
+}
+
+function refusalOf(answer: Answer): NotHeld | { readonly kind: 'changed' } {
+  return answer.status === 409 ? { kind: 'changed' } : notHeldOf(answer)
+}
+
+function concerned(grant: Grant, all: readonly Grant[] = [grant]): { readonly grant: Grant; readonly all: readonly Grant[] } {
+  return { grant: grantOf(grant), all: all.map(grantOf) }
 }
 
 /** Without a number, a repetition might concern the lock of the next holder: such a call is made once. */

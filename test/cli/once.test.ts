@@ -55,7 +55,7 @@ void t.test('once says what it does not understand', async (t) => {
 void t.test('a command is told that its lock is asked back, and what it does then is its own affair', async (t) => {
   const polite = startRlm(['run', 'drained', '--on-revoke', 'TERM', '--', 'sh', '-c', "trap 'echo done; exit 7' TERM; echo at work; while :; do sleep 0.02; done"], { url })
   await polite.find((stdout) => /at work/.exec(stdout)?.[0])
-  t.match(await rlmHere(['revoke', 'drained', '--reason', 'host-7 is drained', '--grace', '5m'], { url }), { code: 0, stdout: /^Asked '.*' to end 'drained' \(lock \d+\) by / })
+  t.match(await rlmHere(['revoke', 'drained', '--reason', 'host-7 is drained', '--grace', '5m'], { url }), { code: 0, stdout: /^Asked '.*' \(lock \d+\) to end 'drained' by / })
   t.match(await polite.end(), { code: 7, stdout: 'at work\ndone\n', stderr: 'rlm: the lock is asked back: host-7 is drained; the command gets TERM\n' })
   t.match(await dataOf('drained'), { is_locked: false })
   t.match(await rlmHere(['revoke', 'drained', '--reason', 'why', '--grace', '1s'], { url }), { code: 1, stderr: /was left alone/ })

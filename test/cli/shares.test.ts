@@ -40,6 +40,10 @@ void t.test('commands share a lock, and one without --shared waits for them', as
   t.match(await writer.end(), { code: 0 })
   t.match(await rlmHere(['queue', 'book'], { url }), { stdout: "No process waits for 'book'.\n" })
   await reader.end()
+  for (const process_id of ['one', 'two']) await service.call('POST', '/locks/request', { resource_name: 'book', process_id, mode: 'shared' })
+  const asked = await rlmHere(['revoke', 'book', '--reason', 'a test', '--grace', '60s', '--json'], { url })
+  t.match(JSON.parse(asked.stdout), { revoked: true, all: [{ process_id: 'one' }, { process_id: 'two' }] })
+  t.match(await rlmHere(['force-release', 'book', '--reason', 'a test'], { url }), { code: 0, stdout: /^Took 'book' away from 'one' \(lock \d+\), 'two' \(lock \d+\)\.\n$/ })
   for (const bad of [['--permits', '2'], ['--limit', '0'], ['--limit', '2', '--permits', '3'], ['--limit', 'x']]) {
     t.match(await rlmHere(['run', 'book', ...bad, '--', 'true'], { url }), { code: 64 }, bad.join(' '))
   }
