@@ -109,6 +109,11 @@ export class PostgresServer implements AsyncDisposable {
     }
   }
 
+  /** Of the postmaster, whose children are all other processes of the server; 0 while it is stopped. */
+  get pid(): number {
+    return this.#process?.pid ?? 0
+  }
+
   /** Starts the server process, after `start` or after it was killed. */
   async boot(): Promise<void> {
     const child = spawn(join(this.#folder, 'native/bin/postgres'), ['-D', join(this.#folder, 'data')], { ...asServerUser(this.#folder), stdio: ['ignore', 'ignore', 'pipe'] })

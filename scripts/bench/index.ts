@@ -5,10 +5,13 @@ import { dirname, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { handOver } from './hand-over.js'
 import { instances } from './instances.js'
+import { renewals } from './renewals.js'
 import { scale } from './scale.js'
 import { shares } from './shares.js'
 import { surroundings, type Effort, type Surroundings } from './surroundings.js'
 import { history, throughput } from './throughput.js'
+import { waiters } from './waiters.js'
+import { watch } from './watch.js'
 
 /**
  * `npm run bench -- [--quick] [--only NAME,…] [--against DIST,…] [--out FILE]`
@@ -18,11 +21,20 @@ import { history, throughput } from './throughput.js'
  * file named. `--against` measures other builds of this project in the same rounds, beside the ceiling alone.
  */
 
-const PARTS = { throughput, history, shares, 'hand-over': handOver, scale, instances } as const
+const PARTS = { throughput, history, renewals, shares, 'hand-over': handOver, watch, waiters, scale, instances } as const
 type Part = keyof typeof PARTS
 
-const FULL: Omit<Effort, 'instances'> = { rounds: 5, warmUpMs: 300, measureMs: 1300, liveLocks: [1000, 100_000, 1_000_000], expiredRows: 100_000, handOvers: 400 }
-const QUICK: Omit<Effort, 'instances'> = { rounds: 3, warmUpMs: 200, measureMs: 600, liveLocks: [1000, 100_000], expiredRows: 20_000, handOvers: 100 }
+const FULL: Omit<Effort, 'instances'> = {
+  rounds: 5,
+  warmUpMs: 250,
+  measureMs: 1000,
+  liveLocks: [1000, 100_000, 1_000_000],
+  waiters: [0, 1000, 10_000],
+  expiredRows: 100_000,
+  handOvers: 500,
+  watchMs: 5000
+}
+const QUICK: typeof FULL = { ...FULL, rounds: 3, warmUpMs: 200, measureMs: 600, liveLocks: [1000, 100_000], waiters: [0, 1000], expiredRows: 20_000, handOvers: 100, watchMs: 2000 }
 
 const { values: options } = parseArgs({
   options: {
@@ -59,19 +71,35 @@ async function main(): Promise<void> {
   await writeFile(out, `${parts.join('\n\n')}\n`)
 }
 
-function head({ redis, postgresVersion, effort }: Surroundings): string {
+function head({ redis, etcd, postgres, effort }: Surroundings): string {
   const machine = `${cpus()[0]?.model ?? 'unknown CPU'}, ${availableParallelism()} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`
   const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout?.trim() ?? ''
+  const peers = [['Redis', redis], ['etcd', etcd]] as const
+  const versions = peers.flatMap(([name, peer]) => (peer === undefined ? [] : [`, ${name} ${peer.version}`])).join('')
   return [
     '# Benchmark',
     `Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}${commit === '' ? '' : `, at ${commit}`}: ${machine}; Node.js ${process.version}, ` +
-      `PostgreSQL ${postgresVersion}${redis === undefined ? '' : `, Redis ${redis.version}`}, ${process.platform}. ` +
+      `PostgreSQL ${postgres.version}${versions}, ${process.platform}. ` +
       `${effort.rounds} interleaved rounds of ${effort.measureMs / 1000} s each. ` +
-      'The server, the load, PostgreSQL and Redis share the machine; what matters are the ratios. ' +
       `Load average before the run: ${loadBefore.toFixed(1)}${loadBefore > 0.5 ? ' (the machine was busy with other things: repeat on a quiet one)' : ''}.`,
-    'SQLite: write-ahead log, `synchronous=FULL`. PostgreSQL: as it comes (`fsync` and `synchronous_commit` on), and history on, as is the default. ' +
-      'The naive transaction is as durable as the service. Redis keeps everything in memory and nothing on the disk: its locks are gone with it, and it has no fencing tokens, history or queue.'
+    ...HOW_TO_READ
   ].join('\n\n')
 }
+
+const HOW_TO_READ = [
+  'How to read it. Server, load and databases share the machine, so that a figure of its own says little; what lasts are the ratios. A ratio compares two runs of the same round, ' +
+    'a moment apart: the median of the rounds, with the quartiles in brackets.',
+  [
+    '- **Map**: the same HTTP service whose locks are in a `Map` in memory. What is beyond 1 there is what keeping the locks costs.',
+    '- **bare**: a Fastify app with two routes, one schema and a `Map`, and nothing else. What the Map is beyond it is what the service does for each request besides.',
+    '- **processor time**: of all processes together, for each answer: the server, and PostgreSQL with all its processes, Redis or etcd. It says how many answers a machine can give, and is the steadiest figure. ' +
+      'Where the load asks a system directly, its own work for the protocol is not in it.',
+    '- **p50, p99**: half of the answers, and 99 of 100, came within that time. At 64 connections 64 requests are under way at any time, so that these are times under full load.',
+    '- **throughput**: answers per second, an acquire and a release being two. The load needs processor time too, about as much as the Map: this hides differences.',
+    '- **random, 64**: 64 connections that acquire and release names out of a million; **one name**: all want the same one, and mostly are refused.'
+  ].join('\n'),
+  'Durability. SQLite: write-ahead log, `synchronous=FULL`. PostgreSQL: as it comes (`fsync` and `synchronous_commit` on). History on, as is the default. The naive transaction is as durable as the service. ' +
+    'So is Redis with `appendfsync always`, and so is etcd. Redis in memory keeps nothing: its locks are gone with it. Neither Redis has fencing tokens, history or a queue.'
+]
 
 await main()

@@ -1,16 +1,13 @@
-import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { median, table } from './figures.js'
 import { runLoad, Server } from './processes.js'
+import { processorMicros } from './processor-time.js'
 import { onServer, type Surroundings } from './surroundings.js'
 
 const CONNECTIONS = 64
-/** `USER_HZ`, which Linux has fixed for what it tells programs. */
-const TICKS_PER_SECOND = 100
-
 /** What a database has done so far. */
 interface Spent {
-  readonly processorMs: number
+  readonly processorMicros: number
   readonly walBytes: number
   readonly historyBytes: number
 }
@@ -25,7 +22,7 @@ interface Round {
 }
 
 /** What each further instance on one PostgreSQL adds, and what a lock costs the database. */
-export async function instances({ effort, freshUrl }: Surroundings): Promise<string> {
+export async function instances({ effort, freshUrl, postgres }: Surroundings): Promise<string> {
   const rows: string[][] = []
   let first = Number.NaN
   for (const count of effort.instances) {
@@ -34,7 +31,7 @@ export async function instances({ effort, freshUrl }: Surroundings): Promise<str
     try {
       for (let index = 0; index < count; index += 1) servers.push(await Server.start({ kind: 'service', databaseUrl: url, sweeps: true }))
       const rounds: Round[] = []
-      for (let round = 0; round < effort.rounds; round += 1) rounds.push(await measure(url, servers, effort))
+      for (let round = 0; round < effort.rounds; round += 1) rounds.push(await measure({ url, pid: postgres.pid }, servers, effort))
       const of = (figure: keyof Round): number => median(rounds.map((round) => round[figure]))
       if (Number.isNaN(first)) first = of('requestsPerSecond')
       rows.push([
@@ -59,44 +56,36 @@ export async function instances({ effort, freshUrl }: Surroundings): Promise<str
   ].join('\n\n')
 }
 
-async function measure(url: string, servers: readonly Server[], { warmUpMs, measureMs }: Surroundings['effort']): Promise<Round> {
-  await onServer(url, 'checkpoint')
-  const before = await spentBy(url)
+interface Database {
+  readonly url: string
+  /** Of PostgreSQL's first process. */
+  readonly pid: number
+}
+
+async function measure(database: Database, servers: readonly Server[], { warmUpMs, measureMs }: Surroundings['effort']): Promise<Round> {
+  await onServer(database.url, 'checkpoint')
+  const before = await spentBy(database)
   for (const server of servers) await server.reset()
   const results = await Promise.all(
     servers.map(({ port }, index) => runLoad({ what: 'pairs', port, connections: CONNECTIONS, names: 1_000_000, prefix: `i${index}-`, warmUpMs, measureMs }))
   )
   const usages = await Promise.all(servers.map((server) => server.usage()))
-  const after = await spentBy(url)
+  const after = await spentBy(database)
   const answers = results.reduce((sum, result) => sum + result.answers, 0)
   return {
     requestsPerSecond: results.reduce((sum, result) => sum + result.requestsPerSecond, 0),
     p99: Math.max(...results.map(({ p99 }) => p99)),
     serviceMicros: usages.reduce((sum, { cpuMicros }) => sum + cpuMicros, 0) / answers,
-    databaseMicros: ((after.processorMs - before.processorMs) * 1000) / answers,
+    databaseMicros: (after.processorMicros - before.processorMicros) / answers,
     walBytes: (2 * (after.walBytes - before.walBytes)) / answers,
     historyBytes: (2 * (after.historyBytes - before.historyBytes)) / answers
   }
 }
 
-async function spentBy(url: string): Promise<Spent> {
+async function spentBy({ url, pid }: Database): Promise<Spent> {
   const [spent] = await onServer<{ wal: string; history: string }>(
     url,
     "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::text as wal, pg_total_relation_size('lock_events')::text as history"
   )
-  const processes = await onServer<{ pid: number }>(url, 'select pid from pg_stat_activity')
-  return { processorMs: processes.reduce((sum, { pid }) => sum + processorMsOf(pid), 0), walBytes: Number(spent?.wal), historyBytes: Number(spent?.history) }
-}
-
-/** The processor time of a process; NaN where the system is not Linux, 0 where the process has just ended. */
-function processorMsOf(pid: number): number {
-  if (process.platform !== 'linux') return Number.NaN
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // Its name stands in brackets and may have spaces; the times are the 14th and 15th field.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND
-  } catch {
-    return 0
-  }
+  return { processorMicros: processorMicros([pid]), walBytes: Number(spent?.wal), historyBytes: Number(spent?.history) }
 }

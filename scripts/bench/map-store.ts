@@ -1,11 +1,11 @@
-import type { AcquireCommand, AcquireOutcome, Command, OutcomeOf, ReleaseCommand, ReleaseOutcome } from '../../src/locks/commands.js'
+import type { AcquireCommand, AcquireOutcome, Command, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewCommand, RenewOutcome } from '../../src/locks/commands.js'
 import type { Grant } from '../../src/locks/lock.js'
 import type { ListPage, StoreReads } from '../../src/locks/store.js'
 import { BareStore, NO_READS } from './bare-store.js'
 
 /**
  * The ceiling: locks in a `Map`, gone with the process. Everything the benchmark asks for is answered, as fast as it can be;
- * what it never asks for (waiting, renewing, several locks at once) is refused.
+ * what it never asks for (waiting, shares) is refused.
  */
 export class MapStore extends BareStore {
   readonly #grants = new Map<string, Grant>()
@@ -36,10 +36,12 @@ export class MapStore extends BareStore {
         return { kind: 'swept', expired: 0, removed: 0, more: false }
       case 'heartbeat':
         return { kind: 'heartbeat-sent', dequeued: [] }
+      case 'renew':
+        return this.#renew(command)
+      case 'renew-many':
+        return { kind: 'renewed-many', outcomes: command.renewals.map((renewal) => this.#renew(renewal)) }
       case 'find-request':
       case 'release-many':
-      case 'renew':
-      case 'renew-many':
       case 'renew-all':
       case 'convert':
       case 'revoke':
@@ -51,22 +53,23 @@ export class MapStore extends BareStore {
     }
   }
 
-  #acquire({ resourceNames: [name], processId, ttlMs, metadata }: AcquireCommand): AcquireOutcome {
-    if (name === undefined) throw new Error('no name')
+  #acquire({ resourceNames, processId, ttlMs, metadata }: AcquireCommand): AcquireOutcome {
     const now = Date.now()
-    const held = this.#valid(name, now)
-    if (held !== undefined) return { kind: 'held', conflicts: [held], at: now, waiters: 0 }
-    this.#last += 1
-    const grant: Grant = {
-      lockId: this.#last,
-      resourceName: name,
-      processId,
-      lockedAt: now,
-      expiresAt: ttlMs === null ? null : now + ttlMs,
-      metadata
-    }
-    this.#grants.set(name, grant)
-    return { kind: 'granted', grants: [grant], replayed: false }
+    const conflicts = resourceNames.flatMap((name) => this.#valid(name, now) ?? [])
+    if (conflicts.length > 0) return { kind: 'held', conflicts, at: now, waiters: 0 }
+    const expiresAt = ttlMs === null ? null : now + ttlMs
+    const grants = resourceNames.map((resourceName): Grant => ({ lockId: (this.#last += 1), resourceName, processId, lockedAt: now, expiresAt, metadata }))
+    for (const grant of grants) this.#grants.set(grant.resourceName, grant)
+    return { kind: 'granted', grants, replayed: false }
+  }
+
+  #renew({ resourceName, processId, ttlMs }: RenewCommand): RenewOutcome {
+    const now = Date.now()
+    const held = this.#valid(resourceName, now)
+    if (held?.processId !== processId) return { kind: 'not-held', reason: held === undefined ? 'not_locked' : 'held_by_other' }
+    const grant: Grant = { ...held, expiresAt: ttlMs === undefined || ttlMs === null ? null : now + ttlMs }
+    this.#grants.set(resourceName, grant)
+    return { kind: 'renewed', grant, renewedAt: now, waiters: 0, revoked: null }
   }
 
   #release({ resourceName, processId }: ReleaseCommand): ReleaseOutcome {

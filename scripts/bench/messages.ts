@@ -1,7 +1,7 @@
 /** What the processes of the benchmark tell each other. */
 
 export interface ServerSpec {
-  readonly kind: 'map' | 'service' | 'naive' | 'redis'
+  readonly kind: 'map' | 'fastify' | 'service' | 'naive' | 'redis'
   readonly databaseUrl?: string
   readonly redisPort?: number
   readonly keepsHistory?: boolean
@@ -26,8 +26,11 @@ export interface Report {
 }
 
 export interface LoadSpec {
-  /** `pairs` acquires and releases; `redis-pairs` does so without HTTP; `status` and `list` read. */
-  readonly what: 'pairs' | 'redis-pairs' | 'status' | 'list'
+  /**
+   * `pairs` acquires and releases, `redis-pairs` without HTTP and the two of etcd by its gateway; `renew` renews a lock for each
+   * connection, `renew-many` all names, a hundred with a request; `wait` waits in line; `status` and `list` read.
+   */
+  readonly what: 'pairs' | 'redis-pairs' | 'etcd-lock' | 'etcd-put' | 'renew' | 'renew-many' | 'wait' | 'status' | 'list'
   readonly port: number
   readonly connections: number
   /** How many names there are; 1 is one hot name. */

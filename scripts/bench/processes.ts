@@ -1,10 +1,7 @@
-import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { LoadResult, LoadSpec, Order, Report, ServerSpec, Usage } from './messages.js'
-import { openRedis } from './redis-store.js'
-import { freePort } from '../postgres-server.js'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const LOAD_GRACE_MS = 15_000
@@ -70,21 +67,14 @@ export async function runLoad(spec: LoadSpec): Promise<LoadResult> {
   }
 }
 
-/** A Redis that writes nothing to the disk; undefined where there is no redis-server on the PATH. */
-export async function startRedis(): Promise<({ port: number; version: string } & AsyncDisposable) | undefined> {
-  const said = spawnSync('redis-server', ['--version'], { encoding: 'utf8' })
-  if (said.status !== 0) return undefined
-  const port = await freePort()
-  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' })
-  await sleep(300)
-  const redis = await openRedis(port)
-  await redis.close()
+/** A load that goes on until it is disposed of. */
+export function startLoad(spec: LoadSpec): AsyncDisposable {
+  const child = fork(`${HERE}load.js`, [JSON.stringify(spec)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   return {
-    port,
-    version: /v=(\S+)/.exec(said.stdout)?.[1] ?? 'unknown',
     async [Symbol.asyncDispose]() {
+      if (child.exitCode !== null) return
       const ended = once(child, 'exit')
-      child.kill()
+      child.kill('SIGKILL')
       await ended
     }
   }

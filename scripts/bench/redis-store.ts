@@ -13,9 +13,11 @@ export interface RedisLocks {
   readonly close: () => Promise<void>
 }
 
-/** Locks in a Redis that writes nothing to the disk: `SET NX PX`, and a delete that checks the owner. */
+/** Locks in a Redis: `SET NX PX`, and a delete that checks the owner. */
 export async function openRedis(port: number): Promise<RedisLocks> {
   const redis = new Redis({ host: '127.0.0.1', port, scripts: { releaseOwned: { lua: RELEASE, numberOfKeys: 1 } } })
+  // It connects again by itself: the server may just have been started.
+  redis.on('error', () => undefined)
   await redis.ping()
   const client = redis as Redis & { releaseOwned: (name: string, owner: string) => Promise<number> }
   return {

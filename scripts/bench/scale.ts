@@ -2,8 +2,8 @@ import { milliseconds, median, perSecond, ratio, table } from './figures.js'
 import type { LoadResult, LoadSpec } from './messages.js'
 import { runLoad, Server } from './processes.js'
 import { seedExpired, seedLive } from './seed.js'
+import { NAMES } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
-import { NAMES } from './throughput.js'
 
 interface Stock {
   readonly live: number

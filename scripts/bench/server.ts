@@ -6,17 +6,18 @@ import { LockService } from '../../src/locks/lock-service.js'
 import type { LockStore } from '../../src/locks/store.js'
 import { Sweeper } from '../../src/locks/sweeper.js'
 import { openStore } from '../../src/storage/index.js'
+import { bareApp } from './bare-app.js'
 import { MapStore } from './map-store.js'
 import type { Order, Report, ServerSpec } from './messages.js'
 import { openNaive } from './naive-store.js'
 import { PlainStore } from './plain-store.js'
 import { behindHttp, openRedis } from './redis-store.js'
 
-/** One server under test, in a process of its own: the service's own app over whichever store it was told to open. */
+/** One server under test, in a process of its own: the service's own app over whichever store it was told to open, or a bare one. */
 
 const spec = JSON.parse(process.argv[2] ?? '{}') as ServerSpec
 const defaults = readConfig({})
-const store = await openIt(spec)
+const store = await openStoreOf(spec)
 const locks = new LockService(store, { defaultTtlMs: null })
 const sweeper = new Sweeper(store, {
   intervalMs: defaults.SWEEP_INTERVAL_SECONDS * 1000,
@@ -24,7 +25,8 @@ const sweeper = new Sweeper(store, {
 })
 // The same logger at the same level for all: what is logged (faults only) goes nowhere.
 const logger = pino({ level: defaults.LOG_LEVEL }, { write: () => undefined })
-const app = await buildApp({ locks, maxTtlSeconds: defaults.MAX_TTL_SECONDS, maxWaitSeconds: defaults.MAX_WAIT_SECONDS, hosts: [], logger })
+const app =
+  spec.kind === 'fastify' ? bareApp() : await buildApp({ locks, maxTtlSeconds: defaults.MAX_TTL_SECONDS, maxWaitSeconds: defaults.MAX_WAIT_SECONDS, hosts: [], logger })
 await app.listen({ host: '127.0.0.1', port: 0 })
 if (spec.sweeps) sweeper.start()
 
@@ -40,9 +42,10 @@ process.on('disconnect', () => process.exit())
 const address = app.server.address()
 send({ port: typeof address === 'object' ? (address?.port ?? 0) : 0 })
 
-async function openIt({ kind, databaseUrl = '', redisPort = 0, keepsHistory = true }: ServerSpec): Promise<LockStore> {
+async function openStoreOf({ kind, databaseUrl = '', redisPort = 0, keepsHistory = true }: ServerSpec): Promise<LockStore> {
   switch (kind) {
     case 'map':
+    case 'fastify':
       return new MapStore()
     case 'service':
       return openStore({ databaseUrl, keepHistoryMs: keepsHistory ? defaults.HISTORY_RETENTION_DAYS * 86_400_000 : 0 })

@@ -1,8 +1,8 @@
 import { perSecond, ratio, table } from './figures.js'
 import type { LoadResult } from './messages.js'
 import { runLoad, Server } from './processes.js'
+import { NAMES } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
-import { NAMES } from './throughput.js'
 
 interface Case {
   readonly title: string

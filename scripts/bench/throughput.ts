@@ -1,47 +1,58 @@
-import { median, milliseconds, perSecond, ratio, table } from './figures.js'
-import type { LoadResult, LoadSpec, ServerSpec, Usage } from './messages.js'
-import { runLoad, Server } from './processes.js'
+import { perSecond, quantile, ratio, table } from './figures.js'
+import { Rounds, type Cell, type Subject } from './rounds.js'
+import { BARE, CEILING, naives, NAMES, peers, service, services } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
-
-interface Subject {
-  readonly title: string
-  readonly spec: ServerSpec
-  /** The folder of the build, where it is not this one. */
-  readonly build?: string
-}
-
-interface Cell {
-  readonly title: string
-  readonly connections: number
-  readonly names: number
-}
 
 const MANY_NAMES = 1_000_000
 const random = (connections: number): Cell => ({ title: `random, ${connections}`, connections, names: MANY_NAMES })
 const hot = (connections: number): Cell => ({ title: `one name, ${connections}`, connections, names: 1 })
 
-const CEILING: Subject = { title: 'Map (the ceiling)', spec: { kind: 'map', sweeps: false } }
-/** Redis without HTTP: its load asks Redis itself. */
-const REDIS_DIRECT = 'Redis, ioredis without HTTP'
-
-/** The service beside the ceiling, the naive transaction and Redis. */
+/** The service beside the ceilings, the naive transaction, Redis and etcd. */
 export async function throughput(around: Surroundings): Promise<string> {
-  const cells = around.against.length > 0 ? [random(64), random(256), hot(64)] : [random(1), random(64), random(256), hot(1), hot(64), hot(256)]
-  const others = around.against.length > 0 ? [] : [...(await naives(around)), ...redisOf(around)]
-  const subjects = [CEILING, ...(await services(around)), ...others]
-  const { results, note } = await measure(around, subjects, cells, others.length > 0 ? around.redis?.port : undefined)
+  const comparesBuilds = around.against.length > 0
+  const cells = [random(64), random(256), hot(64), ...(comparesBuilds ? [] : [random(1)])]
+  const subjects = [CEILING, BARE, ...(await services(around)), ...(comparesBuilds ? [] : [...(await naives(around)), ...peers(around)])]
+  const rounds = await Rounds.measure(around, subjects, cells)
+  return ['## Throughput', summary(rounds, subjects, cells), details(rounds), rounds.stalls()].join('\n\n')
+}
+
+/** The figures that are aims, one column each. */
+function summary(rounds: Rounds, subjects: readonly Subject[], cells: readonly Cell[]): string {
+  const [few, many] = cells
+  if (few === undefined || many === undefined) throw new Error('no cells')
+  const columns = [
+    { head: 'processor time, Map = 1: 64', cell: few, figure: 'allMicros', of: CEILING.title },
+    { head: '256', cell: many, figure: 'allMicros', of: CEILING.title },
+    { head: 'bare = 1: 64', cell: few, figure: 'allMicros', of: BARE.title },
+    { head: '256', cell: many, figure: 'allMicros', of: BARE.title },
+    { head: 'p99, Map = 1: 64', cell: few, figure: 'p99', of: CEILING.title },
+    { head: 'throughput, Map = 1: 64', cell: few, figure: 'requestsPerSecond', of: CEILING.title },
+    { head: '256', cell: many, figure: 'requestsPerSecond', of: CEILING.title }
+  ] as const
+  return table(
+    ['random names', ...columns.map(({ head }) => head)],
+    subjects.map(({ title }) => [title, ...columns.map(({ cell, figure, of }) => ratio(rounds.shares(title, cell, figure, of)))])
+  )
+}
+
+function details(rounds: Rounds): string {
+  const flushes = rounds.flushMs.toSorted((a, b) => a - b)
   return [
-    '## Throughput',
-    'Acquire and release in pairs (on one hot name mostly refusals), as a share of what the same app does from a `Map` in the same round: median (quartiles).',
-    ratios(results, cells, CEILING.title),
-    'Answers per second, medians:',
-    grid(results, cells, (title, cell) => perSecond(of(results, title, cell).map(({ requestsPerSecond }) => requestsPerSecond))),
+    `A flush of this disk took ${quantile(flushes, 0.5).toFixed(2)} ms, of a hundred flushes the slowest ${quantile(flushes, 0.99).toFixed(2)} ms. ` +
+      'With one connection nothing is there to share a flush with: an answer cannot come sooner than that.',
+    'Processor time for each answer in microseconds, all processes (of them the server process):',
+    rounds.grid((title, cell) => `${micros(rounds.medianOf(title, cell, 'allMicros'))} (${micros(rounds.medianOf(title, cell, 'serviceMicros'))})`),
     'Latency, median of the medians and of the 99th percentiles:',
-    grid(results, cells, (title, cell) => latency(of(results, title, cell))),
-    'Processor time of the server process for each answer, in microseconds, medians (the databases and Redis are processes of their own):',
-    grid(results, cells, (title, cell) => perSecond(of(results, title, cell).map(({ cpuMicros, answers }) => cpuMicros / answers))),
-    note
+    rounds.grid((title, cell) => rounds.latency(title, cell)),
+    'Answers per second as a share of the `Map`\'s:',
+    rounds.ratios('requestsPerSecond', CEILING.title),
+    'Answers per second:',
+    rounds.grid((title, cell) => perSecond([rounds.medianOf(title, cell, 'requestsPerSecond')]))
   ].join('\n\n')
+}
+
+function micros(value: number): string {
+  return Number.isNaN(value) ? '–' : value.toFixed(0)
 }
 
 /** What the history costs. */
@@ -50,119 +61,20 @@ export async function history(around: Surroundings): Promise<string> {
   const subjects: Subject[] = [CEILING]
   for (const kind of ['sqlite', 'postgres'] as const) {
     for (const keepsHistory of [true, false]) {
-      const databaseUrl = await around.freshUrl(kind)
-      subjects.push({ title: `${NAMES[kind]}, history ${keepsHistory ? 'on' : 'off'}`, spec: { kind: 'service', databaseUrl, keepsHistory, sweeps: true } })
+      subjects.push(await service(around, kind, `${NAMES[kind]}, history ${keepsHistory ? 'on' : 'off'}`, keepsHistory))
     }
   }
-  const { results } = await measure(around, subjects, cells)
+  const rounds = await Rounds.measure(around, subjects, cells)
   const cost = (['sqlite', 'postgres'] as const).map((kind) =>
     [NAMES[kind]].concat(
-      cells.map((cell) => ratio(shares(of(results, `${NAMES[kind]}, history on`, cell), of(results, `${NAMES[kind]}, history off`, cell))))
+      (['requestsPerSecond', 'allMicros'] as const).flatMap((figure) =>
+        cells.map((cell) => ratio(rounds.shares(`${NAMES[kind]}, history on`, cell, figure, `${NAMES[kind]}, history off`)))
+      )
     )
   )
   return [
     '## What the history costs',
-    'Share of the ceiling:',
-    ratios(results, cells, CEILING.title),
-    'With history as a share of without:',
-    table(['', ...cells.map(({ title }) => title)], cost)
+    'With history as a multiple of without:',
+    table(['', ...['answers a second', 'processor time'].flatMap((what) => cells.map(({ connections }) => `${what}, ${connections}`))], cost)
   ].join('\n\n')
-}
-
-export const NAMES: Readonly<Record<'sqlite' | 'postgres', string>> = { sqlite: 'SQLite', postgres: 'PostgreSQL' }
-
-async function services(around: Surroundings): Promise<Subject[]> {
-  const subjects: Subject[] = []
-  for (const kind of ['sqlite', 'postgres'] as const) {
-    for (const [index, build] of [undefined, ...around.against].entries()) {
-      const spec = { kind: 'service', databaseUrl: await around.freshUrl(kind), sweeps: true } as const
-      subjects.push({ title: `this service, ${NAMES[kind]}${index === 0 ? '' : ` (build ${index})`}`, spec, ...(build === undefined ? {} : { build }) })
-    }
-  }
-  return subjects
-}
-
-async function naives(around: Surroundings): Promise<Subject[]> {
-  return [
-    { title: 'naive transaction, SQLite', spec: { kind: 'naive', databaseUrl: await around.freshUrl('sqlite'), sweeps: false } },
-    { title: 'naive transaction, PostgreSQL', spec: { kind: 'naive', databaseUrl: await around.freshUrl('postgres'), sweeps: false } }
-  ]
-}
-
-function redisOf({ redis }: Surroundings): Subject[] {
-  return redis === undefined ? [] : [{ title: 'Redis behind the same app', spec: { kind: 'redis', redisPort: redis.port, sweeps: false } }]
-}
-
-/** Without a server process of ours. */
-const UNKNOWN: Usage = { heldUpMs: Number.NaN, cpuMicros: Number.NaN }
-
-interface Measured extends LoadResult, Usage {}
-
-type Results = ReadonlyMap<string, ReadonlyMap<Cell, Measured[]>>
-
-/** Round after round, each subject in each cell, the order turned by one from round to round. */
-async function measure(
-  { effort }: Surroundings,
-  subjects: readonly Subject[],
-  cells: readonly Cell[],
-  redisPort?: number
-): Promise<{ results: Results; note: string }> {
-  const servers: { title: string; what: LoadSpec['what']; port: number; server?: Server }[] = []
-  try {
-    for (const { title, spec, build } of subjects) {
-      const server = await Server.start(spec, build)
-      servers.push({ title, what: 'pairs', port: server.port, server })
-    }
-    if (redisPort !== undefined) servers.push({ title: REDIS_DIRECT, what: 'redis-pairs', port: redisPort })
-    const results = new Map(servers.map(({ title }) => [title, new Map(cells.map((cell) => [cell, [] as Measured[]]))]))
-    for (let round = 0; round < effort.rounds; round += 1) {
-      for (const cell of cells) {
-        const turn = round % servers.length
-        for (const { title, what, port, server } of [...servers.slice(turn), ...servers.slice(0, turn)]) {
-          await server?.reset()
-          const { connections, names } = cell
-          const { warmUpMs, measureMs } = effort
-          const result = await runLoad({ what, port, connections, names, prefix: 'bench-', warmUpMs, measureMs })
-          const usage = (await server?.usage()) ?? UNKNOWN
-          results.get(title)?.get(cell)?.push({ ...result, ...usage })
-        }
-      }
-      process.stderr.write(`round ${round + 1} of ${effort.rounds}\n`)
-    }
-    const worst = servers.flatMap(({ title, server }) => {
-      if (server === undefined) return []
-      const ms = [...(results.get(title)?.values() ?? [])].flatMap((cell) => cell.map(({ heldUpMs }) => heldUpMs))
-      return [`${title} ${median(ms).toFixed(0)} / ${Math.max(...ms).toFixed(0)} ms`]
-    })
-    return { results, note: `Longest time the event loop was held up in a run, median of the runs / worst run: ${worst.join('; ')}.` }
-  } finally {
-    for (const { server } of servers) await server?.[Symbol.asyncDispose]()
-  }
-}
-
-function of(results: Results, title: string, cell: Cell): Measured[] {
-  return results.get(title)?.get(cell) ?? []
-}
-
-function titlesOf(results: Results): string[] {
-  return [...results.keys()]
-}
-
-function ratios(results: Results, cells: readonly Cell[], to: string): string {
-  return grid(results, cells, (title, cell) => ratio(shares(of(results, title, cell), of(results, to, cell))))
-}
-
-function grid(results: Results, cells: readonly Cell[], text: (title: string, cell: Cell) => string): string {
-  return table(
-    ['', ...cells.map(({ title }) => title)],
-    titlesOf(results).map((title) => [title].concat(cells.map((cell) => text(title, cell))))
-  )
-}
-
-function shares(some: readonly LoadResult[], whole: readonly LoadResult[]): number[] {
-  return some.map(({ requestsPerSecond }, round) => requestsPerSecond / (whole[round]?.requestsPerSecond ?? Number.NaN))
-}
-
-function latency(results: readonly LoadResult[]): string {
-  return `${milliseconds(results.map(({ p50 }) => p50)).split(' ')[0] ?? ''} / ${milliseconds(results.map(({ p99 }) => p99)).split(' ')[0] ?? ''} ms`
 }

@@ -1,0 +1,53 @@
+import type { Peer } from './peers.js'
+import type { Subject } from './rounds.js'
+import type { Surroundings } from './surroundings.js'
+
+export const CEILING: Subject = { title: 'Map (the ceiling)', spec: { kind: 'map', sweeps: false } }
+export const BARE: Subject = { title: 'bare Fastify app', spec: { kind: 'fastify', sweeps: false } }
+
+export const NAMES: Readonly<Record<'sqlite' | 'postgres', string>> = { sqlite: 'SQLite', postgres: 'PostgreSQL' }
+
+export async function service({ freshUrl, postgres }: Surroundings, kind: 'sqlite' | 'postgres', title: string, keepsHistory = true): Promise<Subject> {
+  const spec = { kind: 'service', databaseUrl: await freshUrl(kind), keepsHistory, sweeps: true } as const
+  return { title, spec, pids: kind === 'postgres' ? [postgres.pid] : [] }
+}
+
+export async function services(around: Surroundings): Promise<Subject[]> {
+  const subjects: Subject[] = []
+  for (const kind of ['sqlite', 'postgres'] as const) {
+    for (const [index, build] of [undefined, ...around.against].entries()) {
+      const subject = await service(around, kind, `this service, ${NAMES[kind]}${index === 0 ? '' : ` (build ${index})`}`)
+      subjects.push(build === undefined ? subject : { ...subject, build })
+    }
+  }
+  return subjects
+}
+
+export async function naives({ freshUrl, postgres }: Surroundings): Promise<Subject[]> {
+  return [
+    { title: 'naive transaction, SQLite', spec: { kind: 'naive', databaseUrl: await freshUrl('sqlite'), sweeps: false } },
+    { title: 'naive transaction, PostgreSQL', spec: { kind: 'naive', databaseUrl: await freshUrl('postgres'), sweeps: false }, pids: [postgres.pid] }
+  ]
+}
+
+export function peers({ redis, durableRedis, etcd }: Surroundings): Subject[] {
+  return [
+    ...(redis === undefined ? [] : [redisBehindApp('in memory', redis)]),
+    ...(durableRedis === undefined ? [] : [redisBehindApp('appendfsync always', durableRedis)]),
+    ...(redis === undefined ? [] : [redisAlone('in memory', redis)]),
+    ...(durableRedis === undefined ? [] : [redisAlone('appendfsync always', durableRedis)]),
+    ...(etcd === undefined ? [] : [etcdBy('etcd-lock', 'its lock', etcd), etcdBy('etcd-put', 'put if absent', etcd)])
+  ]
+}
+
+function redisBehindApp(kept: string, { port, pid }: Peer): Subject {
+  return { title: `Redis behind the same app, ${kept}`, spec: { kind: 'redis', redisPort: port, sweeps: false }, pids: [pid] }
+}
+
+function redisAlone(kept: string, { port, pid }: Peer): Subject {
+  return { title: `Redis without HTTP, ${kept}`, direct: { what: 'redis-pairs', port }, pids: [pid] }
+}
+
+function etcdBy(what: 'etcd-lock' | 'etcd-put', how: string, { port, pid }: Peer): Subject {
+  return { title: `etcd by its HTTP gateway, ${how}`, direct: { what, port }, pids: [pid], onlyRandom: true }
+}
