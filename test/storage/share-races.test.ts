@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { AcquireCommand } from '../../src/locks/commands.js'
 import type { CommandResult } from '../../src/storage/batcher.js'
 import { openPostgres } from '../../src/storage/postgres/connection.js'
 import { Shares } from '../../src/storage/postgres/shares.js'
@@ -15,6 +16,8 @@ interface Race extends AsyncDisposable {
   readonly database: TestDatabase
   /** Carries out commands on another instance, which is stopped between reading and writing until `meanwhile` is done. */
   readonly overtaken: (commands: readonly ShareCommand[], meanwhile: () => Promise<unknown>) => Promise<CommandResult[]>
+  /** The same for a request for several resources. */
+  readonly manyOvertaken: (command: AcquireCommand, meanwhile: () => Promise<unknown>) => Promise<CommandResult>
 }
 
 async function race(): Promise<Race> {
@@ -42,6 +45,10 @@ async function race(): Promise<Race> {
       meanwhile = action
       return shares.execute(new Session(client), commands)
     },
+    manyOvertaken: (command, action) => {
+      meanwhile = action
+      return shares.acquireMany(new Session(client), command)
+    },
     async [Symbol.asyncDispose]() {
       client.release()
       await opened[Symbol.asyncDispose]()
@@ -68,6 +75,20 @@ void t.test('a permit that another instance gave away meanwhile is not given twi
   await at.store.submit(share('a', 'p', { limit: 3 }))
   t.match(await at.overtaken([share('a', 'q', { limit: 3 })], () => at.store.submit(share('a', 'r', { limit: 2 }))), RETRIED)
   t.match(await at.overtaken([share('a', 'q', { limit: 3 })], () => Promise.resolve()), [{ outcome: { kind: 'held', conflicts: [{ usage: { used: 2, limit: 2 } }] } }])
+})
+
+void t.test('several resources that were all changed meanwhile are not granted, as little as some of them', async (t) => {
+  await using at = await race()
+  const both: AcquireCommand = { ...acquire(['a', 'b'], 'p'), sharing: [null, { limit: 2, permits: 1 }] }
+  const once = await at.manyOvertaken(both, async () => {
+    for (const name of ['a', 'b']) await at.store.submit(share(name, 'q', { limit: 1, ttlMs: 100 }))
+  })
+  t.match([once], RETRIED, 'both')
+  t.match(await at.store.submit(inspect('a')), { grant: { processId: 'q' } })
+  await at.database.advance(100)
+  t.match([await at.manyOvertaken(both, () => at.store.submit(acquire('a', 'q', 100)))], RETRIED, 'one of them')
+  await at.database.advance(100)
+  t.match(await at.manyOvertaken(both, () => Promise.resolve()), { outcome: { kind: 'granted', grants: [{ processId: 'p' }, { processId: 'p' }] } }, 'none of them')
 })
 
 void t.test('an exclusive grant at the very expiry of the last share keeps its renewal out', async (t) => {

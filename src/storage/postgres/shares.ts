@@ -115,7 +115,9 @@ export class Shares {
     if (first === undefined || grants.length < parts.length) return RETRY
     if (command.idempotencyKey !== null) first.requests.push(savedRequest(command, grants, first.found))
     try {
-      await this.#write(session, this.#statements.writeAll, [...opened.values()], parts)
+      // Where none of them was written, no row is left to fail the statement.
+      const { lost } = await this.#write(session, this.#statements.writeAll, [...opened.values()], parts)
+      if (lost.size > 0) return RETRY
     } catch (error) {
       if (sqlStateOf(error) === INCOMPLETE) return RETRY
       throw error
