@@ -20,7 +20,7 @@ import { revokeRoutes } from './http/routes/revoke.js'
 import { queueRoutes } from './http/routes/queue.js'
 import { watchRoutes } from './http/routes/watch.js'
 import { isTraced, tracing } from './http/tracing.js'
-import { refuseUnknown, validatorCompiler } from './http/validation.js'
+import { refuseUnknown, serializerCompiler, validatorCompiler } from './http/validation.js'
 import { WatcherQuota } from './locks/quotas.js'
 import type { LockError } from './locks/errors.js'
 import type { LockService } from './locks/lock-service.js'
@@ -127,6 +127,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   }
 
   app.setValidatorCompiler(validatorCompiler())
+  app.setSerializerCompiler(serializerCompiler())
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJson)
   app.addContentTypeParser('*', refuseOtherTypes)

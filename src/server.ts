@@ -106,11 +106,11 @@ async function start(config: Config, log: Logger): Promise<() => Promise<void>> 
       onExpired: (grants) => locks.statistics.expired(grants),
       onError: (error) => watch.report(error)
     })
-    const app = await buildApp({ ...appOptionsOf(config), locks, logger: log, keys, onFault: (error) => watch.report(error) })
+    const app = await buildApp({ ...appOptionsOf(config), databaseName: await databaseName(config.DATABASE_URL), locks, logger: log, keys, onFault: (error) => watch.report(error) })
     await listen(app, config)
     sweeper.start()
     keys.start()
-    log.info(whereToLook(app, config))
+    log.info(await whereToLook(app, config))
     return async () => {
       await close(app)
       await sweeper[Symbol.asyncDispose]()
@@ -136,7 +136,6 @@ function limitsOf(config: Config): Limits {
 function appOptionsOf(config: Config): Omit<AppOptions, 'locks' | 'logger' | 'keys'> {
   const { ALLOWED_HOSTS: hosts, CORS_ORIGIN: origins, TRUST_PROXY: proxies } = config
   return {
-    databaseName: databaseName(config.DATABASE_URL),
     maxTtlSeconds: config.MAX_TTL_SECONDS,
     maxWaitSeconds: config.MAX_WAIT_SECONDS,
     compatApis: config.COMPAT_APIS,
@@ -180,11 +179,11 @@ async function listen(app: FastifyInstance, { HOST: host, PORT: port }: Config):
 }
 
 /** One sentence at start: what to open in a browser, and where the locks are kept. */
-function whereToLook(app: FastifyInstance, { HOST, DATABASE_URL }: Config): string {
+async function whereToLook(app: FastifyInstance, { HOST, DATABASE_URL }: Config): Promise<string> {
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : undefined
   const url = listenedAt({ HOST, PORT: String(port) })
-  return `Dashboard at ${url}/dashboard, API documentation at ${url}/docs; the locks are kept in ${describeDatabase(DATABASE_URL)}`
+  return `Dashboard at ${url}/dashboard, API documentation at ${url}/docs; the locks are kept in ${await describeDatabase(DATABASE_URL)}`
 }
 
 main().catch(fail)

@@ -1,5 +1,6 @@
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
-import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { faultOfCharacters, MAX_NAMES } from '../locks/lock.js'
 import { type InvalidInput, InvalidRequestError } from './errors.js'
@@ -47,20 +48,31 @@ class SchemaFault extends InvalidRequestError {
 }
 
 /**
- * Makes the validators of all schemas. The one that every request passes stops at the first fault, so that a bad request
- * costs no more than a good one; the one that finds all of them is made when it is needed first, and sees an excerpt.
+ * Makes the validators of all schemas, each when it is needed first: a service that starts would otherwise wait for all of
+ * them. The one that every request passes stops at the first fault, so that a bad request costs no more than a good one; the
+ * one that finds all faults sees an excerpt.
  */
 export function validatorCompiler(): FastifySchemaCompiler<object> {
   const quick = new Ajv({ ...AJV, allErrors: false })
   const thorough = new Ajv({ ...AJV, allErrors: true, verbose: true })
   return ({ schema, httpPart = '' }) => {
-    const isGood = quick.compile(schema)
+    let isGood: ValidateFunction | undefined
     let validate: ValidateFunction | undefined
     return (input: unknown) => {
+      isGood ??= quick.compile(schema)
       if (isGood(input)) return true
       validate ??= thorough.compile(schema)
       return { error: new SchemaFault(PLACES[httpPart] ?? 'body', schema, validate) }
     }
+  }
+}
+
+/** Makes the serializers of all answers, each when it is needed first too. */
+export function serializerCompiler(): FastifySerializerCompiler<object> {
+  const compile = SerializerSelector()()
+  return (route) => {
+    let serialize: ((body: unknown) => string) | undefined
+    return (body) => (serialize ??= compile({ ...route, httpStatus: String(route.httpStatus) }))(body)
   }
 }
 

@@ -4,13 +4,15 @@ import { StartupError } from '../locks/errors.js'
 import type { OpenKeys } from './api-keys.js'
 import { BATCHER_LIMITS } from './batcher.js'
 import { SqlLockStore, type StoreOptions } from './sql-store.js'
-import { describePostgres, postgresDatabaseName } from './postgres/connection.js'
-import { advancePostgresTokens, migratePostgres, postgresBackend, postgresKeys } from './postgres/store.js'
-import { advanceSqliteTokens, migrateSqlite, sqliteKeys } from './sqlite/offline.js'
-import { sqliteBackend } from './sqlite/store.js'
 import type { AdvancedTokens } from './migrator.js'
 
 export type { StoreOptions } from './sql-store.js'
+
+/** Loaded when one is needed: a service has one database, and starts sooner without the driver of the other. */
+const sqlite = () => import('./sqlite/store.js')
+const sqliteOffline = () => import('./sqlite/offline.js')
+const postgres = () => import('./postgres/store.js')
+const postgresConnection = () => import('./postgres/connection.js')
 
 /**
  * Opens the database, migrates it to the newest version and returns its locks. Only this file knows which databases there are.
@@ -20,7 +22,7 @@ export type { StoreOptions } from './sql-store.js'
 export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
   const location = parseDatabaseUrl(options.databaseUrl)
   refuseListenUrl(location.kind, options.listenUrl)
-  const backend = await (location.kind === 'sqlite' ? sqliteBackend(location.file, options) : postgresBackend(location.url, options))
+  const backend = await (location.kind === 'sqlite' ? (await sqlite()).sqliteBackend(location.file, options) : (await postgres()).postgresBackend(location.url, options))
   return new SqlLockStore(backend, { ...BATCHER_LIMITS, maxWaiting: options.maxWaiting ?? BATCHER_LIMITS.maxWaiting })
 }
 
@@ -29,15 +31,15 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
  *
  * @throws StartupError with one sentence when the database cannot be used.
  */
-export function openKeys(databaseUrl: string): Promise<OpenKeys> {
+export async function openKeys(databaseUrl: string): Promise<OpenKeys> {
   const location = parseDatabaseUrl(databaseUrl)
-  return location.kind === 'sqlite' ? sqliteKeys(location.file) : postgresKeys(location.url)
+  return await (location.kind === 'sqlite' ? (await sqliteOffline()).sqliteKeys(location.file) : (await postgres()).postgresKeys(location.url))
 }
 
 /** Brings the database to the newest version and closes it again; resolves to the names of the migrations that were run. */
-export function migrateDatabase(databaseUrl: string): Promise<readonly string[]> {
+export async function migrateDatabase(databaseUrl: string): Promise<readonly string[]> {
   const location = parseDatabaseUrl(databaseUrl)
-  return location.kind === 'sqlite' ? migrateSqlite(location.file) : migratePostgres(location.url)
+  return await (location.kind === 'sqlite' ? (await sqliteOffline()).migrateSqlite(location.file) : (await postgres()).migratePostgres(location.url))
 }
 
 /**
@@ -52,20 +54,21 @@ export async function advanceTokens(databaseUrl: string, above: number | undefin
   if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
   if (location.kind === 'sqlite' && !existsSync(location.file)) throw new StartupError(`There is no SQLite file ${resolve(location.file)}; restore the backup first.`)
   await migrateDatabase(databaseUrl)
-  return location.kind === 'sqlite' ? advanceSqliteTokens(location.file, above) : advancePostgresTokens(location.url, above)
+  if (location.kind === 'sqlite') return await (await sqliteOffline()).advanceSqliteTokens(location.file, above)
+  return await (await postgres()).advancePostgresTokens(location.url, above)
 }
 
 /** Where a database is, for people: without user and password. */
-export function describeDatabase(databaseUrl: string): string {
+export async function describeDatabase(databaseUrl: string): Promise<string> {
   const location = parseDatabaseUrl(databaseUrl)
-  if (location.kind === 'postgres') return describePostgres(location.url)
+  if (location.kind === 'postgres') return (await postgresConnection()).describePostgres(location.url)
   return location.file === ':memory:' ? 'memory, and end with the process' : `the SQLite file ${resolve(location.file)}`
 }
 
 /** The name of a database for its users, who learn neither its host nor its folder. */
-export function databaseName(databaseUrl: string): string {
+export async function databaseName(databaseUrl: string): Promise<string> {
   const location = parseDatabaseUrl(databaseUrl)
-  if (location.kind === 'postgres') return `PostgreSQL ${postgresDatabaseName(location.url)}`
+  if (location.kind === 'postgres') return `PostgreSQL ${(await postgresConnection()).postgresDatabaseName(location.url)}`
   return location.file === ':memory:' ? 'SQLite in memory' : `SQLite ${basename(location.file)}`
 }
 

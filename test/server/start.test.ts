@@ -1,9 +1,10 @@
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { migrationsFor } from '../../migrations/index.js'
 import { DATABASES, emptyDatabase, freshDatabase } from '../support/databases.js'
-import { runCommand, temporaryFolder } from '../support/program.js'
+import { inProject, Program, runCommand, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 for (const [form, url, file, name] of [
@@ -41,6 +42,18 @@ void t.test('settings come from a .env file, unless the environment has them', a
   t.equal(Date.parse(String(data?.['expires_at'])) - Date.parse(String(data?.['locked_at'])), 30_000)
   t.match(await service.request('b', 'p', { ttl_seconds: 90 }), { status: 200 })
   t.match(await service.request('c', 'p', { ttl_seconds: 91 }), { status: 422 })
+})
+
+void t.test('a service loads the driver of its own database only', async (t) => {
+  const code = `
+    const { openStore } = await import(${JSON.stringify(pathToFileURL(inProject('dist/src/storage/index.js')).href)})
+    const store = await openStore({ databaseUrl: 'sqlite::memory:' })
+    const { createRequire } = await import('node:module')
+    const loaded = Object.keys(createRequire(${JSON.stringify(inProject('package.json'))}).cache)
+    console.log(JSON.stringify(loaded.filter((file) => file.includes('/node_modules/pg/'))))
+    await store[Symbol.asyncDispose]()`
+  const { stdout } = await new Program([process.execPath, '--input-type=module', '--eval', code], {}, '.').end()
+  t.same(JSON.parse(stdout), [])
 })
 
 for (const kind of DATABASES) {

@@ -6,7 +6,6 @@ import type { EpochMs } from '../../locks/lock.js'
 import { forwardAll, STORE_READS, type StoreReads } from '../../locks/store.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../sql-store.js'
 import { missing, type CommandResult } from '../batcher.js'
-import { toLockError } from './connection.js'
 import { decodeError, decodeResult, encodeCommand, OPENED, type EncodedResult, type WorkerCall, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
 
 /** Batches that may be in the worker at once; it commits together what has arrived. */
@@ -33,7 +32,7 @@ export async function sqliteBackend(file: string, options: StoreOptions): Promis
     executor: { concurrency: CONCURRENCY, sequential: true, minEarlyBatch: MIN_EARLY_BATCH, execute: (commands) => worker.execute(commands) },
     reads: forwardAll<StoreReads>(STORE_READS, (method, args) => worker.read(method, args)),
     keys: keysBy(worker),
-    toLockError,
+    toLockError: asError,
     ping: () => worker.ping(),
     [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose]()
   }
@@ -46,6 +45,11 @@ function keysBy(worker: SqliteWorker): KeyStore {
     revoke: (id) => worker.keys('revoke', [id]),
     inUse: () => worker.keys('inUse', [])
   }
+}
+
+/** What the worker tells of faults are lock errors already. */
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
 }
 
 interface Pending {
@@ -120,7 +124,7 @@ export class SqliteWorker implements AsyncDisposable {
         return result === undefined ? missing(command) : decodeResult(command, result, now)
       })
     } catch (error) {
-      const failed = toLockError(error)
+      const failed = asError(error)
       return commands.map(() => ({ kind: 'failed', error: failed }))
     }
   }
