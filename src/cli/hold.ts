@@ -48,6 +48,9 @@ export interface Claim {
   readonly waitSeconds: number | undefined
   readonly conflictCode: number
   readonly metadata?: Metadata | undefined
+  /** Those of a request whose answer was lost: what it was granted is taken up. */
+  readonly requestId?: string | undefined
+  readonly processId?: string | undefined
   readonly sharing: Sharing
   readonly holdAtLeastSeconds?: number | undefined
   /** Whether nothing is said where somebody else has it. */
@@ -85,12 +88,12 @@ export function claimOf(resourceName: string, values: HoldValues): Claim {
 }
 
 /** Undefined when somebody else has it, which was said. */
-export async function acquire({ resourceName, ttlMs, waitSeconds, metadata, sharing, holdAtLeastSeconds, isQuiet }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
+export async function acquire({ resourceName, ttlMs, waitSeconds, metadata, requestId, processId, sharing, holdAtLeastSeconds, isQuiet }: Claim, session: Session, signal: AbortSignal): Promise<HeldLock | undefined> {
   const locks = connect(session, { retrySeconds: HOLD_PATIENCE_SECONDS, timeoutSeconds: HOLD_PATIENCE_SECONDS })
   using line = new WaitingLine(session.err)
   const onWaiting = session.err.isTerminal ? line.show.bind(line) : undefined
   try {
-    return await locks.acquire(resourceName, { ...sharing, ttlSeconds: ttlMs / 1000, waitSeconds, metadata, holdAtLeastSeconds, signal, onWaiting })
+    return await locks.acquire(resourceName, { ...sharing, ttlSeconds: ttlMs / 1000, waitSeconds, metadata, requestId, processId, holdAtLeastSeconds, signal, onWaiting })
   } catch (error) {
     if (!(error instanceof LockNotAcquiredError)) throw error
     line[Symbol.dispose]()

@@ -1,6 +1,6 @@
 import type { ClientContext } from './api.js'
 import { onAbort } from './clock.js'
-import { LockLostError, LockRequestError, type LossReason } from './errors.js'
+import { LockLostError, LockRequestError, LockServiceUnavailableError, type LossReason } from './errors.js'
 import { HeldLock } from './held-lock.js'
 import type { HttpLocks } from './http-locks.js'
 import { Backoff, resultOf, retrying } from './transport.js'
@@ -20,16 +20,33 @@ const SHORTEST_LOOK_MS = 250
 /** Campaigns, and leads, until the signal fires, the work throws, or it was `once`. */
 export async function elect(locks: HttpLocks, context: ClientContext, name: string, options: ElectOptions): Promise<void> {
   const { value, ttlSeconds = TTL_SECONDS, signal, processId, once } = options
+  const metadata = value === undefined ? undefined : { value }
   // A service that is away is waited for: whether another process leads meanwhile is unknown.
   const backoff = { ...context, retryMs: Infinity }
+  /** Of a call that may have been granted the lock: with another id, this process would wait behind itself. */
+  let requestId: string | undefined
+  const campaign = async (): Promise<HeldLock> => {
+    try {
+      return await locks.acquire(name, { ttlSeconds, signal, processId, metadata, requestId })
+    } catch (error) {
+      if (error instanceof LockServiceUnavailableError) requestId = error.requestId ?? requestId
+      // What that call was granted has ended since.
+      else if (requestId && error instanceof LockRequestError && error.code === 'REQUEST_ID_REUSED') {
+        requestId = undefined
+        return campaign()
+      }
+      throw error
+    }
+  }
   for (;;) {
     let lock: HeldLock
     try {
-      lock = await retrying(() => locks.acquire(name, { ttlSeconds, signal, processId, metadata: value === undefined ? undefined : { value } }), backoff, signal)
+      lock = await retrying(campaign, backoff, signal)
     } catch (error) {
       if (signal?.aborted) return
       throw error
     }
+    requestId = undefined
     await lead(lock, context, options)
     if (once || signal?.aborted) return
   }
@@ -39,6 +56,9 @@ export async function elect(locks: HttpLocks, context: ClientContext, name: stri
 async function lead(lock: HeldLock, context: ClientContext, { signal, onElected }: ElectOptions): Promise<void> {
   const ending = new AbortController()
   const end = (reason: unknown): void => ending.abort(reason)
+  lookAtClock(ending.signal, () => {
+    if (!lock.held && lock.loss) end(lock.loss)
+  })
   void lock.lost.then(end)
   const forget = onAbort(signal, () => end(signal?.reason))
   const resign = (): Promise<void> => {
@@ -56,6 +76,20 @@ async function lead(lock: HeldLock, context: ClientContext, { signal, onElected 
     // While the service is away, the lock ends with its lease.
     await lock.release().catch(() => {})
   }
+}
+
+/** Lets a signal say, as that of a lock does, what is so at this moment: also to code that kept every timer from firing. */
+function lookAtClock(signal: AbortSignal, look: () => void): void {
+  const own = AbortSignal.prototype
+  const looking = <Result>(read: () => Result) => (): Result => {
+    look()
+    return read()
+  }
+  Object.defineProperties(signal, {
+    aborted: { get: looking(() => Reflect.get(own, 'aborted', signal)) },
+    reason: { get: looking(() => Reflect.get(own, 'reason', signal) as unknown) },
+    throwIfAborted: { value: looking(() => own.throwIfAborted.call(signal)) }
+  })
 }
 
 async function proclaim(lock: HeldLock, context: ClientContext, value: unknown, signal: AbortSignal): Promise<void> {

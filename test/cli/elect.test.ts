@@ -1,9 +1,10 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
+import { Proxy } from '../support/proxy.js'
 import { rlmHere, startRlm } from '../support/rlm.js'
 import { Service } from '../support/service.js'
 
-t.jobs = 3
+t.jobs = 4
 const service = await Service.start()
 t.teardown(() => service[Symbol.asyncDispose]())
 const { url } = service
@@ -29,6 +30,20 @@ void t.test('elect runs a command on one of several, and on the next when that o
   second.signal('SIGINT')
   t.match(await second.end(), { code: 130, stderr: /the lead was lost; campaigning again in 1/ })
   t.match(await rlmHere(['leader', 'moves'], { url }), { code: 1, stdout: "No process leads 'moves'.\n" })
+})
+
+void t.test('elect takes up what it was granted by a call whose answer never came', async (t) => {
+  await using proxy = await Proxy.start(service.port)
+  const held = proxy.hold('answers')
+  const program = startRlm(['elect', 'unheard', '--ttl', '10m', '--', ...WORK], { url: proxy.through(url) })
+  await held
+  const { lock_id: term } = await eventually('it is granted', async () => ((await statusOf('unheard'))['is_locked'] === true ? statusOf('unheard') : undefined))
+  // It has given up by then.
+  await eventually('it says so', () => Promise.resolve(program.stderr.includes('trying again until it is back') || undefined))
+  proxy.cut()
+  t.equal(await program.find(termIn), String(term))
+  program.signal('SIGTERM')
+  t.match(await program.end(), { code: 143 })
 })
 
 void t.test('elect campaigns again when the command ends, and ends when it cannot be run or a signal says so', async (t) => {

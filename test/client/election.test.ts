@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { systemClock, type HttpLocks, type Leadership } from '../../src/client/index.js'
 import { onEachClient } from '../support/client.js'
@@ -75,6 +76,39 @@ onEachClient(t, 'a leader that was deposed hears of it, and campaigns again', as
   t.notOk(second.lock.held)
   await one.leads(3)
   await one.stop()
+})
+
+onEachClient(t, 'a leader that kept its timers from firing still is told that it no longer leads', async (t, { locks, clock }) => {
+  const one = new Candidate(locks, 'one')
+  const { signal, lock } = await one.leads()
+  const late = clock.now() + 9000
+  t.equal(signal.aborted, false)
+  clock.now = () => late
+  t.equal(signal.aborted, true)
+  t.throws(() => signal.throwIfAborted(), { name: 'LockLostError', reason: 'unconfirmed' })
+  t.equal(signal.reason, lock.loss)
+  await one.stop()
+})
+
+onEachClient(t, 'a candidate takes up what it was granted by a call whose answer never came', async (t, { api, connect, proxy, clock, advance }) => {
+  for (const isOver of [false, true]) {
+    const held = proxy.hold('answers')
+    const one = new Candidate(connect({ retrySeconds: 1, timeoutSeconds: 1, listen: false }), 'one')
+    await held
+    // More than one call gives up.
+    for (let step = 0; step < 40; step += 1) {
+      clock.advance(100)
+      await sleep(5)
+    }
+    const granted = await api.get<{ data: { lock_id: number } }>('/locks/status', { resource_name: 'leader' })
+    // The grant has ended, or goes on for as long as the test does not move the database's clock.
+    if (isOver) await advance(20_000)
+    proxy.cut()
+    const { fencingToken, lock } = await clock.drive(one.leads())
+    t.ok(isOver ? fencingToken > granted.body.data.lock_id : fencingToken === granted.body.data.lock_id)
+    t.equal(lock.held, true)
+    await one.stop()
+  }
 })
 
 onEachClient(t, 'work that fails ends the campaign and the leadership; a campaign may be for one term', async (t, { locks, connect }) => {

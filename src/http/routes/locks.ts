@@ -110,7 +110,7 @@ const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
   querystring: Type.Object({
     resource_name: ResourceNameSchema,
     unlike_lock_id: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'The `lock_id` that the caller has seen last; 0 stands for no lock.' })
+      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'The `lock_id` that the caller has seen last; 0 stands for no lock, and for one that is `kept`.' })
     ),
     wait_seconds: Type.Optional(
       Type.Number({ minimum: 0, maximum: maxWaitSeconds, description: `Seconds to wait for another lock, at most ${maxWaitSeconds}; only with \`unlike_lock_id\`.` })
