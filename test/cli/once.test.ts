@@ -1,13 +1,14 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { temporaryFolder } from '../support/program.js'
+import { inProject, temporaryFolder } from '../support/program.js'
 import { rlmHere, startRlm } from '../support/rlm.js'
 import { Service } from '../support/service.js'
 
 const MACHINES = 10
-/** `ONCE_ROUNDS=100 node dist/test/cli/once.test.js` is the longer proof. */
+const MINUTE_MS = 60_000
+/** `TAP_TIMEOUT=0 ONCE_ROUNDS=100 node dist/test/cli/once.test.js` is the longer proof. */
 const ROUNDS = Number(process.env['ONCE_ROUNDS'] ?? 3)
 
 const service = await Service.start()
@@ -17,11 +18,16 @@ const dataOf = async (name: string) => (await service.status(name)).body.data ??
 /** Ends the present period. */
 const endPeriod = (name: string) => service.call('POST', '/locks/force-release', { resource_name: name, reason: 'the next period' })
 
-void t.test(`ten machines at the same second, ${ROUNDS} periods: one run in each, and the others are silent`, { timeout: 0 }, async (t) => {
+void t.test(`ten machines at the same second, with clocks up to a minute apart, ${ROUNDS} periods: one run in each, and the others are silent`, { timeout: 0 }, async (t) => {
   await using folder = await temporaryFolder()
   const ran = join(folder.path, 'ran')
+  // From half a minute slow to half a minute fast.
+  const clocks = Array.from({ length: MACHINES }, (_, index) => ({ file: join(folder.path, `clock-${index}`), shiftMs: Math.round((index / (MACHINES - 1) - 0.5) * MINUTE_MS) }))
+  for (const { file, shiftMs } of clocks) await writeFile(file, String(shiftMs))
+  const start = (clock: string) =>
+    startRlm(['once', 'report', '--every', '1h', '--', 'sh', '-c', 'echo run >> "$0"', ran], { url, settings: { NODE_OPTIONS: `--import=${inProject('dist/test/torture/moved-clock.js')}`, TORTURE_CLOCK: clock } })
   for (let round = 1; round <= ROUNDS; round += 1) {
-    const endings = await Promise.all(Array.from({ length: MACHINES }, () => startRlm(['once', 'report', '--every', '1h', '--', 'sh', '-c', 'echo run >> "$0"', ran], { url }).end()))
+    const endings = await Promise.all(clocks.map(({ file }) => start(file).end()))
     t.same(endings.map(({ code, stdout, stderr }) => [code, stdout, stderr]), endings.map(() => [0, '', '']), `round ${round}`)
     t.equal(await readFile(ran, 'utf8'), 'run\n'.repeat(round), `round ${round}: one ran`)
     const { kept, remaining_seconds: left } = await dataOf('report')

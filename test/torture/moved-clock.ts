@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 
 /*
- * Loaded into a server before everything else (`--import`): its clock is as far off as the file TORTURE_CLOCK says, in
+ * Loaded into a process before everything else (`--import`): its clock is as far off as the file TORTURE_CLOCK says, in
  * milliseconds, from a moment after that is written.
  */
 
@@ -18,3 +18,6 @@ function read(): void {
 read()
 setInterval(read, READ_EVERY_MS).unref()
 Date.now = () => real() + shiftMs
+
+/** `new Date()` is off by as much; a date that is given is not. */
+globalThis.Date = new Proxy(Date, { construct: (date, given, of) => Reflect.construct(date, given.length === 0 ? [Date.now()] : given, of) as Date })
