@@ -14,12 +14,15 @@ interface PreviousBuild extends AsyncDisposable {
 /**
  * Builds the version that an operator upgrades from: the newest tag, or where there is none, the last commit before the
  * newest migration, so that the upgrade changes the tables.
+ *
+ * @param migration builds the last commit before that one instead.
  */
-export async function previousBuild(): Promise<PreviousBuild> {
+export async function previousBuild(migration?: string): Promise<PreviousBuild> {
   const folder = await temporaryFolder()
   const dispose = { [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() }
-  const migration = git('log', '--diff-filter=A', '-1', '--format=%H', '--', 'migrations')
-  const commit = git('describe', '--tags', '--abbrev=0') ?? (migration === undefined ? undefined : git('rev-parse', '--verify', '--quiet', `${migration}^`))
+  const tag = migration === undefined ? git('describe', '--tags', '--abbrev=0') : undefined
+  const added = git('log', '--diff-filter=A', '-1', '--format=%H', '--', migration === undefined ? 'migrations' : `migrations/${migration}.ts`)
+  const commit = tag ?? (added === undefined ? undefined : git('rev-parse', '--verify', '--quiet', `${added}^`))
   if (commit === undefined) return { ...dispose, path: undefined, why: 'the history of the project is not in this copy', commit: '' }
   const archive = join(folder.path, 'source.tar')
   git('archive', '--output', archive, commit, 'src', 'migrations', 'package.json', 'tsconfig.json')
