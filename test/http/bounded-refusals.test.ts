@@ -47,6 +47,13 @@ onEachDatabase('a refusal lists at most 20 faults and is no larger than 16 KiB',
   t.strictSame(await api.contents(), before)
 })
 
+onEachDatabase('of a long name that a caller made up, the first hundred characters are shown', async (t, api) => {
+  for (const [length, shown] of [[100, 'x'.repeat(100)], [101, `${'x'.repeat(100)}…`], [60_000, `${'x'.repeat(100)}…`]] as const) {
+    const { body } = await api.post<Refusal>('/locks/request', { resource_name: 'a', process_id: 'p', ['x'.repeat(length)]: 1 })
+    t.strictSame(body.detail.map(({ loc }) => loc), [['body', shown]])
+  }
+})
+
 onEachDatabase('what a call does not read it does not take', async (t, api) => {
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
   const before = await api.contents()

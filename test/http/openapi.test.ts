@@ -52,6 +52,20 @@ void t.test('the document is valid OpenAPI 3.1', async (t) => {
   t.match(await validate(body), { valid: true, warnings: [] })
 })
 
+void t.test('the document is written once, however often it is read', async (t) => {
+  await using api = await TestApp.open('sqlite')
+  const documented = api.app as unknown as { swagger: () => object }
+  const { swagger } = documented
+  let writings = 0
+  documented.swagger = () => {
+    writings += 1
+    return swagger()
+  }
+  const answers = await Promise.all(['/openapi.json', '/docs/json', '/openapi.json'].map((url) => api.app.inject({ url })))
+  t.equal(new Set(answers.map(({ payload }) => payload)).size, 1)
+  t.equal(writings, 1)
+})
+
 void t.test('Redocly’s recommended rules find nothing', async (t) => {
   await using api = await TestApp.open('sqlite')
   const { body } = await api.get('/openapi.json')
