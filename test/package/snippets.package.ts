@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import t from 'tap'
-import { inProject } from '../support/program.js'
+import { inProject, Program } from '../support/program.js'
 import { Service } from '../support/service.js'
 import { bring, run, Tarball } from './support.js'
 
@@ -71,6 +71,13 @@ void t.test('the package in an empty project', async (t) => {
       if (language.endsWith('browser')) {
         const { outputFiles } = await build({ entryPoints: [join(project, 'out', `${name}.js`)], bundle: true, format: 'esm', platform: 'browser', write: false })
         t.ok(outputFiles[0]?.text, 'as a bundle for a page')
+        return
+      }
+      if (language.endsWith('program')) {
+        const program = new Program([process.execPath, join('out', `${name}.js`)], {}, project)
+        await program.find((stdout) => stdout.includes('\n') || undefined)
+        program.signal('SIGTERM')
+        t.match(await program.end(), { code: 0, stderr: '' }, 'until it is asked to end')
         return
       }
       const { code, stdout, stderr } = await run(process.execPath, [join('out', `${name}.js`)], project, { ...process.env, NODE_NO_WARNINGS: '1' })
