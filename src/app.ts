@@ -5,25 +5,21 @@ import { COMPAT_APIS, refuseUndecodableId, registerCompatApis } from './compat/i
 import type { CompatApiName } from './config.js'
 import { pages } from './dashboard/plugin.js'
 import { callerOf, keyIn, type KeyOptions, locksOfCallers, requireKeys } from './http/auth.js'
-import { answerClientError, answerExpectation } from './http/client-error.js'
 import { docs } from './http/docs.js'
 import { addErrorHandling, answerError, answerUnknownHost, answerUnknownPath, type ErrorCode } from './http/errors.js'
-import { Gate, knownHosts, markAnswer, RateLimit, requestIdOf, UNKNOWN_HOST_PATH } from './http/gate.js'
+import { answerClientError, answerExpectation, Gate, knownHosts, markAnswer, RateLimit, requestIdOf, UNKNOWN_HOST_PATH } from './http/gate.js'
 import { parseQueryString, readJson, refuseOtherTypes } from './http/parsers.js'
-import { Metrics } from './http/metrics.js'
 import { adminRoutes } from './http/routes/admin.js'
+import { eventRoutes } from './http/routes/events.js'
 import { healthRoutes, metricsRoutes } from './http/routes/health.js'
-import { convertRoutes } from './http/routes/convert.js'
 import { leaseRoutes } from './http/routes/leases.js'
 import { lockRoutes } from './http/routes/locks.js'
-import { revokeRoutes } from './http/routes/revoke.js'
-import { queueRoutes } from './http/routes/queue.js'
-import { watchRoutes } from './http/routes/watch.js'
-import { isTraced, tracing } from './http/tracing.js'
+import { readRoutes } from './http/routes/reads.js'
+import { Metrics, isTraced, tracing } from './http/telemetry.js'
 import { refuseUnknown, serializerCompiler, validatorCompiler } from './http/validation.js'
-import { WatcherQuota } from './locks/quotas.js'
 import type { LockError } from './locks/errors.js'
 import type { LockService } from './locks/lock-service.js'
+import { WatcherQuota } from './locks/quotas.js'
 
 export interface AppOptions extends Partial<KeyOptions> {
   readonly locks: LockService
@@ -143,13 +139,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const locksOf = locksOfCallers(locks, keys)
   await app.register(docs, { tags: compatApis.map((api) => COMPAT_APIS[api].tag) })
   const watcherQuota = new WatcherQuota(watchers, watchersPerCaller)
-  await app.register(lockRoutes, { locksOf, watchers: watcherQuota, maxTtlSeconds, maxWaitSeconds })
-  await app.register(convertRoutes, { locksOf })
+  await app.register(lockRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds })
+  await app.register(readRoutes, { locksOf, watchers: watcherQuota, maxTtlSeconds, maxWaitSeconds })
   await app.register(leaseRoutes, { locksOf, maxTtlSeconds, maxWaitSeconds, maxNames })
-  await app.register(queueRoutes, { locksOf })
-  await app.register(revokeRoutes, { locksOf, maxTtlSeconds })
-  await app.register(adminRoutes, { locksOf, databaseName: options.databaseName })
-  await app.register(watchRoutes, { locksOf, watchers: watcherQuota })
+  await app.register(adminRoutes, { locksOf, databaseName: options.databaseName, maxTtlSeconds })
+  await app.register(eventRoutes, { locksOf, watchers: watcherQuota })
   await app.register(healthRoutes, { locks })
   await app.register(metricsRoutes, { metrics: new Metrics(locks, errors) })
   await app.register(pages)

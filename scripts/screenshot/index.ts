@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
 import { buildApp } from '../../src/app.js'
 import { LockService } from '../../src/locks/lock-service.js'
-import { Sweeper } from '../../src/locks/sweeper.js'
+import { Sweeper } from '../../src/locks/cleanup.js'
 import { openStore } from '../../src/storage/index.js'
 import { Scene } from './scene.js'
 

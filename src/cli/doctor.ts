@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { LockRequestError, LockServiceUnavailableError, type HttpLocks } from '../client/index.js'
-import { connect, PATIENCE_SECONDS, readArguments, urlOf, type Command, type Session } from './args.js'
-import { EXIT, failureOf } from './errors.js'
+import { connect, PATIENCE_SECONDS, readArguments, urlOf, type Command, type Session, EXIT, failureOf } from './command.js'
 import { lengthText, wireJson, type Style } from './output.js'
 
 const ROUND_TRIPS = 7

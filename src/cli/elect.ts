@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LockRequestError, LockServiceUnavailableError, type HeldLock, type LeaderState } from '../client/index.js'
-import { connect, durationMs, readArguments, urlOf, type Command, type Session } from './args.js'
-import { EXIT, failureOf } from './errors.js'
+import { connect, durationMs, readArguments, urlOf, type Command, type Session, EXIT, failureOf } from './command.js'
 import { acquire } from './hold.js'
 import { lengthText, wireJson } from './output.js'
 import { Signals } from './process-group.js'
-import { readRunTask, Run, RUN_OPTIONS, runArguments, type RunTask } from './run.js'
+import { readRunTask, Run, runArguments, type RunTask, LEASE_OPTIONS } from './run.js'
 
 /** How long to pause before the next campaign: as long as this after work that went on for a while, and longer each time after work that ended at once. */
 const SHORTEST_PAUSE_MS = 1000
@@ -14,8 +13,7 @@ const LONGEST_PAUSE_MS = 30_000
 /** How soon another machine takes over from one that was lost. */
 const DEFAULT_TTL = '10s'
 
-const { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter, 'on-revoke': onRevoke } = RUN_OPTIONS
-const ELECT_OPTIONS = { ttl: ttlOption, 'on-lost': onLost, 'kill-after': killAfter, 'on-revoke': onRevoke, value: { type: 'string' } } as const
+const ELECT_OPTIONS = { ...LEASE_OPTIONS, value: { type: 'string' } } as const
 const OBSERVE_OPTIONS = { watch: { type: 'boolean' }, json: { type: 'boolean' } } as const
 
 export const elect: Command = {

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { EXIT, exitOfSignal, InterruptedError } from './errors.js'
+import { EXIT, exitOfSignal, InterruptedError } from './command.js'
 
 const LOOK_EVERY_MS = 20
 /** A killed process is gone within this time, unless the system keeps it. */

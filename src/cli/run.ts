@@ -1,6 +1,6 @@
 import type { HeldLock, LockLostError } from '../client/index.js'
-import { durationMs, readArguments, urlOf, type Command, type Session } from './args.js'
-import { EXIT, failureOf, lossText, UsageError } from './errors.js'
+import { keepSecondsOf } from '../client/work.js'
+import { durationMs, readArguments, urlOf, type Command, type Session, required, EXIT, failureOf, lossText, UsageError } from './command.js'
 import { acquire, claimOf, HOLD_HELP, HOLD_OPTIONS, LeaseWatch, release, releaseLost, type Claim } from './hold.js'
 import { lengthText } from './output.js'
 import { ProcessGroup, Signals, type Remains } from './process-group.js'
@@ -9,7 +9,10 @@ const DEFAULT_GRACE_MS = 5000
 /** A lease is renewed when a third of it is over; a grace of more than another third would leave renewals no time. */
 const LARGEST_GRACE = 1 / 3
 
-export const RUN_OPTIONS = { ...HOLD_OPTIONS, 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' }, 'on-revoke': { type: 'string' }, 'hold-at-least': { type: 'string' } } as const
+const END_OPTIONS = { 'on-lost': { type: 'string' }, 'kill-after': { type: 'string' }, 'on-revoke': { type: 'string' } } as const
+/** What `rlm elect` and `rlm once` take of it too. */
+export const LEASE_OPTIONS = { ttl: HOLD_OPTIONS.ttl, ...END_OPTIONS } as const
+const RUN_OPTIONS = { ...HOLD_OPTIONS, ...END_OPTIONS, 'hold-at-least': { type: 'string' } } as const
 
 export const run: Command = {
   usage: 'run NAME [--shared | --limit N [--permits K]] [--ttl 30s] [--wait 30s | --no-wait] [--on-lost kill|warn] [--kill-after 5s] [--on-revoke TERM|USR1] [--hold-at-least TIME] [-E CODE] -- COMMAND …',
@@ -201,4 +204,41 @@ export class Run {
 function variablesOf({ resourceName, lockId, fencingToken, slots }: HeldLock): Record<string, string> {
   const ofSlots = slots.length === 0 ? {} : { RLM_SLOTS: slots.join(' ') }
   return { RLM_RESOURCE: resourceName, RLM_LOCK_ID: String(lockId), RLM_FENCING_TOKEN: String(fencingToken), ...ofSlots }
+}
+
+const ONCE_OPTIONS = { ...LEASE_OPTIONS, every: { type: 'string' }, 'retry-failed': { type: 'boolean' } } as const
+
+export const once: Command = {
+  usage: 'once NAME --every 1h [--retry-failed] [--ttl 30s] [--on-lost kill|warn] [--kill-after 5s] -- COMMAND …',
+  summary: 'Runs a command at most once in a period, on however many machines.',
+  help: `  --every TIME         the period
+  --retry-failed       a run that fails does not count: the next machine or call tries again
+  --ttl TIME           the lease, which is renewed; after a crash another run may begin so much later (30s)
+  --on-lost kill|warn  as rlm run has it
+  --kill-after TIME    as rlm run has it
+  --on-revoke SIGNAL   as rlm run has it
+
+The same line in the crontab of each machine runs the command on one of them. When the command ends, the lock
+is kept until shortly before a period after its start: a tenth of the period, at most 60s, so that a cron that
+is slightly early next time is not skipped. Only the database's clock counts.
+
+Ends with 0, in silence, where the command runs or has run in this period. Otherwise as rlm run does.`,
+  options: ONCE_OPTIONS,
+  run: async (args, session) => {
+    const end = args.indexOf('--')
+    const { values, positionals } = readArguments(end < 0 ? args : args.slice(0, end), ONCE_OPTIONS, [1, Infinity])
+    const everyMs = durationMs('--every', required('--every', values.every))
+    if (everyMs === 0) throw new UsageError('--every must be greater than 0')
+    const task = readRunTask([...positionals, '--no-wait', ...runArguments(values), ...(end < 0 ? [] : args.slice(end))])
+    const say = (text: string): void => session.err.line(`rlm: ${text}`)
+    using signals = new Signals({
+      ignored: session.ignored,
+      onRefused: (name) => say(`${name} cannot be passed on: the command runs as another user`)
+    })
+    const lock = await acquire({ ...task, isQuiet: true }, session, signals.interrupted)
+    if (lock === undefined) return EXIT.ok
+    const since = performance.now()
+    const keepSeconds = (code: number): number => (code !== 0 && values['retry-failed'] === true ? 0 : keepSecondsOf(everyMs / 1000, performance.now() - since))
+    return await new Run(lock, { ...task, keepSeconds }, signals, session).run()
+  }
 }

@@ -2,8 +2,7 @@ import { parseArgs } from 'node:util'
 import { digestOf, faultOfKeyName, newSecret, SCOPES, type KeyEntry, type Scope, type KeyStore } from '../locks/api-keys.js'
 import { StartupError } from '../locks/errors.js'
 import { faultOfName } from '../locks/lock.js'
-import { helpOf, readArguments, type Command } from './args.js'
-import { EXIT } from './errors.js'
+import { helpOf, readArguments, type Command, EXIT } from './command.js'
 import { tableLines } from './output.js'
 
 // What works on the database itself is loaded where it is used: the other commands start faster without it.

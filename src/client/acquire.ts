@@ -1,9 +1,9 @@
+import type { Conflict, Grant, Metadata, ResourceShare, Sharing } from './answers.js'
 import type { ClientContext } from './api.js'
 import type { Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
 import { endOf, leaseOf } from './leases.js'
 import { Backoff, grantOf, resultOf, retrying, type Answer } from './transport.js'
-import type { Conflict, Grant, Metadata, ResourceShare, Sharing } from './types.js'
 
 /** How long one call waits in the queue: short enough for the time limits of proxies between client and service … */
 const LONGEST_CALL_MS = 25_000

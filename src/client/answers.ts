@@ -1,6 +1,8 @@
+
+
 /* What the service says, as the client passes it on. */
 
-import type { Sharing } from '../embedded/lock-api.js'
+
 
 /** One acquisition of a resource. */
 export interface Grant {
@@ -23,8 +25,6 @@ export interface Grant {
   /** The numbers of its permits, from 1 to `limit`; each later holder of one has a larger `lockId`. Empty without a limit. */
   readonly slots?: readonly number[] | undefined
 }
-
-export type { Sharing } from '../embedded/lock-api.js'
 
 /** All of a resource, or a share of it beside others. */
 export type LockMode = 'exclusive' | 'shared'
@@ -241,4 +241,14 @@ export interface Health {
   readonly healthy: boolean
   readonly service: string
   readonly database: string
+}
+
+/** What to take of a resource. */
+export interface Sharing {
+  /** `exclusive` takes all of it, `shared` lets others share it; `shared` where `limit` is given, else `exclusive`. */
+  readonly mode?: 'exclusive' | 'shared' | undefined
+  /** So many permits at most may be held at the same time, 1 to 100,000. */
+  readonly limit?: number | undefined
+  /** How many of them this takes, 1 to `limit`; 1 if left out. */
+  readonly permits?: number | undefined
 }

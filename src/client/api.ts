@@ -1,23 +1,6 @@
+import type { Sharing, ForceReleaseOutcome, Grant, Health, HistoryPage, HistoryQuery, ListQuery, LockPage, NotHeld, Queue, Queues, ReleaseOutcome, RenewOutcome, RevokeOutcome, Stats, Status } from './answers.js'
 import { LockRequestError, type LockServiceUnavailableError } from './errors.js'
 import { grantOf, notHeldOf, resultOf, retrying, type Answer, type Call, type RetryOptions, type Transport } from './transport.js'
-import type {
-  ForceReleaseOutcome,
-  Grant,
-  Health,
-  HistoryPage,
-  HistoryQuery,
-  ListQuery,
-  LockPage,
-  NotHeld,
-  Queue,
-  Queues,
-  ReleaseOutcome,
-  RenewOutcome,
-  RevokeOptions,
-  RevokeOutcome,
-  Stats,
-  Status
-} from './types.js'
 
 /** A lock by its names; with a lock id, exactly that grant and no later one. */
 export interface NamedLock {
@@ -43,11 +26,45 @@ export interface ForceReleaseOptions extends CallOptions {
   readonly lockDelay?: boolean | undefined
 }
 
+export interface RevokeOptions extends CallOptions {
+  /** For so long the lock may still be held. */
+  readonly graceSeconds: number
+  /** Only if that is still the valid grant. Left out, the call is made once, whatever comes of it. */
+  readonly lockId?: number | undefined
+}
+
 export interface ReleaseOptions {
   /** Keeps everybody out for so long, the caller too. */
   readonly keepSeconds?: number
   /** As `fetch` has it, for a page that is being left. */
   readonly keepalive?: boolean
+}
+
+/** An acquired lock that has not been released. */
+export interface Lock {
+  readonly type: 'lock'
+  /** Releases the lock. Harmless after a release or the end of the lease: it never ends the lock of a later holder. */
+  release(): Promise<void>
+  /**
+   * Moves the end of the lock to that many seconds from now, where the back end can. Rejects when the lock is not held.
+   *
+   * @param timeoutSeconds greater than 0.
+   */
+  renew?(timeoutSeconds: number): Promise<void>
+}
+
+/** What every back end offers, and all that your own back end needs. */
+export interface LockApi {
+  /**
+   * Acquires the lock if it is free. The holder itself is refused too.
+   *
+   * @param key names what is locked: 1 to 255 characters.
+   * @param timeoutSeconds greater than 0; the lock ends by itself after that time.
+   * @returns undefined when it is held.
+   */
+  tryAcquire(key: string, timeoutSeconds: number): Promise<Lock | undefined>
+  /** {@link tryAcquire} for a share beside other holders, where the back end has those. The same holder may have several. */
+  tryAcquireShare?(key: string, timeoutSeconds: number, sharing: Sharing): Promise<Lock | undefined>
 }
 
 interface Once extends CallOptions {

@@ -1,10 +1,11 @@
+import type { Status } from './answers.js'
 import type { ClientContext } from './api.js'
 import { onAbort } from './clock.js'
 import { LockLostError, LockRequestError, LockServiceUnavailableError, type LossReason } from './errors.js'
 import { HeldLock } from './held-lock.js'
 import type { HttpLocks } from './http-locks.js'
 import { Backoff, resultOf, retrying } from './transport.js'
-import type { ElectOptions, LeaderState, ObserveOptions, Status } from './types.js'
+import type { ElectOptions, LeaderState, ObserveOptions } from './types.js'
 
 /* Pages load this when they first take part in an election: the rest of the client imports it by `import()` only. */
 

@@ -1,4 +1,4 @@
-import type { Conflict, NotHeldReason } from './types.js'
+import type { Conflict, NotHeldReason } from './answers.js'
 
 /** Another process has the lock, and kept it for as long as the client waited. */
 export class LockNotAcquiredError extends Error {

@@ -1,13 +1,30 @@
+import type { EventKind, LockEvent } from './answers.js'
 import type { ClientContext } from './api.js'
 import { onAbort } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError, LockWatchEndedError, type LossReason } from './errors.js'
 import { Backoff, fromWire, read } from './transport.js'
-import type { EventKind, LockEvent, WatchOptions } from './types.js'
 
 /*
  * Bundlers make a chunk of its own of this file, which pages load when they first watch, or hold a lock for more than a
  * second: the rest of the client imports it by `import()` only.
  */
+
+export interface WatchOptions {
+  /** Only names that begin with this. */
+  readonly prefix?: string | undefined
+  /** Only what happens to the locks of this process. */
+  readonly processId?: string | undefined
+  /** Only what happens to the locks of processes whose ids begin with this. */
+  readonly processPrefix?: string | undefined
+  /** The id of the last event that was seen: the stream resumes after it. Left out, it begins with what happens from now on. */
+  readonly after?: number | undefined
+  /** Ends the watching, without an error. */
+  readonly signal?: AbortSignal | undefined
+  /** Called when a connection is open: from now on, every event arrives as it happens. */
+  readonly onOpen?: (() => void) | undefined
+  /** Called when a connection breaks or cannot be opened, and the watching goes on with another one. */
+  readonly onBroken?: ((error: unknown) => void) | undefined
+}
 
 /** One message of a stream of server-sent events. */
 export interface Message {

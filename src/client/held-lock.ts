@@ -1,9 +1,8 @@
-import type { Lock } from '../embedded/lock-api.js'
-import type { ClientContext, ReleaseOptions } from './api.js'
+import type { Grant, Metadata, Sharing } from './answers.js'
+import type { Lock, ClientContext, ReleaseOptions } from './api.js'
 import { LockLostError, type LossReason } from './errors.js'
 import type { Hold, Lease, LeaseKeeper } from './leases.js'
 import { retrying } from './transport.js'
-import type { Grant, Metadata, Sharing } from './types.js'
 
 /** When the caller's object is collected, the client stops renewing the lock, which then ends. */
 const FORGOTTEN = new FinalizationRegistry<Hold>(({ leases }) => {
@@ -208,7 +207,7 @@ export class HeldLock extends Held implements Lock {
   }
 
   async #convert(sharing: Sharing): Promise<boolean> {
-    const grant = await (await import('./convert.js')).convert(this.#lease, sharing)
+    const grant = await (await import('./rare-calls.js')).convert(this.#lease, sharing)
     if (grant) this.#show(grant)
     return !!grant
   }

@@ -1,13 +1,14 @@
 import { ownProcessId } from '#platform'
-import type { LockApi } from '../embedded/lock-api.js'
 import { Acquisition, newId } from './acquire.js'
-import { LockCalls, type CallOptions, type ClientContext, type NamedLock } from './api.js'
+import type { Grant, LockEvent, ResourceShare } from './answers.js'
+import { type LockApi, LockCalls, type CallOptions, type ClientContext, type NamedLock } from './api.js'
 import { systemClock } from './clock.js'
 import { LockNotAcquiredError } from './errors.js'
+import type { WatchOptions } from './events.js'
 import { HeldLock, HeldLocks, requireLease, requireRange } from './held-lock.js'
 import { Hold, Lease, LeaseKeeper } from './leases.js'
 import { Transport } from './transport.js'
-import type { AcquireOptions, DocumentLockOptions, ElectOptions, Grant, HttpLocksOptions, LeaderState, LockEvent, ObserveOptions, OnceOptions, OnceOutcome, RenewAllOptions, ResourceShare, TryAcquireOptions, WatchOptions, WithLockOptions } from './types.js'
+import type { AcquireOptions, DocumentLockOptions, ElectOptions, HttpLocksOptions, LeaderState, ObserveOptions, OnceOptions, OnceOutcome, RenewAllOptions, TryAcquireOptions, WithLockOptions } from './types.js'
 
 const DEFAULT_TTL_SECONDS = 30
 /** At most a day: a timer for longer than 24.8 days would fire at once. */
@@ -209,8 +210,7 @@ export class HttpLocks extends LockCalls implements LockApi {
  * @throws LockNotAcquiredError when another page or user has it; `conflict.lockedBy` says who.
  */
 export async function lockDocument(locks: HttpLocks, docId: string, options: DocumentLockOptions): Promise<HeldLock> {
-  const document = await import('./document.js')
-  return document.lockDocument(locks, docId, options)
+  return (await import('./work.js')).lockDocument(locks, docId, options)
 }
 
 /** @throws TypeError for what is not an object of these options; an option that is misspelt would silently be ignored. */

@@ -1,4 +1,4 @@
-export { LockCalls, type CallOptions, type NamedLock, type Renewal } from './api.js'
+export { LockCalls, type CallOptions, type NamedLock, type Renewal, type RevokeOptions } from './api.js'
 export { systemClock, type Clock } from './clock.js'
 export {
   LockLostError,
@@ -9,6 +9,7 @@ export {
   LockWatchEndedError,
   type LossReason
 } from './errors.js'
+export type { WatchOptions } from './events.js'
 export { HeldLock, HeldLocks, type HeldPart } from './held-lock.js'
 export { HttpLocks, lockDocument } from './http-locks.js'
 export type * from './types.js'

@@ -1,6 +1,6 @@
+import type { Grant, RenewOutcome } from './answers.js'
 import type { ClientContext } from './api.js'
 import { LockLostError, LockServiceUnavailableError, type LossReason } from './errors.js'
-import type { Grant, RenewOutcome } from './types.js'
 
 /** The lock counts as lost so long before its lease can end, so that its holder has time to stop: a tenth of the lease … */
 const MARGIN = 1 / 10

@@ -1,7 +1,7 @@
 import { fetchInBackground, reasonOf } from '#platform'
+import type { Grant, NotHeld } from './answers.js'
 import { onAbort, sleep, type Clock } from './clock.js'
 import { LockRequestError, LockServiceUnavailableError } from './errors.js'
-import type { Grant, NotHeld } from './types.js'
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE'

@@ -1,6 +1,5 @@
-import type { Conflict, Metadata } from './answers.js'
+import type { Conflict, Metadata, Sharing } from './answers.js'
 import type { CallOptions } from './api.js'
-import type { Sharing } from '../embedded/lock-api.js'
 import type { Clock } from './clock.js'
 import type { HeldLock } from './held-lock.js'
 
@@ -68,23 +67,6 @@ export interface RenewAllOptions extends CallOptions {
   readonly ttlSeconds?: number | null | undefined
 }
 
-export interface WatchOptions {
-  /** Only names that begin with this. */
-  readonly prefix?: string | undefined
-  /** Only what happens to the locks of this process. */
-  readonly processId?: string | undefined
-  /** Only what happens to the locks of processes whose ids begin with this. */
-  readonly processPrefix?: string | undefined
-  /** The id of the last event that was seen: the stream resumes after it. Left out, it begins with what happens from now on. */
-  readonly after?: number | undefined
-  /** Ends the watching, without an error. */
-  readonly signal?: AbortSignal | undefined
-  /** Called when a connection is open: from now on, every event arrives as it happens. */
-  readonly onOpen?: (() => void) | undefined
-  /** Called when a connection breaks or cannot be opened, and the watching goes on with another one. */
-  readonly onBroken?: ((error: unknown) => void) | undefined
-}
-
 /** What a process can do while it leads. */
 export interface Leadership {
   /** The lock by which it leads; `held` looks at the clock. */
@@ -125,13 +107,6 @@ export type OnceOutcome<Result> =
   | { readonly ran: true; readonly result: Result }
   /** It runs, or has run, in this period. */
   | { readonly ran: false }
-
-export interface RevokeOptions extends CallOptions {
-  /** For so long the lock may still be held. */
-  readonly graceSeconds: number
-  /** Only if that is still the valid grant. Left out, the call is made once, whatever comes of it. */
-  readonly lockId?: number | undefined
-}
 
 /** A leader as others see it. */
 export interface LeaderState {

@@ -1,8 +1,8 @@
+import type { LockMode } from './answers.js'
 import { onAbort } from './clock.js'
 import { type LockLostError, LockServiceUnavailableError } from './errors.js'
 import { HeldLock } from './held-lock.js'
 import type { HttpLocks } from './http-locks.js'
-import type { LockMode } from './types.js'
 
 /* What `navigator.locks` is between the tabs of one browser (W3C, Web Locks API), between machines. */
 

@@ -1,11 +1,14 @@
 import { outerLock, runInFlow } from '#platform'
 import type { ClientContext } from './api.js'
 import { LockServiceUnavailableError } from './errors.js'
-import type { HeldLock } from './held-lock.js'
+import { HeldLock } from './held-lock.js'
 import type { HttpLocks, Work } from './http-locks.js'
-import type { OnceOptions, OnceOutcome, WithLockOptions } from './types.js'
+import type { OnceOptions, OnceOutcome, WithLockOptions, DocumentLockOptions } from './types.js'
 
-/* Pages load this when they first work under a lock: the rest of the client imports it by `import()` only. */
+/*
+ * Work under a lock, runs that happen once, documents of pages. Pages load this when they first do one of these: the rest of the
+ * client imports it by `import()` only.
+ */
 
 /** A job that is started a little early next time is not skipped: what is kept ends so much of the period before it does … */
 const SLACK = 1 / 10
@@ -18,6 +21,7 @@ export function keepSecondsOf(everySeconds: number, heldMs: number): number {
   return Math.max(0, Math.round(periodMs - heldMs - Math.min(periodMs * SLACK, LONGEST_SLACK_MS))) / 1000
 }
 
+/** See `HttpLocks.once`. */
 export async function once<Result>(
   locks: HttpLocks,
   context: ClientContext,
@@ -66,4 +70,36 @@ export async function withLock<Result>(locks: HttpLocks, resourceName: string, f
   })
   if (lock.loss) throw lock.loss
   return result
+}
+
+/** Chromium lets timers of a hidden page fire once a minute: a third of the lease has to be longer than that. */
+const DOCUMENT_TTL_SECONDS = 300
+/** A page that is loaded again asks before the release by the page that was left has arrived. */
+const DOCUMENT_WAIT_SECONDS = 2
+
+/** See `lockDocument` in http-locks.ts. */
+export async function lockDocument(locks: HttpLocks, docId: string, options: DocumentLockOptions): Promise<HeldLock> {
+  const { userId, username, ttlSeconds = DOCUMENT_TTL_SECONDS, waitSeconds = DOCUMENT_WAIT_SECONDS, signal, onWaiting, onReturn } = options
+  const { page = globalThis } = options
+  const lock = await locks.acquire(`doc-lock:${docId}`, {
+    processId: userId,
+    metadata: username === undefined ? undefined : { username },
+    ttlSeconds,
+    waitSeconds,
+    signal,
+    onWaiting
+  })
+  const left = (): void => {
+    page.addEventListener('pageshow', shown)
+    void lock.release({ keepalive: true }).catch(() => undefined)
+  }
+  const shown = (event: Event): void => {
+    page.removeEventListener('pageshow', shown)
+    if (!(event as Partial<PageTransitionEvent>).persisted) return
+    HeldLock.lose(lock, 'released')
+    onReturn?.()
+  }
+  page.addEventListener('pagehide', left, { once: true })
+  void lock.lost.then(() => page.removeEventListener('pagehide', left))
+  return lock
 }

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { LockError } from '../locks/errors.js'
-import { RefusalError } from './errors.js'
+import { RefusalError, STATUS_OF, type ErrorCode } from './errors.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -23,7 +23,7 @@ export interface GateOptions {
 export const MAX_PIPELINED = 16
 
 /** Answers are data: nothing may guess another type for them, show them in a frame or load anything for them. Pages say what they need. */
-export const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'; frame-ancestors 'none'" } as const
+const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'; frame-ancestors 'none'" } as const
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
@@ -192,7 +192,7 @@ const WELL_FORMED = /^[A-Za-z0-9._~:/+=-]{1,128}$/
 const OURS = `req-${randomBytes(6).toString('hex')}-`
 let last = 0
 
-export function newRequestId(): string {
+function newRequestId(): string {
   last += 1
   return OURS + last.toString(36)
 }
@@ -201,4 +201,49 @@ export function newRequestId(): string {
 export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): string {
   const sent = headers['x-request-id']
   return typeof sent === 'string' && WELL_FORMED.test(sent) ? sent : newRequestId()
+}
+
+const JSON_TYPE = 'application/json; charset=utf-8'
+
+/**
+ * Answers bytes that are no HTTP request, or not one in time: no route has been reached, only the socket is there. The
+ * connection ends with it, since nobody can say where a next request would begin.
+ */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  // The client has gone.
+  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  if (socket.writable) socket.write(answerTo(error.code))
+  socket.destroy(error)
+}
+
+/** Answers a request that expects something other than `100-continue`, which Node.js keeps from all routes. */
+export function answerExpectation(request: IncomingMessage, response: ServerResponse): void {
+  const status = STATUS_OF.EXPECTATION_FAILED
+  const body = JSON.stringify({ detail: 'No expectation but 100-continue can be met', code: 'EXPECTATION_FAILED' })
+  response.writeHead(status, { ...ANSWER_HEADERS, 'x-request-id': requestIdOf(request), 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close' }).end(body)
+}
+
+function answerTo(fault: string | undefined): string {
+  switch (fault) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return response('REQUEST_TIMEOUT', 'The request took too long to arrive')
+    case 'HPE_HEADER_OVERFLOW':
+      return response('HEADERS_TOO_LARGE', 'The headers are larger than 16 KiB')
+    case undefined:
+    default:
+      return response('BAD_REQUEST', 'The request is not valid HTTP')
+  }
+}
+
+function response(code: ErrorCode, detail: string): string {
+  const status = STATUS_OF[code]
+  const body = JSON.stringify({ detail, code })
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    ...Object.entries({ ...ANSWER_HEADERS, 'x-request-id': newRequestId(), 'content-type': JSON_TYPE }).map(([name, value]) => `${name}: ${value}`),
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+    '',
+    body
+  ].join('\r\n')
 }

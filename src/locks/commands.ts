@@ -1,11 +1,5 @@
-import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, Revocation, Sharing, Terms, TtlMs } from './lock.js'
+import type { EpochMs, Grant, Metadata, NotHeldReason, ProcessId, ResourceName, Revocation, Sharing, Terms, TtlMs, IdempotencyKey } from './lock.js'
 import type { DequeueAllCommand, DequeueAllOutcome, DequeueCommand, DequeueOutcome, EnqueueCommand, EnqueueOutcome, HeartbeatCommand, HeartbeatOutcome, PurgeTicketsCommand, PurgeTicketsOutcome } from './queue-commands.js'
-
-/** Identifies a request, so that its repetition is answered with the same grants: the caller's id and a digest of the content. */
-export interface IdempotencyKey {
-  readonly id: string
-  readonly fingerprint: string
-}
 
 /**
  * Take all of the named resources, or none. A grant is made if, with it, no holder's statement about the permits of the resource

@@ -1,24 +1,11 @@
-import type {
-  AcquireCommand,
-  AcquireOutcome,
-  Command,
-  ConvertOutcome,
-  FindRequestOutcome,
-  InspectOutcome,
-  OutcomeOf,
-  ReleaseCommand,
-  ReleaseOutcome,
-  RenewCommand,
-  RenewOutcome,
-  IdempotencyKey
-} from './commands.js'
+import type { AcquireCommand, AcquireOutcome, Command, ConvertOutcome, FindRequestOutcome, InspectOutcome, OutcomeOf, ReleaseCommand, ReleaseOutcome, RenewCommand, RenewOutcome } from './commands.js'
 import { LockError } from './errors.js'
 import { EventFeed, type FeedItem, type WatchQuery } from './event-feed.js'
-import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type InspectWait, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type ReleaseRequest, type RenewalRequest, type Renewals, type RequestOutcome, type RevocationOutcome, type WaitOptions } from './requests.js'
-import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
-import type { ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
-import { placeAfter, type ListPage, type ListPlace, type ListQuery, type LockReads, type LockStore, type StoreFigures } from './store.js'
+import type { IdempotencyKey, ProcessId, ResourceName, Sharing, TtlMs } from './lock.js'
 import { Statistics } from './metrics.js'
+import { LockQuota, NO_LIMITS, type Limits } from './quotas.js'
+import { idempotencyKeyOf, type ForceReleaseOutcome, type GrantRef, type InspectWait, type LockRequest, type OwnedBy, type Released, type ReleasedAll, type ReleaseRequest, type RenewalRequest, type Renewals, type RequestOutcome, type RevocationOutcome, type WaitOptions } from './requests.js'
+import { placeAfter, type ListPage, type ListPlace, type ListQuery, type LockReads, type LockStore, type StoreFigures } from './store.js'
 import { WaitQueue } from './wait-queue.js'
 
 /** How many grants of a process or a prefix are touched in one transaction: some milliseconds of work. */

@@ -1,3 +1,5 @@
+
+
 /**
  * The terms of the engine.
  *
@@ -179,4 +181,16 @@ export function whyNotHeld(latest: LatestGrant | undefined, { processId, key }: 
   if (processId !== null && latest.processId !== processId) return 'not_locked'
   if (key !== null && latest.key !== null && latest.key !== key) return 'not_locked'
   return (latest.ended ?? 'expired') === 'expired' ? 'expired' : 'released'
+}
+
+/** Identifies a request, so that its repetition is answered with the same grants: the caller's id and a digest of the content. */
+export interface IdempotencyKey {
+  readonly id: string
+  readonly fingerprint: string
+}
+
+/** One resource at one instant of the database's clock. */
+export interface LockSnapshot {
+  readonly at: EpochMs
+  readonly latest: LatestGrant | undefined
 }

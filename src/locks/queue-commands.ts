@@ -1,5 +1,4 @@
-import type { IdempotencyKey } from './commands.js'
-import type { ProcessId, ResourceName, Sharing } from './lock.js'
+import type { IdempotencyKey, ProcessId, ResourceName, Sharing } from './lock.js'
 
 /**
  * Enter the queues of all of the named resources. A request whose idempotency key left a place a short while ago gets that

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { AcquireOutcome, IdempotencyKey, ReleaseOutcome, RenewAllOutcome, RevokeOutcome } from './commands.js'
-import type { Metadata, ProcessId, ResourceName, Sharing, Terms, TtlMs } from './lock.js'
+import type { AcquireOutcome, ReleaseOutcome, RenewAllOutcome, RevokeOutcome } from './commands.js'
+import { type IdempotencyKey, type Metadata, type ProcessId, type ResourceName, type Sharing, type Terms, type TtlMs, type EpochMs, type LockSnapshot, type Grant, isValid } from './lock.js'
 
 export interface LockRequest {
   /** At least one, all different; all or none are granted. A thousand are fine, in one short transaction. */
@@ -113,4 +113,34 @@ export function fingerprintOf({ resourceNames, processId, ttlMs, metadata, key =
 export function idempotencyKeyOf(requestId: string, content: Fingerprinted): IdempotencyKey {
   const { key = null } = content
   return { id: key === null ? requestId : JSON.stringify([key, requestId]), fingerprint: fingerprintOf(content) }
+}
+
+/** A granted request, as it is saved. */
+export interface SavedRequest {
+  readonly fingerprint: string
+  readonly grants: readonly (readonly [name: string, lockId: number])[]
+  readonly until: EpochMs
+}
+
+/**
+ * What a saved request means for one with the same id.
+ *
+ * @param snapshots of each resource that it was granted.
+ * @returns the grants for the same answer again, `reused` if the id must be refused, or undefined if the saved request is obsolete.
+ */
+export function replayOf(
+  savedRequest: SavedRequest,
+  fingerprint: string,
+  snapshots: ReadonlyMap<string, LockSnapshot>
+): readonly Grant[] | 'reused' | undefined {
+  const held: Grant[] = []
+  let at = 0
+  for (const [name, lockId] of savedRequest.grants) {
+    const snapshot = snapshots.get(name)
+    at = Math.max(at, snapshot?.at ?? 0)
+    if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at) && snapshot.latest.lockId === lockId) held.push(snapshot.latest)
+  }
+  const allHeld = held.length === savedRequest.grants.length
+  if (allHeld) return savedRequest.fingerprint === fingerprint ? held : 'reused'
+  return held.length === 0 && savedRequest.until <= at ? undefined : 'reused'
 }

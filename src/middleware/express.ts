@@ -1,6 +1,5 @@
-import type { LockApi } from '../embedded/lock-api.js'
-import { DocumentGuard, isRefusal, RequestLock } from './guards.js'
-import type { DocumentGuardOptions, GuardedDocuments, GuardedRequest, LockOf, RawResponse, Refusal, ResourceLockOptions } from './guards.js'
+import type { LockApi } from '../client/api.js'
+import { DocumentGuard, isRefusal, RequestLock, type DocumentGuardOptions, type GuardedDocuments, type GuardedRequest, type LockOf, type RawResponse, type Refusal, type ResourceLockOptions } from './guards.js'
 
 /** The part of Express's response that the guards need. */
 export interface ExpressResponse extends RawResponse {

@@ -1,7 +1,8 @@
+import type { Sharing } from '../client/answers.js'
+import type { Lock, LockApi } from '../client/api.js'
 import { LockRequestError, LockServiceUnavailableError } from '../client/errors.js'
 import { HttpLocks } from '../client/http-locks.js'
 import type { DocumentLockInfo, DocumentLocks } from '../compat/document-locks.js'
-import type { Lock, LockApi, Sharing } from '../embedded/lock-api.js'
 import { LockError } from '../locks/errors.js'
 
 // What the guards do, in the terms of neither framework.

@@ -3,8 +3,7 @@ import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../migrations/0005-lock-event-buckets.js'
 import type { EpochMs } from '../locks/lock.js'
 import type { FeedStart, GrantNumber, HistoryPage, HistoryQuery, LockEvent } from '../locks/store.js'
-import { beginsWith } from './statement.js'
-import type { LockEventsTable, Tables } from './tables.js'
+import { beginsWith, type LockEventsTable, type Tables } from './tables.js'
 
 type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
 type EventAge = Pick<EventRow, 'id' | 'at'>

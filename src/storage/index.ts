@@ -10,7 +10,7 @@ export type { StoreOptions } from './sql-store.js'
 
 /** Loaded when one is needed: a service has one database, and starts sooner without the driver of the other. */
 const sqlite = () => import('./sqlite/store.js')
-const sqliteOffline = () => import('./sqlite/offline.js')
+const sqliteConnection = () => import('./sqlite/connection.js')
 const postgres = () => import('./postgres/store.js')
 const postgresConnection = () => import('./postgres/connection.js')
 
@@ -33,13 +33,13 @@ export async function openStore(options: StoreOptions): Promise<SqlLockStore> {
  */
 export async function openKeys(databaseUrl: string): Promise<OpenKeys> {
   const location = parseDatabaseUrl(databaseUrl)
-  return await (location.kind === 'sqlite' ? (await sqliteOffline()).sqliteKeys(location.file) : (await postgres()).postgresKeys(location.url))
+  return await (location.kind === 'sqlite' ? (await sqliteConnection()).sqliteKeys(location.file) : (await postgres()).postgresKeys(location.url))
 }
 
 /** Brings the database to the newest version and closes it again; resolves to the names of the migrations that were run. */
 export async function migrateDatabase(databaseUrl: string): Promise<readonly string[]> {
   const location = parseDatabaseUrl(databaseUrl)
-  return await (location.kind === 'sqlite' ? (await sqliteOffline()).migrateSqlite(location.file) : (await postgres()).migratePostgres(location.url))
+  return await (location.kind === 'sqlite' ? (await sqliteConnection()).migrateSqlite(location.file) : (await postgres()).migratePostgres(location.url))
 }
 
 /**
@@ -54,7 +54,7 @@ export async function advanceTokens(databaseUrl: string, above: number | undefin
   if (location.kind === 'sqlite' && location.file === ':memory:') throw new StartupError('A database in memory is never restored from a backup.')
   if (location.kind === 'sqlite' && !existsSync(location.file)) throw new StartupError(`There is no SQLite file ${resolve(location.file)}; restore the backup first.`)
   await migrateDatabase(databaseUrl)
-  if (location.kind === 'sqlite') return await (await sqliteOffline()).advanceSqliteTokens(location.file, above)
+  if (location.kind === 'sqlite') return await (await sqliteConnection()).advanceSqliteTokens(location.file, above)
   return await (await postgres()).advancePostgresTokens(location.url, above)
 }
 

@@ -4,8 +4,7 @@ import type { EpochMs, ProcessId, ResourceName } from '../locks/lock.js'
 import type { CountQuery, FeedStart, GrantNumber, HistoryPage, HistoryQuery, ListPage, ListQuery, QueuePage, QueueQuery, StoreReads } from '../locks/store.js'
 import { EventReader, isForgotten, readHistory, releasedAt, type EventIndex } from './history.js'
 import { grantFromShare, type ShareRow } from './share-rows.js'
-import { GRANT_COLUMNS, grantFromRow, NOBODY, type GrantRow, type Tables } from './tables.js'
-import { beginsWith } from './statement.js'
+import { GRANT_COLUMNS, grantFromRow, NOBODY, type GrantRow, type Tables, beginsWith } from './tables.js'
 
 export interface ReadContext {
   readonly db: Kysely<Tables>

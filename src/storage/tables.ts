@@ -1,6 +1,6 @@
-import type { Generated, SqlBool } from 'kysely'
+import { type Generated, type SqlBool, sql, type Compilable, type CompiledQuery, type RawBuilder } from 'kysely'
 import type { Conflict } from '../locks/commands.js'
-import { isValid, type EndReason, type LatestGrant, type EpochMs, type Grant, type Metadata, type ProcessId, type ResourceName, type TtlMs } from '../locks/lock.js'
+import type { EndReason, LatestGrant, EpochMs, Grant, Metadata, ProcessId, ResourceName, TtlMs, LockSnapshot } from '../locks/lock.js'
 import type { EventKind } from '../locks/store.js'
 
 /**
@@ -187,12 +187,6 @@ export type GrantRow = Pick<ResourceLocksTable, (typeof GRANT_COLUMNS)[number]>
 export type LatestRow = Pick<ResourceLocksTable, (typeof LATEST_COLUMNS)[number]>
 export type EventRow = Omit<LockEventsTable, 'id'>
 
-/** One resource at one instant of the database's clock. */
-export interface LockSnapshot {
-  readonly at: EpochMs
-  readonly latest: LatestGrant | undefined
-}
-
 /** Whether shares hold the resource, or were the last to hold it. */
 export function wasShared(snapshot: LockSnapshot | undefined): boolean {
   try {
@@ -234,36 +228,67 @@ export function leaseEnd(from: EpochMs, ttlMs: TtlMs): EpochMs | null {
   return ttlMs === null ? null : from + ttlMs
 }
 
-/** A granted request, as it is saved. */
-export interface SavedRequest {
-  readonly fingerprint: string
-  readonly grants: readonly (readonly [name: string, lockId: number])[]
-  readonly until: EpochMs
-}
-
 export function grantsToText(grants: readonly Grant[]): string {
   return JSON.stringify(grants.map(({ resourceName, lockId }) => [resourceName, lockId]))
 }
 
-/**
- * What a saved request means for one with the same id.
- *
- * @param snapshots of each resource that it was granted.
- * @returns the grants for the same answer again, `reused` if the id must be refused, or undefined if the saved request is obsolete.
- */
-export function replayOf(
-  savedRequest: SavedRequest,
-  fingerprint: string,
-  snapshots: ReadonlyMap<string, LockSnapshot>
-): readonly Grant[] | 'reused' | undefined {
-  const held: Grant[] = []
-  let at = 0
-  for (const [name, lockId] of savedRequest.grants) {
-    const snapshot = snapshots.get(name)
-    at = Math.max(at, snapshot?.at ?? 0)
-    if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at) && snapshot.latest.lockId === lockId) held.push(snapshot.latest)
+/** A query that Kysely compiled once; only its arguments change from run to run. */
+export interface Statement<Args> {
+  readonly sql: string
+  /** The arguments in the order in which the SQL text wants them. */
+  readonly bind: (args: Args) => unknown[]
+}
+
+class Slot {
+  readonly name: string
+  constructor(name: string) {
+    this.name = name
   }
-  const allHeld = held.length === savedRequest.grants.length
-  if (allHeld) return savedRequest.fingerprint === fingerprint ? held : 'reused'
-  return held.length === 0 && savedRequest.until <= at ? undefined : 'reused'
+}
+
+/**
+ * Compiles a query whose arguments are named and come later.
+ *
+ * ```ts
+ * const byName = statement<{ name: string }>((arg) =>
+ *   db.selectFrom('resource_locks').selectAll().where('resource_name', '=', arg('name')))
+ * database.prepare(byName.sql).get(byName.bind({ name: 'invoices' }))
+ * ```
+ */
+export function statement<Args extends object>(
+  build: (arg: <Name extends keyof Args & string>(name: Name) => RawBuilder<Args[Name]>) => Compilable | CompiledQuery
+): Statement<Args> {
+  const built = build((name) => sql`${new Slot(name)}`)
+  const { sql: text, parameters } = 'compile' in built ? built.compile() : built
+  return {
+    sql: text,
+    bind: (args) => parameters.map((value) => (value instanceof Slot ? args[value.name as keyof Args] : value))
+  }
+}
+
+/** A row as an object, from its values in the order of the columns. */
+export function toRow(columns: readonly string[], values: readonly unknown[]): Record<string, unknown> {
+  const row: Record<string, unknown> = {}
+  columns.forEach((column, index) => {
+    row[column] = values[index]
+  })
+  return row
+}
+
+/** The name begins with that prefix, as a range that an index can be searched for. */
+export function beginsWith(name: string, prefix: string): RawBuilder<SqlBool> {
+  const end = endOfPrefix(prefix)
+  const after = sql<SqlBool>`${sql.ref(name)} >= ${prefix}`
+  return end === undefined ? after : sql<SqlBool>`(${after} and ${sql.ref(name)} < ${end})`
+}
+
+/** The smallest text that sorts after every text with that prefix, bytewise in UTF-8; undefined when there is none. */
+function endOfPrefix(prefix: string): string | undefined {
+  const points = Array.from(prefix, (character) => character.codePointAt(0) ?? 0)
+  while (points.at(-1) === 0x10ffff) points.pop()
+  const last = points.pop()
+  if (last === undefined) return undefined
+  // Surrogates are not characters.
+  const next = last + 1 === 0xd800 ? 0xe000 : last + 1
+  return String.fromCodePoint(...points, next)
 }

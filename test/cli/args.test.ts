@@ -1,6 +1,5 @@
 import t from 'tap'
-import { durationMs, wholeNumber } from '../../src/cli/args.js'
-import { failureOf as failureAt, InterruptedError, UsageError } from '../../src/cli/errors.js'
+import { durationMs, wholeNumber, failureOf as failureAt, InterruptedError, UsageError } from '../../src/cli/command.js'
 import { cut, cutMiddle, lengthText, ordinal, Screen, tableLines, widthOf, wireJson } from '../../src/cli/output.js'
 import { readRunTask } from '../../src/cli/run.js'
 import { LockLostError, LockRequestError, LockServiceUnavailableError } from '../../src/client/index.js'

@@ -8,7 +8,7 @@ const MOST_BYTES = 8000
 /** The same with what is loaded later, in one file. */
 const MOST_BYTES_IN_ONE = 11_500
 /** What pages load when they need it. */
-const LATER = ['./events.js', './election.js', './document.js', './convert.js', './rare-calls.js', './work.js']
+const LATER = ['./events.js', './election.js', './rare-calls.js', './work.js']
 
 /** All that the client has for a page. */
 const NAMES = [

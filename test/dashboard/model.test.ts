@@ -1,12 +1,11 @@
 import t from 'tap'
 import type { ListedLock } from '../../src/client/index.js'
 import { Figures, type KnownStats } from '../../src/dashboard/page/figures.js'
-import { duration, ranges, rate, remaining, shortDuration } from '../../src/dashboard/page/format.js'
 import { searchFromView, viewFromSearch } from '../../src/dashboard/page/hooks.js'
 import { exported, LockTable, type Lock } from '../../src/dashboard/page/lock-table.js'
 import { attention } from '../../src/dashboard/page/overview.js'
+import { duration, ranges, rate, remaining, shortDuration, shellWord, snippetsFor } from '../../src/dashboard/page/parts.js'
 import { rowsOf, usageOf, type RowsQuery } from '../../src/dashboard/page/rows.js'
-import { shellWord, snippetsFor } from '../../src/dashboard/page/snippets.js'
 import { listedLock, sharing } from './listed-locks.js'
 
 const GRANTED = Date.UTC(2024, 0, 15, 10, 30)

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { propagation, ROOT_CONTEXT, SpanStatusCode, trace, TraceFlags, type Attributes, type Context, type Span, type SpanOptions, type TracerProvider } from '@opentelemetry/api'
 import t from 'tap'
-import { isTraced } from '../../src/http/tracing.js'
+import { isTraced } from '../../src/http/telemetry.js'
 import { TestApp } from '../support/app.js'
 import { besideService } from '../support/databases.js'
 

@@ -1,5 +1,5 @@
-import type { AcquireCommand, AcquireOutcome, IdempotencyKey, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
-import type { EpochMs, Grant, ResourceName, TtlMs } from '../../src/locks/lock.js'
+import type { AcquireCommand, AcquireOutcome, SweepCommand, SweepOutcome } from '../../src/locks/commands.js'
+import type { EpochMs, Grant, IdempotencyKey, ResourceName, TtlMs } from '../../src/locks/lock.js'
 import type { EventKind, LockEvent } from '../../src/locks/store.js'
 import { KEEP_ENDED_MS, KEEP_REQUEST_MS } from '../../src/storage/tables.js'
 import { matches } from './list.js'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { ResourceName } from '../../src/locks/lock.js'
 import { LIST_LIMIT, type LockEvent } from '../../src/locks/store.js'
-import { Sweeper } from '../../src/locks/sweeper.js'
+import { Sweeper } from '../../src/locks/cleanup.js'
 import { openStore } from '../../src/storage/index.js'
 import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { START } from '../../scripts/database-templates.js'

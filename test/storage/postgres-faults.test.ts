@@ -1,7 +1,7 @@
 import pg from 'pg'
 import t from 'tap'
 import { LockError } from '../../src/locks/errors.js'
-import { isConnectionLost, toLockError } from '../../src/storage/postgres/errors.js'
+import { isConnectionLost, toLockError } from '../../src/storage/postgres/connection.js'
 import { openStore } from '../../src/storage/index.js'
 import { acquire, inspect, kindOrCode, release } from '../support/commands.js'
 import { onServer } from '../../scripts/database-templates.js'

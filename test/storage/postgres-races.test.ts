@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
-import { Sweeper } from '../../src/locks/sweeper.js'
+import { Sweeper } from '../../src/locks/cleanup.js'
 import { openStore } from '../../src/storage/index.js'
 import { KEEP_ENDED_MS } from '../../src/storage/tables.js'
 import { acquire, inspect, kindOrCode, release, sweep } from '../support/commands.js'

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { Sweeper } from '../../src/locks/sweeper.js'
+import { Sweeper } from '../../src/locks/cleanup.js'
 import { acquire, allEvents, force, inspect, keep, release, renew, revoke, share, sweep, withTerms } from '../support/commands.js'
 import { freshDatabase } from '../support/databases.js'
 import { race, RETRIED } from '../support/race.js'

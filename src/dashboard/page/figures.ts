@@ -1,7 +1,6 @@
 import type { VNode } from 'preact'
-import { count, rate, shortDuration } from './format.js'
 import { html } from './hooks.js'
-import { Moment } from './parts.js'
+import { count, rate, shortDuration, Moment } from './parts.js'
 
 /** Undefined is unknown, which the page never shows as 0. */
 type Figure = number | undefined

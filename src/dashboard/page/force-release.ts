@@ -1,11 +1,10 @@
 import type { VNode } from 'preact'
 import { useState } from 'preact/hooks'
 import { LockRequestError, LockServiceUnavailableError } from '../../client/index.js'
-import { counted } from './format.js'
 import { html } from './hooks.js'
 import { reasonOf, type Live } from './live.js'
 import type { Lock } from './lock-table.js'
-import { Dialog } from './parts.js'
+import { counted, Dialog } from './parts.js'
 
 const OUTCOMES = {
   changed: 'Another lock is valid by now; nothing was changed.',

@@ -1,10 +1,9 @@
 import type { VNode } from 'preact'
 import type { Status } from '../../client/index.js'
 import type { Intent, Target } from './force-release.js'
-import { count, counted, duration, remaining } from './format.js'
 import { html, isPlainClick, type Navigation } from './hooks.js'
 import type { Lock } from './lock-table.js'
-import { Cut, Moment } from './parts.js'
+import { count, counted, duration, remaining, Cut, Moment } from './parts.js'
 import type { Usage } from './rows.js'
 import { LeaseBar, takenText, UsageMark } from './table.js'
 

@@ -2,14 +2,12 @@ import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { EventKind, HttpLocks, LockEvent, Queue, Status, Waiter } from '../../client/index.js'
 import { ForceRelease, type Intent } from './force-release.js'
-import { count, duration, remaining, zoneOf } from './format.js'
 import { HolderPanel, HoldersPanel } from './holders.js'
 import { html, isForPage, isPlainClick, useKeys, type Navigation } from './hooks.js'
 import { pause } from './list-reader.js'
 import type { Live } from './live.js'
-import { Cut, Moment } from './parts.js'
+import { count, duration, remaining, zoneOf, Cut, Moment, Snippets, snippetsFor } from './parts.js'
 import { areShares, usageOf } from './rows.js'
-import { Snippets, snippetsFor } from './snippets.js'
 
 interface ResourcePageProps {
   readonly name: string

@@ -1,11 +1,9 @@
 import type { VNode } from 'preact'
 import { useMemo, useRef, useState } from 'preact/hooks'
-import { count, counted, duration, ranges, remaining, utcTime } from './format.js'
-import { html, type Navigation } from './hooks.js'
+import { html, type Navigation, useRowKeys, useWindow } from './hooks.js'
 import { NEAR_END, shareLeft, type Lock, type Share } from './lock-table.js'
-import { Cut, ResourceLink } from './parts.js'
+import { count, counted, duration, ranges, remaining, utcTime, Cut, ResourceLink } from './parts.js'
 import { filterLocks, firstBy, rowsOf, type Row, type Sort, type Usage } from './rows.js'
-import { useRowKeys, useWindow } from './table-window.js'
 
 /** The locks that the user has picked. */
 export interface Selection {

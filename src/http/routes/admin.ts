@@ -1,12 +1,11 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { LocksOf } from '../../locks/scoped-locks.js'
-import { LIST_LIMIT } from '../../locks/store.js'
-import { eventBody, eventFromCursor, freeAtBody, grantBody, isoTime, success, toCursor } from '../responses.js'
-import { answer, LockIdSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, Timestamp } from '../schemas/common.js'
-import { exampleGrant, exampleNames, FreeAt, grantFields, GrantSchema, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY } from '../schemas/grants.js'
+import { freeAtBody, grantBody, isoTime, success } from '../responses.js'
+import { answer, LockIdSchema, orNull, refusal, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import { exampleGrant, FreeAt, grantFields, GrantSchema, LOCK_NOT_HELD, WITH_BODY, WITH_QUERY, type LeaseLimits } from '../schemas/grants.js'
 
-export const ReasonText = Type.String({
+const ReasonText = Type.String({
   minLength: 1,
   maxLength: 500,
   format: 'lock-name',
@@ -26,13 +25,52 @@ const WaitSeconds = (description: string) =>
 
 const tags = ['Administration']
 const exampleReason = 'worker-7 was taken out of service'
+const exampleRevocation = 'worker-7 is drained'
+const exampleEnd = '2024-01-15T10:31:00.123+00:00'
 
-export const LOCK_CHANGED = refusal(
+const LOCK_CHANGED = refusal(
   'LockChanged',
   'Another grant is valid by now; nothing was changed.',
   'LOCK_CHANGED',
   "Resource 'database_backup' is no longer held by lock 42"
 )
+
+const revokeSchema = ({ maxTtlSeconds }: Pick<LeaseLimits, 'maxTtlSeconds'>) => ({
+  operationId: 'revokeLock',
+  tags,
+  summary: 'Ask the holder of a lock to end',
+  description:
+    'From now on no renewal moves the end of the lock past the grace, and a later end is drawn in to it: whatever the holder does, it ends by then. The answers to ' +
+    'its renewals tell it. Without `lock_id` all shares of the resource are revoked. A second revocation may only shorten the grace; a release before is an ordinary one.',
+  body: Type.Object(
+    {
+      resource_name: ResourceNameSchema,
+      reason: ReasonText,
+      grace_seconds: Type.Number({ minimum: 0, maximum: maxTtlSeconds, description: 'For so many seconds from now the lock may still be held.', examples: [30] }),
+      lock_id: Type.Optional(LockIdSchema)
+    },
+    { examples: [{ resource_name: 'database_backup', reason: exampleRevocation, grace_seconds: 30 }] }
+  ),
+  response: {
+    200: answer(
+      'The lock as it is now.',
+      Type.Object(
+        {
+          ...grantFields,
+          revoke_at: Timestamp('When it ends at the latest.'),
+          reason: Type.String(),
+          revoked: Type.Optional(Type.Array(GrantSchema, { description: 'Where the resource is shared: every share that was revoked; what stands beside is of the one that ends last.' }))
+        },
+        { title: 'RevokedLock' }
+      ),
+      "Lock revoked successfully for resource 'database_backup'",
+      { ...exampleGrant, expires_at: exampleEnd, revoke_at: exampleEnd, reason: exampleRevocation }
+    ),
+    404: LOCK_NOT_HELD,
+    409: LOCK_CHANGED,
+    ...WITH_BODY
+  }
+})
 
 const forceReleaseSchema = {
   operationId: 'forceReleaseLock',
@@ -82,45 +120,6 @@ const forceReleaseAllSchema = {
   response: {
     200: answer('How many were taken away.', Type.Object({ total_released: Type.Integer() }), 'Force-released 3 locks', { total_released: 3 }),
     ...WITH_BODY
-  }
-}
-
-const historySchema = {
-  operationId: 'getLockHistory',
-  tags,
-  summary: 'What happened to locks',
-  description:
-    'Newest first. Renewals are told at most once a minute for each lock. Events are kept for HISTORY_RETENTION_DAYS.',
-  querystring: Type.Object({
-    resource_name: Type.Optional(ResourceNameSchema),
-    process_id: Type.Optional(ProcessIdSchema),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: 'At most that many events; 100 if left out.' })),
-    cursor: Type.Optional(Type.String({ maxLength: 64, description: 'The `next_cursor` of the page before.' }))
-  }),
-  response: {
-    200: answer(
-      'One page of the history.',
-      Type.Object({
-        events: Type.Array(
-          Type.Object({
-            event_id: Type.Integer(),
-            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'converted', 'revoked', 'released', 'expired', 'force_released'] }),
-            at: Timestamp('When it happened, by the database’s clock.'),
-            resource_name: Type.String(),
-            process_id: Type.String({ description: 'The holder.' }),
-            lock_id: LockIdSchema,
-            reason: orNull<string>('string', { description: 'Why a lock was taken away or revoked.' })
-          }, { title: 'LockEvent' })
-        ),
-        next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
-      }),
-      'Retrieved 1 events',
-      {
-        events: [{ event_id: 7, event: 'granted', at: '2024-01-15T10:30:00.123+00:00', ...exampleNames, lock_id: 42, reason: null }],
-        next_cursor: null
-      }
-    ),
-    ...WITH_QUERY
   }
 }
 
@@ -180,16 +179,33 @@ const statsSchema = {
   }
 }
 
-export interface AdminRoutesOptions {
+export interface AdminRoutesOptions extends Pick<LeaseLimits, 'maxTtlSeconds'> {
   readonly locksOf: LocksOf
   readonly databaseName: string | undefined
 }
-
-const HISTORY_PAGE = 100
 const MOST_CONTENDED = 10
 
-/** For operators: taking locks away, the history, the figures. */
-export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf, databaseName = null }, done) => {
+/** For operators: revoking locks, taking them away, the figures. */
+export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf, databaseName = null, maxTtlSeconds }, done) => {
+  app.post('/locks/revoke', { schema: revokeSchema({ maxTtlSeconds }) }, async ({ body, apiKey, id: reqId }, reply) => {
+    const { resource_name, reason, grace_seconds, lock_id } = body
+    const outcome = await locksOf(apiKey).revoke(resource_name, reason, Math.round(grace_seconds * 1000), lock_id)
+    if (outcome.kind === 'not-held') {
+      return reply.code(404).send({ detail: `No active lock found for resource '${resource_name}'`, code: 'LOCK_NOT_HELD', reason: outcome.reason })
+    }
+    if (outcome.kind === 'changed') {
+      return reply.code(409).send({ detail: `Resource '${resource_name}' is no longer held by lock ${lock_id}`, code: 'LOCK_CHANGED' })
+    }
+    const { grant, revocation, all } = outcome
+    for (const { lockId, processId } of all) app.log.warn({ resource_name, lock_id: lockId, process_id: processId, reason, key: apiKey?.name, reqId }, 'lock revoked')
+    return success(`Lock revoked successfully for resource '${resource_name}'`, {
+      ...grantBody(grant),
+      revoke_at: isoTime(revocation.at),
+      reason: revocation.reason,
+      ...(grant.share === undefined ? {} : { revoked: all.map(grantBody) })
+    })
+  })
+
   app.post('/locks/force-release', { schema: forceReleaseSchema }, async ({ body, apiKey, id: reqId }, reply) => {
     const { resource_name, reason, lock_id, lock_delay = true } = body
     const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id, !lock_delay)
@@ -216,17 +232,6 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     const total = await locksOf(apiKey).forceReleaseAll(prefix, reason)
     app.log.warn({ prefix, total, reason, key: apiKey?.name, reqId }, 'locks force-released')
     return success(`Force-released ${total} locks`, { total_released: total })
-  })
-
-  app.get('/locks/history', { schema: historySchema }, async ({ query, apiKey }) => {
-    const { resource_name: resourceName = null, process_id: processId = null, limit = HISTORY_PAGE, cursor } = query
-    const before = cursor === undefined ? null : eventFromCursor(cursor)
-    const { events, more } = await locksOf(apiKey).reads.history({ prefix: '', resourceName, processId, before, limit })
-    const last = events.at(-1)
-    return success(`Retrieved ${events.length} events`, {
-      events: events.map(eventBody),
-      next_cursor: more && last !== undefined ? toCursor(String(last.eventId)) : null
-    })
   })
 
   app.get('/locks/stats', { schema: statsSchema }, async ({ apiKey }) => {
@@ -266,3 +271,4 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
 function toMilliseconds(seconds: number | null): number | null {
   return seconds === null ? null : Math.round(seconds * 1000) / 1000
 }
+

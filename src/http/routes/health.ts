@@ -1,7 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { LockService } from '../../locks/lock-service.js'
-import type { Metrics } from '../metrics.js'
+import type { Metrics } from '../telemetry.js'
 import { UNKNOWN_HOST } from '../schemas/common.js'
 
 export interface HealthRoutesOptions {

@@ -3,28 +3,10 @@ import { Type } from '@sinclair/typebox'
 import { MAX_NAMES, type Metadata, type ProcessId, type ResourceName, type Sharing } from '../../locks/lock.js'
 import type { Released, RenewalRequest, Renewals } from '../../locks/requests.js'
 import { InvalidRequestError } from '../errors.js'
-import { metadataOf, requestLocks } from '../lock-requests.js'
 import { conflictBody, freeAtBody, grantBody, heldBody, isoTime, notHeldBody, REQUEST_ID_REUSED, sharingOf, success, ttlOf, type SharingBody } from '../responses.js'
 import { answer, LockIdSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
-import {
-  exampleGrant,
-  exampleNames,
-  FreeAt,
-  grantFields,
-  GrantSchema,
-  type LeaseLimits,
-  LOCK_NOT_HELD,
-  NewMetadata,
-  Reason,
-  Replayed,
-  requestFields,
-  RequestManyRefused,
-  resourceNames,
-  sharingFields,
-  ttlSeconds,
-  WITH_BODY
-} from '../schemas/grants.js'
-import type { LockRoutesOptions } from './locks.js'
+import { exampleGrant, exampleNames, FreeAt, grantFields, GrantSchema, type LeaseLimits, LOCK_NOT_HELD, NewMetadata, Reason, Replayed, requestFields, RequestManyRefused, resourceNames, sharingFields, ttlSeconds, WITH_BODY } from '../schemas/grants.js'
+import { metadataOf, requestLocks, type LockRoutesOptions } from './locks.js'
 
 const exampleEnd = '2024-01-15T10:32:00.123+00:00'
 const ReleasedLock = Type.Object(
@@ -192,7 +174,7 @@ const releaseAllSchema = {
 }
 
 /** Beyond the mirrored API: renewing, and several locks at once. */
-export const leaseRoutes: FastifyPluginCallbackTypebox<Omit<LockRoutesOptions, 'watchers'>> = (app, { locksOf, ...limits }, done) => {
+export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
   app.post('/locks/renew', { schema: renewSchema(limits) }, async ({ body, apiKey }, reply) => {
     const { resource_name, process_id } = body
     const outcome = await locksOf(apiKey).renew(renewalOf(process_id, body, ['body', 'metadata']))

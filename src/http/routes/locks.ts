@@ -1,54 +1,16 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { MAX_HOLDERS_SHOWN, type InspectOutcome } from '../../locks/commands.js'
-import type { WatcherQuota } from '../../locks/quotas.js'
-import type { LocksOf } from '../../locks/scoped-locks.js'
-import { LIST_LIMIT } from '../../locks/store.js'
+import type { FastifyReply } from 'fastify'
+import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName, type Sharing, type Terms, type TtlMs } from '../../locks/lock.js'
+import type { RequestOutcome } from '../../locks/requests.js'
+import type { LocksOf, Locks } from '../../locks/scoped-locks.js'
 import { callerOf } from '../auth.js'
 import { InvalidRequestError } from '../errors.js'
-import { goneSignal, requestLocks } from '../lock-requests.js'
-import {
-  cursorAfter,
-  freeAtBody,
-  grantBody,
-  heldBody,
-  isoTime,
-  isoTimeOrNull,
-  listedBody,
-  notHeldBody,
-  placeFromCursor,
-  REQUEST_ID_REUSED,
-  secondsUntil,
-  sharingOf,
-  success
-} from '../responses.js'
-import { answer, ExpiresAt, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
-import {
-  exampleGrant,
-  exampleNames,
-  exampleTimes,
-  grantFields,
-  FreeAt,
-  GrantSchema,
-  Kept,
-  type LeaseLimits,
-  NOT_RELEASED,
-  requestFields,
-  RequestRefused,
-  shareFields,
-  usageFields,
-  WITH_BODY,
-  WITH_QUERY
-} from '../schemas/grants.js'
+import { freeAtBody, grantBody, heldBody, isoTime, isoTimeOrNull, notHeldBody, REQUEST_ID_REUSED, sharingOf, success, ttlOf } from '../responses.js'
+import { answer, LockIdSchema, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import { exampleGrant, exampleNames, FreeAt, GrantSchema, type LeaseLimits, NOT_RELEASED, requestFields, RequestRefused, WITH_BODY, exampleShare, LOCK_NOT_HELD, ModeSchema, sharingFields } from '../schemas/grants.js'
 
-const LockIdOrNull = orNull<number>('integer', { examples: [42] })
 const tags = ['Locks']
-
-const listedFields = {
-  ttl_seconds: orNull<number>('number', { description: 'The lease with which it was granted; null never ends.' }),
-  renewals: Type.Integer({ description: 'How often it was renewed.' }),
-  waiters: Type.Integer({ description: 'How many wait in line for it.' })
-}
 
 const requestSchema = (limits: LeaseLimits) => ({
   operationId: 'requestLock',
@@ -100,101 +62,32 @@ const releaseSchema = ({ maxTtlSeconds }: LeaseLimits) => ({
   }
 })
 
-const statusSchema = ({ maxWaitSeconds }: LeaseLimits) => ({
-  operationId: 'getLockStatus',
+const convertSchema = {
+  operationId: 'convertLock',
   tags,
-  summary: 'Check the status of a resource',
+  summary: 'Make a lock exclusive or shared',
   description:
-    'Of a shared resource it tells of the holder that ends last, and of the holders. With `unlike_lock_id` and `wait_seconds` the answer comes as soon as the current lock is another than that one, its metadata changes, or the time ' +
-    'is over. A caller that asks again each time sees every state that lasts, also across restarts of the service.',
-  querystring: Type.Object({
-    resource_name: ResourceNameSchema,
-    unlike_lock_id: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'The `lock_id` that the caller has seen last; 0 stands for no lock, and for one that is `kept`.' })
-    ),
-    wait_seconds: Type.Optional(
-      Type.Number({ minimum: 0, maximum: maxWaitSeconds, description: `Seconds to wait for another lock, at most ${maxWaitSeconds}; only with \`unlike_lock_id\`.` })
-    )
-  }),
+    'Turns the lock that the process holds into one of another mode, at once or not at all: nobody gets in between, and it never waits, since two that wait ' +
+    'for each other would wait for ever. An exclusive lock that becomes a share keeps its number, and the waiters that fit are granted. A share becomes exclusive ' +
+    'if nobody else holds one; it then has a new number, as it has with another limit or other permits. The end of the lease stays.',
+  body: Type.Object(
+    { resource_name: ResourceNameSchema, process_id: ProcessIdSchema, lock_id: Type.Optional(LockIdSchema), ...sharingFields, mode: ModeSchema },
+    { examples: [{ ...exampleNames, mode: 'shared', limit: 5 }] }
+  ),
   response: {
-    200: answer(
-      'Whether it is locked, and by whom.',
-      Type.Object({
-        resource_name: Type.String(),
-        is_locked: Type.Boolean(),
-        locked_by: orNull<string>('string', {}),
-        locked_at: orNull<string>('string', {}),
-        expires_at: ExpiresAt,
-        lock_id: LockIdOrNull,
-        fencing_token: LockIdOrNull,
-        remaining_seconds: orNull<number>('number', { description: 'Seconds until it ends by itself; null if it is free or never ends.' }),
-        metadata: MetadataSchema,
-        waiters: Type.Integer({ description: 'How many wait in line for it.' }),
-        kept: Kept,
-        mode: shareFields.mode,
-        limit: usageFields.limit,
-        used: usageFields.used,
-        total_holders: Type.Optional(Type.Integer({ description: 'How many hold shares of it.' })),
-        holders: Type.Optional(Type.Array(GrantSchema, { description: `The first ${MAX_HOLDERS_SHOWN} of them, by number.` }))
-      }, { title: 'LockStatus' }),
-      "Resource 'database_backup' status retrieved successfully",
-      {
-        resource_name: 'database_backup',
-        is_locked: true,
-        locked_by: 'process_123',
-        ...exampleTimes,
-        lock_id: 42,
-        fencing_token: 42,
-        remaining_seconds: 299.877,
-        metadata: { host: 'worker-7' },
-        waiters: 0
-      }
-    ),
-    ...WITH_QUERY
-  }
-})
-
-const allLockedSchema = {
-  operationId: 'listLocks',
-  tags,
-  summary: 'List all locked resources',
-  description: 'Sorted by name, then by number, a page at a time; each share of a resource is a lock of its own. `total_locks` counts all that match, whatever the page shows.',
-  querystring: Type.Object({
-    prefix: Type.Optional(Type.String({ maxLength: 255, format: 'lock-name', description: 'Only names that begin with this.' })),
-    process_id: Type.Optional(ProcessIdSchema),
-    resource_name: Type.Optional(ResourceNameSchema),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: `At most that many locks; ${LIST_LIMIT} if left out.` })),
-    cursor: Type.Optional(Type.String({ maxLength: 2048, description: 'The `next_cursor` of the page before.' }))
-  }),
-  response: {
-    200: answer(
-      'One page of the locks.',
-      Type.Object({
-        total_locks: Type.Integer(),
-        as_of: Timestamp('The instant that the page shows, by the database’s clock.'),
-        locks: Type.Array(Type.Object({ id: LockIdSchema, ...grantFields, ...listedFields }, { title: 'ListedLock' })),
-        next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
-      }),
-      'Retrieved 1 active locks',
-      {
-        total_locks: 1,
-        as_of: '2024-01-15T10:32:00.123+00:00',
-        locks: [{ id: 42, ...exampleGrant, ttl_seconds: 300, renewals: 0, waiters: 2 }],
-        next_cursor: null
-      }
-    ),
-    ...WITH_QUERY
+    200: answer('The lock as it is now.', GrantSchema, "Lock converted successfully for resource 'database_backup'", { ...exampleGrant, ...exampleShare }),
+    404: LOCK_NOT_HELD,
+    409: RequestRefused,
+    ...WITH_BODY
   }
 }
 
 export interface LockRoutesOptions extends LeaseLimits {
   readonly locksOf: LocksOf
-  /** Counts callers that wait for a change. */
-  readonly watchers: WatcherQuota
 }
 
-/** The mirrored API: request, release, status, all-locked. */
-export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, watchers, ...limits }, done) => {
+/** One lock: acquire it, release it, make it exclusive or shared. */
+export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
   app.post('/locks/request', { schema: requestSchema(limits) }, async ({ body, apiKey }, reply) => {
     const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body, [sharingOf(body)])
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
@@ -224,50 +117,98 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     })
   })
 
-  app.get('/locks/status', { schema: statusSchema(limits) }, async ({ query, apiKey }, reply) => {
-    const { resource_name, unlike_lock_id: unlikeLockId, wait_seconds = 0 } = query
-    const locks = locksOf(apiKey)
-    const inspectUnlike = (): Promise<InspectOutcome> => {
-      if (unlikeLockId === undefined) throw new InvalidRequestError([{ type: 'missing', loc: ['query', 'unlike_lock_id'], msg: 'Field required' }])
-      const leave = watchers.enter(callerOf(reply.request))
-      return locks.inspectUnlike(resource_name, { unlikeLockId, waitMs: wait_seconds * 1000, signal: goneSignal(reply) }).finally(leave)
-    }
-    const { at, grant: held, kept, waiters, shares } = await (wait_seconds === 0 ? locks.inspect(resource_name) : inspectUnlike())
-    const grant = held ?? kept ?? null
-    return success(
-      grant === null ? `Resource '${resource_name}' is not locked` : `Resource '${resource_name}' status retrieved successfully`,
-      {
-        resource_name,
-        is_locked: grant !== null,
-        locked_by: grant?.processId ?? null,
-        locked_at: isoTimeOrNull(grant?.lockedAt ?? null),
-        expires_at: isoTimeOrNull(grant?.expiresAt ?? null),
-        lock_id: grant?.lockId ?? null,
-        fencing_token: grant?.lockId ?? null,
-        remaining_seconds: secondsUntil(grant?.expiresAt ?? null, at),
-        metadata: grant?.metadata ?? null,
-        waiters,
-        ...(kept === undefined ? {} : { kept: true as const }),
-        ...(shares === undefined ? {} : { mode: 'shared' as const, limit: shares.usage.limit, used: shares.usage.used, total_holders: shares.usage.holders, holders: shares.grants.map(grantBody) })
-      }
-    )
-  })
-
-  app.get('/locks/all-locked', { schema: allLockedSchema }, async ({ query, apiKey }) => {
-    const locks = locksOf(apiKey)
-    const { prefix = '', process_id: processId = null, resource_name: resourceName = null, limit = LIST_LIMIT, cursor } = query
-    const which = { prefix, processId, resourceName }
-    const after = cursor === undefined ? null : placeFromCursor(cursor)
-    const { at, grants, more } = await locks.reads.list({ ...which, after, limit })
-    // One page that shows everything needs no counting, and cannot disagree with its own total.
-    const total = after === null && !more ? grants.length : await locks.reads.count(which)
-    return success(`Retrieved ${total} active locks`, {
-      total_locks: total,
-      as_of: isoTime(at),
-      locks: grants.map(listedBody),
-      next_cursor: more ? cursorAfter(grants) : null
-    })
+  app.post('/locks/convert', { schema: convertSchema }, async ({ body, apiKey }, reply) => {
+    const { resource_name, process_id, lock_id } = body
+    const outcome = await locksOf(apiKey).convert({ resourceName: resource_name, processId: process_id, lockId: lock_id }, sharingOf(body))
+    if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
+    if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
+    return success(`Lock converted successfully for resource '${resource_name}'`, grantBody(outcome.grant))
   })
 
   done()
+}
+
+interface RequestBody {
+  readonly process_id: ProcessId
+  readonly ttl_seconds?: number | null
+  readonly wait_seconds?: number
+  readonly request_id?: string
+  readonly keep_place?: boolean
+  readonly steal?: boolean
+  readonly hold_at_least_seconds?: number
+  readonly lock_delay_seconds?: number
+  readonly metadata?: Metadata | null
+}
+
+/**
+ * Requests one or several locks as a body says. A client that waits and disconnects loses its place at once, and a lock that
+ * it was granted but never heard of is released again.
+ */
+export function requestLocks(
+  locks: Locks,
+  reply: FastifyReply,
+  resourceNames: readonly ResourceName[],
+  body: RequestBody,
+  sharing: readonly (Sharing | null)[]
+): Promise<RequestOutcome> {
+  if (body.steal === true && sharing.some((share) => share !== null)) {
+    throw new InvalidRequestError([{ type: 'value_error', loc: ['body', 'steal'], msg: 'Input should be left out for a share' }])
+  }
+  const waitMs = Math.round((body.wait_seconds ?? 0) * 1000)
+  const request = {
+    resourceNames,
+    processId: body.process_id,
+    ttlMs: ttlOf(body.ttl_seconds),
+    metadata: metadataOf(body.metadata),
+    requestId: body.request_id,
+    steal: body.steal,
+    terms: termsOf(body, locks.defaultTtlMs),
+    // An exclusive request is the same as ever, its fingerprint too.
+    sharing: sharing.every((share) => share === null) ? undefined : sharing
+  }
+  if (waitMs === 0) return locks.request(request)
+
+  return locks.request(request, { waitMs, signal: goneSignal(reply), keepPlace: body.keep_place, caller: callerOf(reply.request) })
+}
+
+/** @throws InvalidRequestError where a lock is to be held for longer than its lease lasts. */
+function termsOf({ ttl_seconds, hold_at_least_seconds: holdAtLeast = 0, lock_delay_seconds: lockDelay = 0 }: RequestBody, defaultTtlMs: TtlMs): Terms | undefined {
+  const terms = { holdAtLeastMs: Math.round(holdAtLeast * 1000), lockDelayMs: Math.round(lockDelay * 1000) }
+  const ttlMs = ttl_seconds === undefined ? defaultTtlMs : (ttlOf(ttl_seconds) ?? null)
+  if (ttlMs !== null && terms.holdAtLeastMs > ttlMs) {
+    throw new InvalidRequestError([{ type: 'less_than_equal', loc: ['body', 'hold_at_least_seconds'], msg: `Input should be less than or equal to ${ttlMs / 1000}, the lease` }])
+  }
+  return terms.holdAtLeastMs === 0 && terms.lockDelayMs === 0 ? undefined : terms
+}
+
+/** Fires when the client disconnects before it has the answer. */
+export function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  // Not `writableFinished`: that is true as well for an answer that was written to a connection that is gone.
+  let sent = false
+  reply.raw.once('finish', () => (sent = true))
+  reply.raw.once('close', () => {
+    if (!sent) gone.abort()
+  })
+  // A connection that broke before anybody listened does not say so again.
+  if (reply.raw.destroyed) gone.abort()
+  return gone.signal
+}
+
+/** @throws InvalidRequestError for metadata over the limit. */
+export function metadataOf(metadata: Metadata | null | undefined, place: readonly string[] = ['body', 'metadata']): Metadata | null {
+  if (metadata === null || metadata === undefined) return null
+  if (bytesAsJson(metadata) <= MAX_METADATA_BYTES) return metadata
+  throw new InvalidRequestError([
+    { type: 'too_long', loc: place, msg: `Object should take at most ${MAX_METADATA_BYTES} bytes as JSON` }
+  ])
+}
+
+function bytesAsJson(metadata: Metadata): number {
+  try {
+    return Buffer.byteLength(JSON.stringify(metadata))
+  } catch {
+    // Nested too deep for the stack, which takes more bytes than any limit here.
+    return Infinity
+  }
 }

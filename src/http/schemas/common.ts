@@ -1,6 +1,30 @@
-import { Type, type Static, type TLiteral, type TObject, type TSchema } from '@sinclair/typebox'
+import { Type, type Static, type TProperties, type TLiteral, type TObject, type TSchema } from '@sinclair/typebox'
 import { faultOfCharacters, MAX_NAME_CHARACTERS, type ProcessId, type ResourceName } from '../../locks/lock.js'
-import { eitherOf } from '../openapi.js'
+
+/** The alternatives behind a schema that the serialiser knows as one; see {@link eitherOf}. */
+export const ALTERNATIVES = 'x-alternatives'
+
+/**
+ * An answer that is one of several named refusals, told apart by their `code`. The serialiser gets one schema with the fields
+ * of all of them, since trying each would cost several times more; the document gets `oneOf` and a discriminator.
+ */
+export function eitherOf<Refusals extends readonly TObject[]>(description: string, ...refusals: Refusals) {
+  const codes = refusals.map(codeOf)
+  const [first, ...others] = refusals
+  return Type.Unsafe<Static<Refusals[number]>>({
+    type: 'object',
+    description,
+    properties: { ...Object.assign({}, ...refusals.map(({ properties }) => properties)) as TProperties, code: { type: 'string', enum: codes } },
+    required: (first?.required ?? []).filter((name) => others.every(({ required = [] }) => required.includes(name))),
+    examples: (first?.['examples'] as unknown[] | undefined) ?? [],
+    [ALTERNATIVES]: refusals
+  })
+}
+
+export function codeOf({ properties }: TObject): string {
+  const { const: value, enum: [first] = [] } = properties['code'] as { const?: string; enum?: string[] }
+  return value ?? first ?? ''
+}
 
 /** Checked by the validator through `faultOfCharacters`; what passes it is a name, and its type says so. */
 export const NAME_FORMAT = 'lock-name'

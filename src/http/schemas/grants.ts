@@ -1,7 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { MAX_NAMES, MAX_PERMITS, type ResourceName } from '../../locks/lock.js'
-import { eitherOf } from '../openapi.js'
-import { BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
+import { eitherOf, BODY_FAULTS, ExpiresAt, InvalidRequest, LockIdSchema, MetadataSchema, orNull, ProcessIdSchema, refusal, ResourceNameSchema, STORAGE_FAULTS, Timestamp, TOO_MANY } from './common.js'
 
 /** What the schemas of the lock calls share. */
 

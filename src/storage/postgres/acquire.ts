@@ -1,13 +1,14 @@
 import type { Kysely } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
-import { isValid, type Grant, type ResourceName } from '../../locks/lock.js'
+import { isValid, type Grant, type ResourceName, type LockSnapshot } from '../../locks/lock.js'
+import { replayOf, type SavedRequest } from '../../locks/requests.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { conflictOf, grantFromRow, leaseEnd, metadataToText, NOBODY, replayOf, wasShared, type LockRequestsTable, type LockSnapshot, type SavedRequest, type Tables } from '../tables.js'
+import { conflictOf, grantFromRow, leaseEnd, metadataToText, NOBODY, wasShared, type LockRequestsTable, type Tables } from '../tables.js'
 import { acquireStatements, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
-import { INCOMPLETE, sqlStateOf, toLockError } from './errors.js'
-import { sparse, type Session, type SnapshotReader } from './sql.js'
+import { INCOMPLETE, sqlStateOf, toLockError } from './connection.js'
 import type { ShareCommand } from './share-holders.js'
 import { isForShares, type Shares } from './shares.js'
+import { sparse, type Session, type SnapshotReader } from './sql.js'
 import type { QueueHead, WaitQueue } from './wait-queue.js'
 
 /** What the statement was sent for, by resource, and the rows that it returned. */

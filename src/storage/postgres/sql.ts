@@ -2,12 +2,11 @@ import type { Duplex } from 'node:stream'
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { PoolClient } from 'pg'
 import type { InspectCommand } from '../../locks/commands.js'
+import { type EpochMs, isValid, type LockSnapshot } from '../../locks/lock.js'
 import { KEEP_PLACE_MS } from '../../locks/queue-commands.js'
-import { type EpochMs, isValid } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult } from '../batcher.js'
-import { KEEP_ENDED_MS, LATEST_COLUMNS, latestFromRow, type LatestRow, type LockSnapshot, type Tables } from '../tables.js'
-import { statement, toRow, type Statement } from '../statement.js'
-import { isConnectionLost } from './errors.js'
+import { KEEP_ENDED_MS, LATEST_COLUMNS, latestFromRow, type LatestRow, type Tables, statement, toRow, type Statement } from '../tables.js'
+import { isConnectionLost } from './connection.js'
 
 /**
  * `clock_timestamp()`, not `now()`: the latter does not advance while a statement waits for a row. `extract` computes exact

@@ -1,11 +1,11 @@
-import { accessSync, chmodSync, chownSync, closeSync, constants, existsSync, openSync, readlinkSync, realpathSync, statSync, type Stats } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
 import Database from 'better-sqlite3'
-import { Kysely, SqliteDialect } from 'kysely'
+import { Kysely, SqliteDialect, sql } from 'kysely'
 import { LockError, StartupError } from '../../locks/errors.js'
-import { migrateToLatest } from '../migrator.js'
+import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
+import { migrateToLatest, target, type AdvancedTokens } from '../migrator.js'
 import type { Tables } from '../tables.js'
-import { DiskReserve, PRIVATE_MODE } from './disk-reserve.js'
+import { codeOf, createPrivate, DiskReserve, locateFile, lockFile, refuseReadOnly, warningsOf } from './files.js'
 
 export interface OpenSqlite extends Disposable {
   readonly database: Database.Database
@@ -23,12 +23,6 @@ const CHECKPOINT_PAGES = 4000
 
 /** Twice the length at which the log is moved into the database. It gets longer only while another program reads. */
 const LOG_LIMIT_BYTES = 2 * CHECKPOINT_PAGES * 4096
-
-/** The database itself, the files that SQLite keeps beside it, and the file that {@link lockFile} locks. */
-const ENDINGS = ['', '-wal', '-shm', '-owner'] as const
-
-/** Links that may follow each other; more are a circle. */
-const MAX_LINKS = 40
 
 /**
  * Opens a SQLite file for this process alone, durably: write-ahead log, each commit flushed to the disk.
@@ -127,119 +121,6 @@ function refuseDamaged(file: string): void {
   }
 }
 
-/**
- * The absolute path behind every symbolic link, by which SQLite names the files beside the database. The database itself
- * need not exist yet.
- *
- * @throws StartupError when its folder does not exist, or when the file has a second name.
- */
-export function locateFile(file: string): string {
-  let path = resolve(file)
-  for (let links = 0; ; links += 1) {
-    const folder = realFolder(dirname(path), path)
-    path = join(folder, basename(path))
-    const target = links < MAX_LINKS ? targetOf(path) : undefined
-    if (target === undefined) break
-    path = resolve(folder, target)
-  }
-  const found = statOf(path)
-  if (found === undefined) return path
-  if (!found.isFile()) throw new StartupError(`DATABASE_URL names ${path}, which is not a file.`)
-  if (found.nlink > 1) {
-    // Each name would have its own log and its own owner.
-    throw new StartupError(`The SQLite file ${path} has ${found.nlink} names (hard links), and its log belongs to one of them; copy the file or remove the other names.`)
-  }
-  return path
-}
-
-function realFolder(folder: string, file: string): string {
-  try {
-    return realpathSync.native(`${folder}/.`)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') throw new StartupError(`The folder of the SQLite file ${file} does not exist.`)
-    throw accessError(error, folder)
-  }
-}
-
-function statOf(path: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false })
-  } catch (error) {
-    throw accessError(error, path)
-  }
-}
-
-/** What a symbolic link points to; undefined for anything else. */
-function targetOf(path: string): string | undefined {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return undefined
-  }
-}
-
-/** @throws StartupError when this user may not read and write the files, or create new ones beside them. */
-export function refuseReadOnly(file: string): void {
-  const { R_OK, W_OK, X_OK } = constants
-  const existing = ENDINGS.map((ending) => file + ending).filter((path) => existsSync(path))
-  for (const [path, mode] of [...existing.map((path) => [path, R_OK | W_OK] as const), [dirname(file), W_OK | X_OK] as const]) {
-    try {
-      accessSync(path, mode)
-    } catch (error) {
-      throw accessError(error, path)
-    }
-  }
-}
-
-/** Creates an empty file that only this user can read, whatever the umask says; leaves an existing one alone. */
-function createPrivate(path: string): void {
-  try {
-    // An existing file must not be opened here: closing it again would drop the locks that this process has on it.
-    closeSync(openSync(path, 'wx', PRIVATE_MODE))
-  } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw error
-  }
-}
-
-/**
- * Makes this process the only server on a SQLite file, until the returned function is called or the process ends. It takes
- * the write lock of a second, empty database beside the file: the operating system releases that lock even if the process
- * is killed, so that no stale lock prevents a restart.
- *
- * @throws StartupError when another server has the file.
- */
-function lockFile(file: string): () => void {
-  const path = `${file}-owner`
-  createPrivate(path)
-  try {
-    // A file of an earlier version may be open to every user.
-    if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, PRIVATE_MODE)
-  } catch {
-    // It belongs to another user.
-  }
-  // As SQLite does with its own files: what root creates beside another user's database must not keep that user out.
-  const { uid, gid } = statSync(file, { throwIfNoEntry: false }) ?? { uid: 0, gid: 0 }
-  if (process.getuid?.() === 0 && uid !== 0) chownSync(path, uid, gid)
-  const owner = new Database(path, { timeout: 0 })
-  try {
-    owner.pragma('journal_mode = memory')
-    owner.exec('begin immediate')
-  } catch (error) {
-    owner.close()
-    if (!codeOf(error).startsWith('SQLITE_BUSY')) throw error
-    throw new StartupError(`Another server is already running on the SQLite file ${file}; stop it, or use PostgreSQL to run several instances.`)
-  }
-  return () => owner.close()
-}
-
-function warningsOf(file: string): string[] {
-  // Windows has no such modes.
-  if (process.getuid === undefined) return []
-  const open = ENDINGS.map((ending) => file + ending).filter((path) => ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o027) !== 0)
-  if (open.length === 0) return []
-  return [`Other users of this machine can read or change ${open.join(', ')}; run chmod 600 on ${open.length === 1 ? 'it' : 'them'}.`]
-}
-
 /** Translates an error from before the service listens into a sentence with its reason, if it is known. */
 export function asStartupError(error: unknown, file: string): unknown {
   const code = codeOf(error)
@@ -260,12 +141,6 @@ function damaged(file: string): StartupError {
   return new StartupError(`The SQLite file ${file} is damaged; restore it from a backup. It was left as it is.`)
 }
 
-function accessError(error: unknown, path: string): StartupError {
-  const code = codeOf(error)
-  if (code === 'EROFS') return new StartupError(`The file system of ${path} is read-only; the service needs to write to its SQLite file and to the folder.`)
-  return new StartupError(`This user may not read and write ${path} (${code}); the service needs to write to its SQLite file and to the folder.`)
-}
-
 /** Translates an error of SQLite. Its text never leaves the service; it stays in `cause` for the log. */
 export function toLockError(error: unknown): LockError | Error {
   const code = codeOf(error)
@@ -278,6 +153,64 @@ export function toLockError(error: unknown): LockError | Error {
 
 const UNAVAILABLE = /^SQLITE_(?:IOERR|BUSY|LOCKED|CANTOPEN|CORRUPT|NOTADB|READONLY|PERM|PROTOCOL)/
 
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+/** How long a change of the keys waits for the service's commits, in milliseconds; the service waits as long for this one commit. */
+const KEYS_BUSY_TIMEOUT_MS = 5000
+
+/** Brings a file that no service has open to the newest version; resolves to the names of the migrations that were run. */
+export async function migrateSqlite(file: string): Promise<readonly string[]> {
+  using opened = openSqlite(file)
+  return await migrate(opened)
+}
+
+/** Advances the tokens of a file that no service has open. */
+export async function advanceSqliteTokens(file: string, above: number | undefined): Promise<AdvancedTokens> {
+  using opened = openSqlite(file)
+  const { db } = opened
+  const { last_value: drawn } = await db.selectFrom('lock_numbers').select('last_value').executeTakeFirstOrThrow()
+  const row = await db
+    .selectFrom('resource_locks')
+    .select(({ fn }) => fn.max('id').as('id'))
+    .executeTakeFirst()
+  const from = Math.max(drawn, row?.id ?? 0)
+  const to = await target(db, from, Date.now(), above)
+  await db.updateTable('lock_numbers').set({ last_value: to }).execute()
+  return { from, to }
+}
+
+/**
+ * Opens only the keys of a SQLite file, even while a service runs on it: locks, tokens and queues belong to that service,
+ * and nothing here touches them. The write-ahead log lets a second program write a row.
+ */
+export async function sqliteKeys(file: string): Promise<OpenKeys> {
+  if (file === ':memory:') {
+    throw new StartupError('DATABASE_URL names a database in memory, whose keys would be gone at once; name a file or PostgreSQL.')
+  }
+  const path = locateFile(file)
+  let database: Database.Database | undefined
+  try {
+    refuseReadOnly(path)
+    // Migrating needs the owner lock: a running service of an older version must not find its tables changed.
+    if (!hasKeys(path)) await migrateSqlite(path)
+    const opened = new Database(path, { timeout: KEYS_BUSY_TIMEOUT_MS, fileMustExist: true })
+    database = opened
+    opened.pragma('synchronous = full')
+    // Only the service moves the log into the file.
+    opened.pragma('wal_autocheckpoint = 0')
+    const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: opened }) })
+    const keys = new SqlKeyStore({ db, now: () => sql.val(Date.now()), toLockError })
+    return { keys, [Symbol.asyncDispose]: () => Promise.resolve(void opened.close()) }
+  } catch (error) {
+    database?.close()
+    throw asStartupError(error, path)
+  }
+}
+
+function hasKeys(file: string): boolean {
+  if (!existsSync(file)) return false
+  const database = new Database(file, { readonly: true, timeout: KEYS_BUSY_TIMEOUT_MS })
+  try {
+    return database.prepare("select 1 from sqlite_master where type = 'table' and name = 'api_keys'").get() !== undefined
+  } finally {
+    database.close()
+  }
 }

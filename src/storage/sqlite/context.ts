@@ -1,10 +1,9 @@
 import type Database from 'better-sqlite3'
 import { sql, type Expression, type Kysely, type SqlBool } from 'kysely'
 import { EVENT_BUCKET_BITS } from '../../../migrations/0005-lock-event-buckets.js'
-import type { EpochMs } from '../../locks/lock.js'
+import type { EpochMs, LockSnapshot } from '../../locks/lock.js'
 import type { EventIndex } from '../history.js'
-import { LATEST_COLUMNS, latestFromRow, type EventRow, type LatestRow, type LockSnapshot, type Tables } from '../tables.js'
-import { beginsWith, statement, toRow, type Statement } from '../statement.js'
+import { LATEST_COLUMNS, latestFromRow, type EventRow, type LatestRow, type Tables, beginsWith, statement, toRow, type Statement } from '../tables.js'
 
 /** More events than one millisecond can have: those of the newest one are read when the file is opened, since it may go on after a restart. */
 const MAX_EVENTS_AT_ONCE = 1000

@@ -1,6 +1,6 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import type { IdempotencyKey, ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
-import { isMeant, whyNotHeld, type EndReason, type EpochMs } from '../../locks/lock.js'
+import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
+import { type IdempotencyKey, isMeant, whyNotHeld, type EndReason, type EpochMs } from '../../locks/lock.js'
 import { KEEP_ENDED_MS, NOBODY } from '../tables.js'
 import type { PreparedStatement, SqliteContext } from './context.js'
 import type { Shares } from './shares.js'

@@ -1,17 +1,7 @@
 import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely'
-import type { AcquireCommand, Conflict, IdempotencyKey } from '../../locks/commands.js'
-import {
-  KEEP_PLACE_MS,
-  type DequeueAllCommand,
-  type DequeueAllOutcome,
-  type DequeueCommand,
-  type DequeueOutcome,
-  type EnqueueCommand,
-  type EnqueueOutcome,
-  type PurgeTicketsCommand,
-  type PurgeTicketsOutcome
-} from '../../locks/queue-commands.js'
-import type { EpochMs, ProcessId, ResourceName, Sharing } from '../../locks/lock.js'
+import type { AcquireCommand, Conflict } from '../../locks/commands.js'
+import type { IdempotencyKey, EpochMs, ProcessId, ResourceName, Sharing } from '../../locks/lock.js'
+import { KEEP_PLACE_MS, type DequeueAllCommand, type DequeueAllOutcome, type DequeueCommand, type DequeueOutcome, type EnqueueCommand, type EnqueueOutcome, type PurgeTicketsCommand, type PurgeTicketsOutcome } from '../../locks/queue-commands.js'
 import { DEQUEUED } from '../tables.js'
 import type { SqliteContext } from './context.js'
 

@@ -80,7 +80,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: '`synchronous = off`',
-    patches: [{ file: 'storage/sqlite/connection.js', find: "'synchronous = full'", replace: "'synchronous = off'" }],
+    patches: [{ file: 'storage/sqlite/connection.js', find: "database.pragma('synchronous = full')", replace: "database.pragma('synchronous = off')" }],
     caughtBy: { test: 'storage/durable-settings.test.js' },
     says: /not ok .*FULL/
   },
@@ -92,7 +92,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a waiter outlives its connection',
-    patches: [{ file: 'http/lock-requests.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
+    patches: [{ file: 'http/routes/locks.js', find: 'if (!sent)\n            gone.abort();', replace: 'void sent;' }],
     caughtBy: { test: 'http/waiting.test.js' },
     says: /not ok/
   },
@@ -182,7 +182,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a SQLite file belongs to one server for each path to it',
-    patches: [{ file: 'storage/sqlite/connection.js', find: 'if (target === undefined)', replace: 'if (true)' }],
+    patches: [{ file: 'storage/sqlite/files.js', find: 'if (target === undefined)', replace: 'if (true)' }],
     caughtBy: { test: 'storage/sqlite-files.test.js' },
     says: /not ok .*one file has one owner, by whatever path/
   },

@@ -4,10 +4,52 @@ import { Type } from '@sinclair/typebox'
 import type { FeedItem } from '../../locks/event-feed.js'
 import type { WatcherQuota } from '../../locks/quotas.js'
 import type { LocksOf } from '../../locks/scoped-locks.js'
+import { LIST_LIMIT } from '../../locks/store.js'
 import { callerOf } from '../auth.js'
-import { eventBody } from '../responses.js'
-import { ProcessIdSchema } from '../schemas/common.js'
-import { WITH_QUERY } from '../schemas/grants.js'
+import { eventBody, eventFromCursor, success, toCursor } from '../responses.js'
+import { answer, LockIdSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
+import { exampleNames, WITH_QUERY } from '../schemas/grants.js'
+
+const tags = ['Administration']
+
+const historySchema = {
+  operationId: 'getLockHistory',
+  tags,
+  summary: 'What happened to locks',
+  description:
+    'Newest first. Renewals are told at most once a minute for each lock. Events are kept for HISTORY_RETENTION_DAYS.',
+  querystring: Type.Object({
+    resource_name: Type.Optional(ResourceNameSchema),
+    process_id: Type.Optional(ProcessIdSchema),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LIMIT, description: 'At most that many events; 100 if left out.' })),
+    cursor: Type.Optional(Type.String({ maxLength: 64, description: 'The `next_cursor` of the page before.' }))
+  }),
+  response: {
+    200: answer(
+      'One page of the history.',
+      Type.Object({
+        events: Type.Array(
+          Type.Object({
+            event_id: Type.Integer(),
+            event: Type.Unsafe<string>({ type: 'string', enum: ['granted', 'renewed', 'converted', 'revoked', 'released', 'expired', 'force_released'] }),
+            at: Timestamp('When it happened, by the database’s clock.'),
+            resource_name: Type.String(),
+            process_id: Type.String({ description: 'The holder.' }),
+            lock_id: LockIdSchema,
+            reason: orNull<string>('string', { description: 'Why a lock was taken away or revoked.' })
+          }, { title: 'LockEvent' })
+        ),
+        next_cursor: orNull<string>('string', { description: 'Where the next page begins; null at the end.' })
+      }),
+      'Retrieved 1 events',
+      {
+        events: [{ event_id: 7, event: 'granted', at: '2024-01-15T10:30:00.123+00:00', ...exampleNames, lock_id: 42, reason: null }],
+        next_cursor: null
+      }
+    ),
+    ...WITH_QUERY
+  }
+}
 
 const exampleStream = [
   'id: 7',
@@ -19,7 +61,7 @@ const exampleStream = [
 
 const watchSchema = {
   operationId: 'watchLocks',
-  tags: ['Administration'],
+  tags,
   summary: 'Watch what happens to locks',
   description:
     'Server-sent events as they are written to the history, by whichever instance: `granted`, `renewed`, `converted`, `revoked`, `released`, `expired`, `force_released`. ' +
@@ -42,15 +84,27 @@ const watchSchema = {
   }
 }
 
-export interface WatchRoutesOptions {
+export interface EventRoutesOptions {
   readonly locksOf: LocksOf
   readonly watchers: WatcherQuota
 }
 
+const HISTORY_PAGE = 100
 const COMMENT_EVERY_MS = 15_000
 
-/** Server-sent events (WHATWG HTML, section 9.2) of what happens to locks. */
-export const watchRoutes: FastifyPluginCallbackTypebox<WatchRoutesOptions> = (app, { locksOf, watchers }, done) => {
+/** What happened to locks, in pages, and what happens, as server-sent events (WHATWG HTML, section 9.2). */
+export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (app, { locksOf, watchers }, done) => {
+  app.get('/locks/history', { schema: historySchema }, async ({ query, apiKey }) => {
+    const { resource_name: resourceName = null, process_id: processId = null, limit = HISTORY_PAGE, cursor } = query
+    const before = cursor === undefined ? null : eventFromCursor(cursor)
+    const { events, more } = await locksOf(apiKey).reads.history({ prefix: '', resourceName, processId, before, limit })
+    const last = events.at(-1)
+    return success(`Retrieved ${events.length} events`, {
+      events: events.map(eventBody),
+      next_cursor: more && last !== undefined ? toCursor(String(last.eventId)) : null
+    })
+  })
+
   app.get('/locks/watch', { schema: watchSchema }, (request, reply) => {
     const last = request.headers['last-event-id']
     const leave = watchers.enter(callerOf(request))
@@ -81,3 +135,4 @@ async function* messages(items: AsyncGenerator<FeedItem>): AsyncGenerator<string
     else yield `id: ${item.event.eventId}\nevent: ${item.event.kind}\ndata: ${JSON.stringify(eventBody(item.event))}\n\n`
   }
 }
+
