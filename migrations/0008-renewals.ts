@@ -8,7 +8,7 @@ export function renewals(): Migration {
         .alterTable('resource_locks')
         .addColumn('renewals', 'bigint', (column) => column.notNull().defaultTo(0))
         .execute()
-      // Null for whoever waited already when the column came.
+      // Null for waiters from before the column was added.
       await db.schema.alterTable('lock_waiters').addColumn('queued_at', 'bigint').execute()
     }
   }

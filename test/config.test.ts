@@ -178,7 +178,7 @@ void t.test('an address that other machines can reach needs keys or ALLOW_ANONYM
 
 const warned = (environment: Record<string, string>, keys = false) => warningOfRebinding(readConfig(environment), keys) !== undefined
 
-void t.test('whoever lets anybody in under any name is warned', (t) => {
+void t.test('a service that anybody may use under any name warns', (t) => {
   t.match(warningOfRebinding(readConfig({ HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true' }), false), /^[^\n]*ALLOWED_HOSTS[^\n]*$/)
   t.equal(warned({ HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true', ALLOWED_HOSTS: 'locks.example.com' }), false)
   t.equal(warned({ HOST: '0.0.0.0' }, true), false, 'with keys')

@@ -153,7 +153,7 @@ export class WebLocks {
     if (!held) return callback(null)
     // Here it is known at once; other clients hear of it from the service.
     if (options.steal) for (const other of this.#held) if (other.resourceName === resourceName) HeldLock.lose(other, 'released')
-    // Whoever had it before in this client gets its result before the next one begins.
+    // The holder before in this client gets its result before the next one begins.
     await this.#releasing.get(resourceName)
     this.#held.add(held)
     this.#listenLater(held)

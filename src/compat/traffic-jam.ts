@@ -80,7 +80,7 @@ function singleSchemas(kind: 'user' | 'contract', Title: string, maxTtlSeconds: 
       ),
       response: {
         200: done('It is locked.', `${Title} ${kind}-1 locked by process process-123`),
-        409: refused('It is locked already, by whomever.', `${Title} ${kind}-1 is already locked`),
+        409: refused('It is already locked.', `${Title} ${kind}-1 is already locked`),
         ...faults.withBody(PROCESS_REQUIRED)
       }
     },

@@ -32,7 +32,7 @@ export interface EmbeddedLocksOptions {
 
 /** A lock in the database. */
 export interface EmbeddedLock extends Lock, AsyncDisposable {
-  /** Each grant of a key has a larger one than every earlier grant of it, for ever. */
+  /** Each grant of a key has a larger one than every earlier grant of it, forever. */
   readonly fencingToken: number
   /** By the database's clock. */
   readonly expiresAt: Date | null

@@ -37,7 +37,7 @@ export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
         description:
           'Exclusive, expiring locks on named resources, with fencing tokens. Times are UTC by the database’s clock. ' +
           'Every refusal is `{"detail": …, "code": …}`.',
-        contact: { name: 'Whoever operates this service' },
+        contact: { name: 'The operator of this service' },
         license: { name: 'MIT', identifier: 'MIT' }
       },
       servers: [{ url: '/' }],
@@ -118,7 +118,7 @@ const HEADERS = {
     example: '5f0c6a0e-7f2b-4b1c-9a53-0d6a3f0e8f11'
   },
   RetryAfter: {
-    description: 'Seconds after which another try is worth while.',
+    description: 'Seconds after which another try is worthwhile.',
     schema: { type: 'integer', minimum: 1 },
     example: 1
   },

@@ -20,7 +20,7 @@ onEachClient(t, 'a lock is taken, refused to others and to its holder, and let g
   t.match(await locks.status('a'), { isLocked: true, lockId: 2 }, 'a stale release never frees the next holder’s lock')
 })
 
-onEachClient(t, 'whoever waits is served when the lock is let go, and hears meanwhile who has it', async (t, { locks, connect }) => {
+onEachClient(t, 'a waiter is served when the lock is released, and hears meanwhile who has it', async (t, { locks, connect }) => {
   const first = await locks.acquire('a')
   const heard: Conflict[] = []
   const second = connect({ processId: 'second' }).acquire('a', { onWaiting: (conflict) => heard.push(conflict) })

@@ -132,7 +132,7 @@ onEachClient(t, 'a grant that nobody heard of is taken up by its request id, als
   t.match((await api.get('/locks/stats')).body, { data: { grants: 1 } })
 })
 
-onEachClient(t, 'whoever throws while waiting leaves the queue', async (t, { api, locks, connect }) => {
+onEachClient(t, 'a client that throws while it waits leaves the queue', async (t, { api, locks, connect }) => {
   const lock = await locks.acquire('a', { autoRenew: false })
   const own = new Error('my own')
   const waiting = connect({ processId: 'other' }).acquire('a', {

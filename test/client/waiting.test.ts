@@ -46,7 +46,7 @@ onEachClient(
   { service: { maxWaitSeconds: 0.8 } }
 )
 
-onEachClient(t, 'a wait in vain says who has the lock, and the place that was reached', async (t, { api, locks, proxy }) => {
+onEachClient(t, 'an unsuccessful wait says who has the lock, and the place that was reached', async (t, { api, locks, proxy }) => {
   const lock = await locks.acquire('a')
   const other = new HttpLocks({ url: proxy.through('http://127.0.0.1') })
   await t.rejects(other.acquire('a', { waitSeconds: 0.05 }), {
@@ -58,7 +58,7 @@ onEachClient(t, 'a wait in vain says who has the lock, and the place that was re
   t.match(await api.post('/locks/request', { resource_name: 'a', process_id: 'next' }), { status: 200 }, 'nothing is kept for who has given up')
 })
 
-onEachClient(t, 'whoever stops waiting leaves the line and is never left holding the lock', async (t, { api, locks, proxy }) => {
+onEachClient(t, 'a client that stops waiting leaves the queue and is never left holding the lock', async (t, { api, locks, proxy }) => {
   const lock = await locks.acquire('a')
   const other = new HttpLocks({ url: proxy.through('http://127.0.0.1'), processId: 'other' })
   const stopping = new AbortController()

@@ -31,7 +31,7 @@ for (const kind of DATABASES) {
       t.equal(await documents.getLockInfo('d'), null)
       t.equal(await documents.isLocked('d'), false)
       t.match(await documents.acquireLock('d', 'v'), { success: true, lockInfo: { userId: 'v', timestamp: START + 300_000 } })
-      t.match(await documents.acquireLock('d', 'u'), { success: false, lockedBy: 'v' }, 'whoever was late is not let in again')
+      t.match(await documents.acquireLock('d', 'u'), { success: false, lockedBy: 'v' }, 'a user who was late is not let in again')
     })
 
     await onDocuments('the same user renews: a new timestamp and end, the old username where none is given', async (t, documents, database) => {

@@ -73,7 +73,7 @@ void t.test('versions are pinned, and nothing is reached from outside this machi
   t.end()
 })
 
-void t.test('whoever needs another waits until that one is healthy, which all of them can say', (t) => {
+void t.test('a service that needs another waits until that one is healthy, which all of them can say', (t) => {
   for (const [name, { depends_on: needs = {} }] of services) {
     for (const [needed, { condition }] of Object.entries(needs)) {
       t.equal(condition, 'service_healthy', `${name} -> ${needed}`)

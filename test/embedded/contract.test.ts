@@ -42,7 +42,7 @@ for (const backEnd of BACK_ENDS) {
       t.ok(await api.tryAcquire('a', 3))
     })
 
-    await onApi('letting go twice or too late is harmless, also to whoever has the lock by then', async (t, { api, advance }) => {
+    await onApi('a release that comes twice or too late is harmless, also to a later holder', async (t, { api, advance }) => {
       const first = await api.tryAcquire('a', 1)
       await advance(1000)
       const second = await api.tryAcquire('a', 30)

@@ -19,7 +19,7 @@ onEachDatabase('each grant has a larger lock_id than the one before, and it is t
   t.strictSame(taken, [1, 2, 3])
 })
 
-onEachDatabase('a release that is repeated is told that this very lock was released, whoever has the resource now', async (t, api) => {
+onEachDatabase('a release that is repeated is told that this very lock was released, also when another process holds the resource', async (t, api) => {
   const mine = { resource_name: 'a', process_id: 'p' }
   const again = { ...mine, lock_id: 1 }
   await api.post('/locks/request', mine)

@@ -121,7 +121,7 @@ onEachDatabase('how the grant of another key ended is not told', async (t, api) 
   t.match(await sendWith(api, one.secret, release), { status: 404, body: { reason: 'released' } })
 })
 
-void t.test('whoever waits or watches with a key that is revoked is sent away', async (t) => {
+void t.test('waiters and watchers with a key that is revoked are sent away', async (t) => {
   await using api = await TestApp.open('sqlite')
   const holder = await makeKey(api, 'holder', ['write'])
   const goes = await makeKey(api, 'goes', ['read', 'write'])
@@ -143,7 +143,7 @@ void t.test('whoever waits or watches with a key that is revoked is sent away', 
   t.match(await sendWith(api, holder.secret, ask), { status: 200 }, 'nothing was left granted')
 })
 
-void t.test('whoever waits or watches without a key is sent away when the first one is made', async (t) => {
+void t.test('waiters and watchers without a key are sent away when the first one is made', async (t) => {
   await using api = await TestApp.open('sqlite')
   await api.send(ask)
   const waiting = api.send({ ...ask, payload: { ...mine, process_id: 'q', wait_seconds: 30, request_id: 'r' } })

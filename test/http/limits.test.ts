@@ -21,7 +21,7 @@ onEachDatabase(
     waiting.push(api.post('/locks/request', ask('a', 'w4', { wait_seconds: 60 })))
     await waitersAre(api, 2)
     await api.app.close()
-    for (const answer of await Promise.all(waiting)) t.match(answer, { status: 503, body: { code: 'DRAINING' } }, 'and whoever takes its place waits')
+    for (const answer of await Promise.all(waiting)) t.match(answer, { status: 503, body: { code: 'DRAINING' } }, 'and the request that takes its place waits')
   },
   { limits: { ...NO_LIMITS, waitersPerResource: 2 } }
 )
@@ -85,7 +85,7 @@ onEachDatabase(
   { limits: { ...NO_LIMITS, waitersPerResource: 1 } }
 )
 
-void t.test('a caller may ask so often within a second, and whoever watches over the service as often as it likes', async (t) => {
+void t.test('a caller may ask so often within a second, and monitoring as often as it likes', async (t) => {
   await using api = await TestApp.open('sqlite', { requestLimits: { perSecond: 3 }, trustProxy: ['127.0.0.1'] })
   const from = (address: string, url = '/locks/status?resource_name=a') => api.send({ url, headers: { 'x-forwarded-for': address } })
   const began = performance.now()

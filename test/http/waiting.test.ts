@@ -10,7 +10,7 @@ async function until(done: () => Promise<boolean>): Promise<void> {
   while (!(await done())) await sleep(10)
 }
 
-onEachDatabase('a request waits in line over HTTP, and is told its place when it waited in vain', async (t, api) => {
+onEachDatabase('a request waits in line over HTTP, and is told its position after an unsuccessful wait', async (t, api) => {
   const waiters = async () => (await api.get<{ data: { waiters: number } }>('/locks/status', { resource_name: 'a' })).body.data.waiters
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
   const waiting = api.post('/locks/request', { resource_name: 'a', process_id: 'q', wait_seconds: 20, ttl_seconds: 5 })
@@ -23,7 +23,7 @@ onEachDatabase('a request waits in line over HTTP, and is told its place when it
   t.match(await waiting, { status: 200, body: { data: { process_id: 'q', lock_id: 2 } } })
 })
 
-onEachDatabase('the place of whoever waited in vain is kept for its request id, unless it does not come back', async (t, api) => {
+onEachDatabase('the place of an unsuccessful waiter is kept for its request id, unless it does not come back', async (t, api) => {
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })
   const leaving = { resource_name: 'a', process_id: 'q', wait_seconds: 0.02, request_id: 'leaves', keep_place: false }
   t.match(await api.post('/locks/request', leaving), { status: 409, body: { queue_position: 1 } })
@@ -134,7 +134,7 @@ onEachDatabase('a process that releases all of its locks waits for none any long
   t.match(await api.get('/locks/status', { resource_name: 'a' }), { body: { data: { is_locked: false, waiters: 0 } } })
 })
 
-onEachDatabase('closing answers whoever waits with DRAINING and ends the streams', async (t, api) => {
+onEachDatabase('closing answers the waiters with DRAINING and ends the streams', async (t, api) => {
   const port = await api.listen()
   const url = `http://127.0.0.1:${port}`
   await api.post('/locks/request', { resource_name: 'a', process_id: 'p' })

@@ -28,7 +28,7 @@ void t.test('the name of a key is never a number', (t) => {
   t.end()
 })
 
-void t.test('the ring learns by itself what was made and revoked, and tells whoever relies on a key', async (t) => {
+void t.test('the cache learns by itself which keys were made and revoked, and tells those who rely on a key', async (t) => {
   await using database = await freshDatabase('sqlite')
   await using store = await openOn(database)
   await using ring = new ApiKeyCache(store.keys, { onError: (error) => t.fail(String(error)) })

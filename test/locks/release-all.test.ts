@@ -36,7 +36,7 @@ for (const kind of DATABASES) {
       t.match(await one.inspect('b'), { waiters: 0 })
       t.match(await one.service.releaseAll(p), { leftQueue: 0, released: { length: 0 } })
       await one.release('a', 'holder')
-      t.match(await behind, { kind: 'granted' }, 'whoever stood behind it is served')
+      t.match(await behind, { kind: 'granted' }, 'the waiter behind it is served')
     })
 
     await onDatabase('a place that is kept for it is given up', async (t, one) => {

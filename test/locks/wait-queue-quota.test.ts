@@ -17,7 +17,7 @@ for (const kind of DATABASES) {
       t.match(await one.inspect('a'), { waiters: 0, grant: { processId: 'holder' } })
     })
 
-    await t.test('are told that they waited in vain, each with its place', async (t) => {
+    await t.test('are told that their wait was unsuccessful, each with its position', async (t) => {
       await using database = await freshDatabase(kind, 'real')
       await using one = await Instance.start(database)
       await one.ask('a', 'holder')

@@ -110,7 +110,7 @@ for (const kind of DATABASES) {
             listener(ticket)
           })
       })
-      // No tick comes while the test lasts: whoever goes on was called.
+      // No tick comes while the test lasts: a waiter that goes on was woken.
       const room = new LockService(heard, { defaultTtlMs: null, tickMs: NEVER_MS })
       const ask = (names: string[], process: string, signal?: AbortSignal) =>
         room.request({ resourceNames: names.map(resourceName), processId: processId(process) }, { waitMs: PATIENCE_MS, signal })

@@ -21,7 +21,7 @@ for (const kind of DATABASES) {
         await body(t, one, database)
       })
 
-    await onDatabase('whoever waits is granted the lock when it is released, and its lease starts then', 'moved', async (t, one, database) => {
+    await onDatabase('a waiter is granted the lock when it is released, and its lease starts then', 'moved', async (t, one, database) => {
       await one.ask('a', 'p')
       const waiting = one.ask('a', 'q', { ttlMs: 1000 })
       await untilWaiting(one, 1)
@@ -54,7 +54,7 @@ for (const kind of DATABASES) {
       t.ok(firstHasty === undefined || firstHasty.lockId > (lastWaiter?.lockId ?? 0), 'a request that does not wait came after all who did')
     })
 
-    await onDatabase('a wait in vain tells the place in line, and keeps it for a request with an id', 'moved', async (t, one) => {
+    await onDatabase('an unsuccessful wait tells the position in the queue, and keeps it for a request with an id', 'moved', async (t, one) => {
       await one.ask('a', 'p')
       const first = one.ask('a', 'q')
       await untilWaiting(one, 1)
@@ -87,7 +87,7 @@ for (const kind of DATABASES) {
       t.match(await one.ask('a', 'q', { ttlMs: 300, waitMs: PATIENCE_MS }), { kind: 'granted', grants: [{ lockId: 2 }] })
     })
 
-    await onDatabase('whoever goes away loses its place at once, and the next is served', 'moved', async (t, one) => {
+    await onDatabase('a client that disconnects loses its place at once, and the next is served', 'moved', async (t, one) => {
       await one.ask('a', 'p')
       const gone = new AbortController()
       const left = one.ask('a', 'q', { signal: gone.signal, requestId: 'r1' })

@@ -114,11 +114,11 @@ export function testGuards(framework: string, build: (bench: GuardBench) => Guar
       await documents.acquireLock('8', 'ann')
       await abort('POST', '/quotes/8/edit')
       await abort('PUT', '/quotes/8')
-      t.ok(await documents.isLocked('8'), 'whoever had it before keeps it, and an answer that nobody heard releases nothing')
+      t.ok(await documents.isLocked('8'), 'the holder before keeps it, and a response that was not received releases nothing')
 
       for (const [docId, answers] of [['9', false], ['10', true]] as const) {
         await abort('POST', `/quotes/${docId}/edit`, answers)
-        await eventually('what was given in vain to be let go', async () => ((await documents.isLocked(docId)) ? undefined : true))
+        await eventually('the grant that was not received to be released', async () => ((await documents.isLocked(docId)) ? undefined : true))
       }
 
       next = answerNothing

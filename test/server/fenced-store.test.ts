@@ -22,7 +22,7 @@ void t.test('a paused holder', async (t) => {
 
     await t.test(`is refused by a store with fencing as docs/reliability.md says: ${kind}`, async (t) => {
       const { body, written } = await run(service, kind, await readRecipe())
-      t.equal(written, 1, 'whoever was paused was refused')
+      t.equal(written, 1, 'the holder that was paused is refused')
       t.equal(body, 1)
     })
   }

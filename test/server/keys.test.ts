@@ -114,7 +114,7 @@ void t.test('keys are made while the service has much to write, and neither fail
 
 const warnsOfRebinding = ({ level, msg }: Readonly<Record<string, unknown>>): boolean => level === 40 && /DNS rebinding.*ALLOWED_HOSTS/.test(String(msg))
 
-void t.test('the first key is made before the service has ever run, which then lets in whoever shows it', async (t) => {
+void t.test('the first key is made before the service has ever run, which then accepts requests with it', async (t) => {
   await using folder = await temporaryFolder()
   const settings = { DATABASE_URL: `sqlite:${join(folder.path, 'x.db')}`, HOST: '0.0.0.0', PORT: '0' }
   const sentence = /HOST is '0\.0\.0\.0', which other machines can reach, and there is no API key yet.*npm run keys.*HOST=127\.0\.0\.1.*ALLOW_ANONYMOUS=true/

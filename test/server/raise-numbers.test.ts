@@ -88,7 +88,7 @@ for (const kind of DATABASES) {
     t.match(await service.request('a', 'p'), { status: 200, body: { data: { lock_id: 1 } } })
   })
 
-  void t.test(`whoever watched what is lost is told so: ${kind}`, async (t) => {
+  void t.test(`a watcher of events that are lost is told so: ${kind}`, async (t) => {
     await using database = await freshDatabase(kind, 'real')
     await grant(database.url, 1)
     await using store = await openStore({ databaseUrl: database.url })

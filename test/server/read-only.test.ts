@@ -9,7 +9,7 @@ import { type ProgramOptions, refused, runCommand, temporaryFolder } from '../su
 /** A command line that runs a program as somebody whom modes hinder; empty where this process is nobody special itself. */
 const AS_NOBODY = process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : []
 
-/** A migrated database in a folder of whoever the programs run as. */
+/** A migrated database in a folder of the user that the programs run as. */
 async function migrated() {
   const folder = await temporaryFolder()
   const file = join(folder.path, 'x.db')

@@ -56,7 +56,7 @@ for (const kind of DATABASES) {
       t.notMatch(key.digest, secret.slice(4, 12))
     })
 
-    void test('only the key that a grant belongs to ends or renews it, or whoever is asked for no key', async (t, store) => {
+    void test('only the key that a grant belongs to ends or renews it, or a call for which no key is needed', async (t, store) => {
       await store.submit(by(acquire('a', 'p', 60_000), 'one'))
       await store.submit(by(acquire('b', 'p', 60_000), null))
       t.match(await store.submit(by(renew('a', 'p', 90_000), 'two')), { kind: 'not-held', reason: 'held_by_other' })
@@ -77,7 +77,7 @@ for (const kind of DATABASES) {
       t.match(await store.submit(release('a', 'p')), { kind: 'released' }, 'asked for no key')
     })
 
-    void test('each new grant belongs to the key that it was taken with, whoever had the one before', async (t, store, database) => {
+    void test('each new grant belongs to the key that it was taken with, not to that of the one before', async (t, store, database) => {
       await store.submit({ ...acquire('a', 'p', 1000), key: 'one' })
       await database.advance(1000)
       await store.submit({ ...acquire('a', 'p', 1000), key: 'two' })

@@ -136,7 +136,7 @@ for (const kind of DATABASES) {
       t.match(await store.submit(inspect('a')), { grant: { expiresAt: START + 1000 } })
     })
 
-    await onStore('the history tells whether the holder itself released a grant, whoever came after it', async (t, store, database) => {
+    await onStore('the history tells whether the holder itself released a grant, also after later grants', async (t, store, database) => {
       const of = (lockId: number, process = 'p') => store.reads.releasedAt({ resourceName: resourceName('a'), processId: processId(process), lockId })
       await store.submit(acquire('a', 'p'))
       t.equal(await of(1), null)

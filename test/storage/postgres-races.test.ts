@@ -18,7 +18,7 @@ for (const { first, begin, held } of [
   { first: 'a name that was never asked for', begin: firstInsert('a'), held: false },
   { first: 'a name that was locked once', begin: `select from resource_locks where resource_name = 'a' for update`, held: true }
 ]) {
-  void t.test(`${first}: whoever waited for another session is granted from then on, with the largest number`, async (t) => {
+  void t.test(`${first}: a statement that waited for another session grants from then on, with the largest number`, async (t) => {
     await using database = await freshDatabase('postgres')
     await using store = await openStore({ databaseUrl: database.url })
     await using beside = await openStore({ databaseUrl: database.url })

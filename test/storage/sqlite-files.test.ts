@@ -102,7 +102,7 @@ void t.test('an existing database that others can read keeps its mode, and the s
   t.same(use(file), [], 'a group that may read it was meant')
 })
 
-void t.test('whoever reads the file that is locked for the owner does not keep a restart out', async (t) => {
+void t.test('a program that reads the owner file does not prevent a restart', async (t) => {
   await using folder = await temporaryFolder()
   const file = join(folder.path, 'x.db')
   use(file)

@@ -31,7 +31,7 @@ for (const kind of DATABASES) {
       t.same((await store.reads.list(everything)).grants, [])
       t.equal(await store.reads.count({ prefix: '', processId: null }), 0)
       t.match(await store.submit(release('a', 'p')), notHeld('released'))
-      t.match(await store.submit(keep('a', 'p', 5000)), notHeld('released'), 'it is not kept for longer by whoever holds it no longer')
+      t.match(await store.submit(keep('a', 'p', 5000)), notHeld('released'), 'a former holder does not keep it for longer')
       t.match(await store.submit(renew('a', 'p')), notHeld('released'))
       t.match(await store.submit(convert('a', 'p', null)), notHeld('released'))
       t.match(await store.submit(renewAll('p')), { renewals: [] })
@@ -192,7 +192,7 @@ for (const kind of DATABASES) {
       t.match(await store.submit(acquire('a', 'q')), { kind: 'granted' })
     })
 
-    await onStore('whoever waits learns when it is free: a release that keeps, a waiter and the sweeper at once', async (t, store, database) => {
+    await onStore('a waiter learns when it is free: a release that keeps, a waiter and the sweeper at once', async (t, store, database) => {
       await using both = await instances(kind, store, database)
       for (let round = 0; round < 6; round += 1) {
         const name = `r${round}`

@@ -61,7 +61,7 @@ const REFUSED = [
 
 const MOST_REPEATS = 8
 
-/** How long a resource may be kept for whoever was last there: many times what a place or a dead instance's lease lives. */
+/** How long a resource may be kept for the last holder: many times what a place or a dead instance's lease lives. */
 const FREE_WITHIN_MS = 90_000
 
 /** A client gives a call up after some time beyond what it would wait in line, in milliseconds. */
@@ -130,7 +130,7 @@ export class Client {
     else await this.#refused(names, process, answers)
   }
 
-  /** Repeats with the same id what was not answered, and what has waited in vain; now and then it gives up. */
+  /** Repeats with the same id what was not answered, and unsuccessful waits; now and then it gives up. */
   async #acquire(names: readonly string[], ask: Request, waitMs: number): Promise<Reading> {
     for (let tries = 1; ; tries += 1) {
       const answers = ask.waits && ask.requestId !== null && this.#random.chance(0.5) ? await this.#requestTwice(names, ask, waitMs) : await this.#request(names, ask, waitMs)

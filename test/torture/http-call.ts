@@ -38,7 +38,7 @@ export function call(base: string, { method, path, body, secret, withinMs }: Cal
       resolve(outcome)
     }
     asked.on('error', (error: NodeJS.ErrnoException) => settle(error.code === 'ECONNREFUSED' ? 'refused' : 'lost'))
-    // Whoever is destroyed before an answer began says nothing else.
+    // A request that is destroyed before a response began emits nothing else.
     asked.on('close', () => settle('lost'))
     asked.end(text)
   })

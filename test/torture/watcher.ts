@@ -70,7 +70,7 @@ export class Watcher implements AsyncDisposable {
         response.setEncoding('utf8').on('data', (chunk: string) => {
           if (response.statusCode !== 200 || this.#over.signal.aborted) return
           begun()
-          // Whoever has heard that it has begun, and nothing else, begins at the beginning the next time.
+          // A watcher that has only heard of the start begins at the beginning the next time.
           this.#lastId ??= '0'
           const messages = (text + chunk).split('\n\n')
           text = messages.pop() ?? ''

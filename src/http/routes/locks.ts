@@ -68,7 +68,7 @@ const convertSchema = {
   summary: 'Make a lock exclusive or shared',
   description:
     'Turns the lock that the process holds into one of another mode, at once or not at all: nobody gets in between, and it never waits, since two that wait ' +
-    'for each other would wait for ever. An exclusive lock that becomes a share keeps its number, and the waiters that fit are granted. A share becomes exclusive ' +
+    'for each other would wait forever. An exclusive lock that becomes a share keeps its number, and the waiters that fit are granted. A share becomes exclusive ' +
     'if nobody else holds one; it then has a new number, as it has with another limit or other permits. The end of the lease stays.',
   body: Type.Object(
     { resource_name: ResourceNameSchema, process_id: ProcessIdSchema, lock_id: Type.Optional(LockIdSchema), ...sharingFields, mode: ModeSchema },

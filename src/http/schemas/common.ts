@@ -45,7 +45,7 @@ export const ProcessIdSchema = Type.Unsafe<ProcessId>({
 })
 
 export const LockIdSchema = Type.Integer({
-  description: 'The number of a grant. Each grant of a resource has a larger one than every earlier grant of it, for ever.',
+  description: 'The number of a grant. Each grant of a resource has a larger one than every earlier grant of it, forever.',
   minimum: 0,
   maximum: Number.MAX_SAFE_INTEGER,
   examples: [42]

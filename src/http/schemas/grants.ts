@@ -106,7 +106,7 @@ function waitSeconds(maxWaitSeconds: number) {
 
 const KeepPlace = Type.Optional(
   Type.Boolean({
-    description: 'Whether the place in line is kept for ten seconds after a wait in vain, for the same `request_id`; true if left out.',
+    description: 'Whether the place in line is kept for ten seconds after an unsuccessful wait, for the same `request_id`; true if left out.',
     examples: [true]
   })
 )

@@ -45,7 +45,7 @@ export function step(state: State, operation: Operation, { clocksMs }: Tolerance
     case 'granted':
       return answer.replayed ? replay(state, operation, answer.grant, since) : grant(state, operation, answer.grant)
     case 'held':
-      // A request that was granted is answered with its grant, or that its id was used; whoever holds the resource.
+      // A request that was granted is answered with its grant, or that its id was used, also when another process holds the resource.
       if (ask.kind === 'request' && state.used.includes(ask.requestId ?? '')) return undefined
       if (answer.by === null) return state
       return latest !== undefined && mayBeValid(latest, since) ? pin(state, latest, answer.by) : undefined

@@ -20,7 +20,7 @@ export type Ask =
     }
   /** `ttlMs` undefined takes the lease with which the grant was made. */
   | { readonly kind: 'renew'; readonly process: string; readonly lockId: number | null; readonly ttlMs: number | null | undefined }
-  /** Without a process: taken away from whoever holds it. */
+  /** Without a process: taken away from its holder. */
   | { readonly kind: 'release'; readonly process: string | null; readonly lockId: number | null }
   | { readonly kind: 'look' }
   /** Not a client's: the service gives back what a waiter was granted whose connection is gone. */

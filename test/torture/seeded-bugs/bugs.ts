@@ -28,7 +28,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     title: '`now()` instead of `clock_timestamp()`',
     patches: [{ file: 'storage/postgres/sql.js', find: "date_part('epoch', clock_timestamp())", replace: "date_part('epoch', now())" }],
     caughtBy: { test: 'storage/postgres-races.test.js' },
-    says: /not ok .*whoever waited for another session is granted from then on/
+    says: /not ok .*a statement that waited for another session grants from then on/
   },
   {
     title: 'the number of a grant is drawn before its row is locked',
@@ -37,7 +37,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
       { file: ACQUIRE, find: "greatest(nextval('lock_numbers'), l.id + 1)", replace: 'excluded.id' }
     ],
     caughtBy: { test: 'storage/postgres-races.test.js' },
-    says: /not ok .*whoever waited for another session is granted from then on/
+    says: /not ok .*a statement that waited for another session grants from then on/
   },
   {
     title: 'a row is deleted with the counter in it',
@@ -217,10 +217,10 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     says: /not ok .*no page of another site changes anything/
   },
   {
-    title: 'whoever waits without a key outlives the first one',
+    title: 'a waiter without a key outlives the first key',
     patches: [{ file: 'locks/api-keys.js', find: 'this.#began.abort();', replace: 'void any;' }],
     caughtBy: { test: 'http/keys.test.js' },
-    says: /not ok .*without a key is sent away when the first one is made/
+    says: /not ok .*without a key are sent away when the first one is made/
   },
   {
     title: 'a waiter that was removed is told by the notification alone',
