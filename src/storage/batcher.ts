@@ -10,6 +10,10 @@ export type CommandResult =
 
 export const RETRY: CommandResult = { kind: 'retry' }
 
+export function done(outcome: OutcomeOf<Command>): CommandResult {
+  return { kind: 'done', outcome }
+}
+
 /** A fault that concerns one command, such as a row that cannot be read, fails that command alone. */
 export function attempt(execute: () => CommandResult): CommandResult {
   try {

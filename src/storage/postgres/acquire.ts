@@ -1,8 +1,8 @@
 import type { Kysely } from 'kysely'
-import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
+import type { AcquireCommand, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
 import { isValid, type Grant, type ResourceName, type LockSnapshot } from '../../locks/lock.js'
 import { replayOf, type SavedRequest } from '../../locks/requests.js'
-import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { conflictOf, grantFromRow, leaseEnd, metadataToText, NOBODY, wasShared, type LockRequestsTable, type Tables } from '../tables.js'
 import { acquireStatements, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
 import { INCOMPLETE, sqlStateOf, toLockError } from './connection.js'
@@ -271,8 +271,4 @@ function savedRequest({ fingerprint, grants, remembered_until: until }: LockRequ
 
 function grantOf({ processId, ttlMs, metadata }: AcquireCommand, { resource_name: name, id: lockId, locked_at: lockedAt }: GrantedRow): Grant {
   return { lockId, resourceName: name as ResourceName, processId, lockedAt, expiresAt: leaseEnd(lockedAt, ttlMs), metadata }
-}
-
-function done(outcome: AcquireOutcome): CommandResult {
-  return { kind: 'done', outcome }
 }

@@ -1,12 +1,12 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
-import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
 import { LockError } from '../../locks/errors.js'
-import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
+import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { GRANT_COLUMNS, grantFromRow, wasShared, type GrantRow, type Tables } from '../tables.js'
 import { isBug } from './connection.js'
-import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
 import type { Shares } from './shares.js'
+import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
 import type { WaitQueue } from './wait-queue.js'
 
 /** How often a release is tried while grants come in between. */
@@ -87,10 +87,6 @@ export class Release {
     let next = 0
     return results.map((result) => (result === RETRY ? (lateResults[next++] ?? RETRY) : result))
   }
-}
-
-function done(outcome: ReleaseOutcome): CommandResult {
-  return { kind: 'done', outcome }
 }
 
 export interface ReleaseArgs {

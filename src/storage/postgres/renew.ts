@@ -1,7 +1,7 @@
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { Renewal, RenewAllCommand, RenewAllOutcome, RenewCommand, RenewManyOutcome, RenewOutcome } from '../../locks/commands.js'
 import { type EpochMs, isMeant, type ResourceName, whyNotHeld } from '../../locks/lock.js'
-import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { renewedAll } from '../share-rows.js'
 import { GRANT_COLUMNS, grantFromRow, type GrantRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type Tables, wasShared } from '../tables.js'
 import type { Shares } from './shares.js'
@@ -103,10 +103,6 @@ export class Renew {
 
 function renewalFromRow(row: RenewedRow): Renewal {
   return { grant: grantFromRow(row), renewedAt: row.at, waiters: row.waiters, revoked: null }
-}
-
-function done(outcome: RenewOutcome): CommandResult {
-  return { kind: 'done', outcome }
 }
 
 function renewArgs(commands: readonly RenewCommand[]): RenewArgs {

@@ -1,6 +1,6 @@
-import type { AcquireCommand, Command, Conflict, ConvertCommand, InspectOutcome, OutcomeOf, ReleaseCommand, RenewCommand, RevokeCommand } from '../../locks/commands.js'
+import type { AcquireCommand, Conflict, ConvertCommand, InspectOutcome, ReleaseCommand, RenewCommand, RevokeCommand } from '../../locks/commands.js'
 import { isValid, type EpochMs, type ProcessId, type ResourceName, type Sharing, type LockSnapshot } from '../../locks/lock.js'
-import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { blockerOf, conflictWithShare, fits, inspectedShares, isHeldShare, isShared, latestFromShare, usageOf, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { conflictOf, latestFromRow, NOBODY } from '../tables.js'
 import type { QueueRow, shareStatements } from './shares-sql.js'
@@ -118,8 +118,4 @@ export function processOf(command: ShareCommand): ProcessId | null {
 /** The resource of a command that is about one. */
 export function nameOf(command: ShareCommand): ResourceName {
   return command.kind === 'acquire' ? (command.resourceNames[0] ?? ('' as ResourceName)) : command.resourceName
-}
-
-function done(outcome: OutcomeOf<Command>): CommandResult {
-  return { kind: 'done', outcome }
 }

@@ -1,8 +1,8 @@
 import type { Kysely } from 'kysely'
 import { NEVER } from '../../../migrations/0013-lock-shares.js'
-import type { AcquireCommand, Command, OutcomeOf } from '../../locks/commands.js'
+import type { AcquireCommand, Command } from '../../locks/commands.js'
 import type { Grant } from '../../locks/lock.js'
-import { attempt, RETRY, type CommandResult } from '../batcher.js'
+import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import type { StoredShares } from '../share-ledger.js'
 import { hasPassed, nextEndOf, ROW_COLUMNS, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { decideConversion, decideRelease, decideRenewal, decideRevocation, SharedResource } from '../shared-resource.js'
@@ -314,8 +314,4 @@ function attemptDecision(decide: () => Decision): Decision {
     return decision.result
   })
   return decision ?? { result }
-}
-
-function done(outcome: OutcomeOf<Command>): CommandResult {
-  return { kind: 'done', outcome }
 }
