@@ -1,5 +1,5 @@
 import type { NotHeldReason } from '../../src/locks/lock.js'
-import type { Answer, Told } from './checker/operation.js'
+import type { Answer, Holder, Told, UsageTold } from './checker/operation.js'
 import type { CallOutcome, HttpAnswer } from './http-call.js'
 import type { Asks } from './recorder.js'
 
@@ -10,8 +10,26 @@ interface WireGrant {
   readonly lock_id: number
   readonly locked_at: string
   readonly expires_at: string | null
+  readonly mode?: 'shared'
+  readonly limit?: number | null
+  readonly permits?: number
+  readonly slots?: readonly number[]
   readonly renewed_at?: string
+  readonly revoked?: { readonly at: string } | null
   readonly released_at?: string
+  readonly free_at?: string
+}
+
+/** What it says of a holder that stands in the way. */
+interface WireConflict {
+  readonly resource_name: string
+  readonly locked_by: string
+  readonly lock_id: number | null
+  readonly expires_at: string | null
+  readonly kept?: true
+  readonly holders?: number
+  readonly used?: number
+  readonly limit?: number | null
 }
 
 /** Answers in the order of the asks: undefined where nothing happened, or nothing is known of that resource. */
@@ -40,20 +58,26 @@ export function readAnswer(asks: Asks, outcome: CallOutcome): Reading | undefine
 }
 
 function success(asks: Asks, data: Readonly<Record<string, unknown>>): Reading | undefined {
-  const locks = (data['locks'] ?? data['released']) as readonly WireGrant[] | undefined
-  if (locks !== undefined) return listed(asks, locks, data)
   const one = data as unknown as WireGrant
   const [[, ask] = []] = asks
+  if (ask?.kind === 'revoke') return [revoked(data)]
+  if (ask?.kind === 'release' && ask.process === null) {
+    const all = data['released'] as readonly WireGrant[] | undefined
+    return [{ ...released(one), ...(all === undefined ? {} : { all: all.map(told) }) }]
+  }
+  const locks = (data['locks'] ?? data['released'] ?? data['renewed']) as readonly WireGrant[] | undefined
+  if (locks !== undefined) return listed(asks, locks, data)
   switch (ask?.kind) {
     case 'request':
       return [{ kind: 'granted', grant: told(one), replayed: data['replayed'] === true }]
     case 'renew':
-      return [{ kind: 'renewed', grant: told(one), at: Date.parse(one.renewed_at ?? '') }]
+      return [renewed(one)]
     case 'release':
-      return [{ kind: 'released', at: Date.parse(one.released_at ?? ''), process: one.process_id, lockId: one.lock_id ?? null }]
+      return [released(one)]
+    case 'convert':
+      return [{ kind: 'converted', grant: told(one) }]
     case 'look':
-      if (data['is_locked'] === false) return [{ kind: 'free' }]
-      return [{ kind: 'held', by: { process: String(data['locked_by']), lockId: one.lock_id, expiresAt: timeOrNull(one.expires_at) } }]
+      return [data['is_locked'] === false ? { kind: 'free' } : status(data)]
     case 'give-back':
     case undefined:
       return undefined
@@ -67,25 +91,50 @@ function listed(asks: Asks, locks: readonly WireGrant[], data: Readonly<Record<s
     const lock = locks.find(({ resource_name }) => resource_name === resource)
     if (lock === undefined) return ask.kind === 'request' ? undefined : { kind: 'not-held', reason: notHeld.find(({ resource_name }) => resource_name === resource)?.reason ?? null }
     if (ask.kind === 'request') return { kind: 'granted', grant: told(lock), replayed: data['replayed'] === true }
-    if (ask.kind === 'renew') return { kind: 'renewed', grant: told(lock), at: Date.parse(lock.renewed_at ?? '') }
-    return { kind: 'released', at: Date.parse(lock.released_at ?? ''), process: lock.process_id, lockId: lock.lock_id }
+    return ask.kind === 'renew' ? renewed(lock) : released(lock)
   })
   return answers.includes(undefined) ? undefined : answers
 }
 
 function conflicts(asks: Asks, { body }: HttpAnswer): Reading {
-  type Conflict = { resource_name: string; locked_by: string; lock_id: number | null; expires_at: string | null }
-  const all = (body['conflicts'] ?? [body]) as readonly Conflict[]
+  const all = (body['conflicts'] ?? [body]) as readonly WireConflict[]
   return asks.map(([resource]): Answer | undefined => {
     const conflict = all.find(({ resource_name }) => resource_name === resource)
-    if (conflict === undefined) return undefined
-    const { locked_by: process, lock_id: lockId, expires_at } = conflict
-    return { kind: 'held', by: lockId === null ? null : { process, lockId, expiresAt: timeOrNull(expires_at) } }
+    return conflict === undefined ? undefined : { kind: 'held', by: holderOf(conflict), ...usageOf(conflict) }
   })
 }
 
-function told({ process_id: process, lock_id: lockId, locked_at, expires_at }: WireGrant): Told {
-  return { process, lockId, lockedAt: Date.parse(locked_at), expiresAt: timeOrNull(expires_at) }
+function holderOf({ locked_by: process, lock_id: lockId, expires_at, kept }: WireConflict): Holder | null {
+  return lockId === null ? null : { process, lockId, expiresAt: timeOrNull(expires_at), ...(kept === true ? { kept } : {}) }
+}
+
+function usageOf({ holders, used = 0, limit = null }: Pick<WireConflict, 'holders' | 'used' | 'limit'>): { usage?: UsageTold } {
+  return holders === undefined ? {} : { usage: { holders, used, limit } }
+}
+
+function status(data: Readonly<Record<string, unknown>>): Answer {
+  const conflict = data as unknown as WireConflict
+  const all = data['holders'] as readonly WireGrant[] | undefined
+  if (all === undefined) return { kind: 'held', by: holderOf(conflict) }
+  return { kind: 'held', by: holderOf(conflict), all: all.map(told), ...usageOf({ ...conflict, holders: data['total_holders'] as number }) }
+}
+
+function renewed(lock: WireGrant): Answer {
+  return { kind: 'renewed', grant: told(lock), at: Date.parse(lock.renewed_at ?? ''), revokedAt: timeOrNull(lock.revoked?.at ?? null) }
+}
+
+function released({ process_id: process, lock_id, released_at = '', free_at }: WireGrant): Extract<Answer, { kind: 'released' }> {
+  return { kind: 'released', at: Date.parse(released_at), process, lockId: lock_id ?? null, freeAt: timeOrNull(free_at ?? null) }
+}
+
+function revoked(data: Readonly<Record<string, unknown>>): Answer {
+  const last = data as unknown as WireGrant & { readonly revoke_at: string }
+  const all = (data['revoked'] ?? [last]) as readonly WireGrant[]
+  return { kind: 'revoked', all: all.map(told), lockId: last.lock_id, revokeAt: Date.parse(last.revoke_at) }
+}
+
+function told({ process_id: process, lock_id: lockId, locked_at, expires_at, mode, limit = null, permits = 1, slots }: WireGrant): Told {
+  return { process, lockId, lockedAt: Date.parse(locked_at), expiresAt: timeOrNull(expires_at), sharing: mode === undefined ? null : { limit, permits }, slots: slots ?? [] }
 }
 
 function timeOrNull(text: string | null): number | null {

@@ -25,6 +25,7 @@ interface PlaceRow {
   readonly ticket: string
   readonly process_id: string
   readonly until: number | null
+  readonly allows: number | string | null
 }
 
 /** A SQLite file of one server process, by whose clock it lives. */
@@ -71,7 +72,7 @@ export class SqliteVictim implements Victim {
     try {
       const from = Date.now()
       const rows = reader
-        .prepare('select resource_name, ticket, process_id, lease_until as until from lock_waiters where lease_until is null or lease_until > ?')
+        .prepare('select resource_name, ticket, process_id, allows, lease_until as until from lock_waiters where lease_until is null or lease_until > ?')
         .all(from) as PlaceRow[]
       const to = Date.now()
       // A process counts its tickets anew.
@@ -141,7 +142,7 @@ export class PostgresVictim implements Victim {
     try {
       this.#session ??= await Session.open(this.url)
       const rows = await this.#session.run<PlaceRow>(
-        `select w.resource_name, w.ticket, w.process_id, coalesce(w.lease_until, i.lease_until)::float as until
+        `select w.resource_name, w.ticket, w.process_id, w.allows, coalesce(w.lease_until, i.lease_until)::float as until
          from lock_waiters w left join lock_instances i on i.instance = w.instance
          where coalesce(w.lease_until, i.lease_until) > extract(epoch from clock_timestamp()) * 1000`
       )
@@ -194,6 +195,6 @@ export class PostgresVictim implements Victim {
   }
 }
 
-function sightingOf({ resource_name: resource, ticket, process_id: process, until }: PlaceRow, from: number, to: number): Sighting {
-  return { resource, ticket, process, from, to, until: until ?? Number.POSITIVE_INFINITY }
+function sightingOf({ resource_name: resource, ticket, process_id: process, until, allows }: PlaceRow, from: number, to: number): Sighting {
+  return { resource, ticket, process, from, to, until: until ?? Number.POSITIVE_INFINITY, isUnlimited: allows === null }
 }

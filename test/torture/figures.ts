@@ -9,6 +9,8 @@ export class Figures {
   readonly lost: string[] = []
   operations = 0
   grants = 0
+  /** Grants of shares, conversions, revocations, and releases after which the resource was kept. */
+  readonly mix = { shares: 0, conversions: 0, revocations: 0, kept: 0 }
   unknown = 0
   /** Unknown outcomes that no repetition was answered for. */
   unresolved = 0
@@ -23,6 +25,10 @@ export class Figures {
     this.epochs += 1
     this.operations += operations.length
     this.grants += operations.filter(({ answer }) => answer.kind === 'granted' && !answer.replayed).length
+    this.mix.shares += operations.filter(({ answer }) => answer.kind === 'granted' && !answer.replayed && (answer.grant.sharing ?? null) !== null).length
+    this.mix.conversions += operations.filter(({ answer }) => answer.kind === 'converted').length
+    this.mix.revocations += operations.filter(({ answer }) => answer.kind === 'revoked').length
+    this.mix.kept += operations.filter(({ answer }) => answer.kind === 'released' && typeof answer.freeAt === 'number').length
     const unknown = operations.filter(({ answer }) => answer.kind === 'unknown')
     this.unknown += unknown.length
     this.unresolved += unknown.filter((one) => !operations.some((other) => isRepetition(one, other))).length
@@ -48,6 +54,10 @@ export class Figures {
     const rows: [string, number][] = [
       ['operations', this.operations],
       ['grants', this.grants],
+      ['of them shares', this.mix.shares],
+      ['conversions', this.mix.conversions],
+      ['revocations', this.mix.revocations],
+      ['resources kept after a release', this.mix.kept],
       ['answers lost', this.unknown],
       ['unresolved unknowns', this.unresolved],
       ['keys replaced', this.beside.rotations],

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { digestOf, newSecret } from '../../src/locks/api-keys.js'
 import { openKeys } from '../../src/storage/index.js'
-import { newKey } from '../support/app.js'
 import type { Random } from '../support/random.js'
 
 /** A server reads the keys once a second. */
@@ -32,8 +32,9 @@ export class Keys {
 
   /** A key of that name; for everything when it is to be an admin's. */
   async make(name: string, prefix: string, scope: 'write' | 'admin'): Promise<Key> {
-    const { secret, ...key } = newKey(name, { prefix, scopes: scope === 'admin' ? ['admin'] : ['read', 'write'] })
-    const { id } = await this.#withKeys((keys) => keys.create(key))
+    const secret = newSecret()
+    const scopes = scope === 'admin' ? (['admin'] as const) : (['read', 'write'] as const)
+    const { id } = await this.#withKeys((keys) => keys.create({ name, digest: digestOf(secret), scopes, prefix, validForMs: null }))
     return { name, prefix, secret, id }
   }
 

@@ -12,13 +12,13 @@ async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2))
   const { database, instances, minutes, seed, clients, thinkMs } = options
   say(`${new Date().toISOString()} ${database}, ${instances} instances, ${clients} clients, ${thinkMs} ms of thought, ${minutes} minutes, seed ${seed}`)
-  let told = 0
+  const told = { violations: 0, lost: 0 }
   const figures = await torture(options, {
     onProgress: ({ progress, violations, lost }) => {
       say(progress)
-      const all = [...violations, ...lost.map((operation) => `lost: ${operation}`)]
-      for (const violation of all.slice(told, MOST_TOLD)) say(violation)
-      told = Math.max(told, all.length)
+      for (const violation of violations.slice(told.violations, MOST_TOLD)) say(violation)
+      for (const operation of lost.slice(told.lost, MOST_TOLD)) say(`lost: ${operation}`)
+      Object.assign(told, { violations: violations.length, lost: lost.length })
     }
   })
   say(`\n${figures.report}\n${'seed'.padEnd(48)}${String(seed).padStart(10)}`)

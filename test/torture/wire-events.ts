@@ -12,6 +12,7 @@ export interface WireEvent {
   readonly resource_name: string
   readonly process_id: string
   readonly lock_id: number
+  readonly reason: string | null
 }
 
 interface Page {
@@ -45,6 +46,6 @@ async function pageOf(cluster: Cluster, key: Key, resource: string, cursor: stri
   }
 }
 
-export function recordedOf({ event_id: eventId, event: kind, at, resource_name: resource, process_id: process, lock_id: lockId }: WireEvent): Recorded {
-  return { eventId, kind, at: Date.parse(at), resource, process, lockId }
+export function recordedOf({ event_id: eventId, event: kind, at, resource_name: resource, process_id: process, lock_id: lockId, reason }: WireEvent): Recorded {
+  return { eventId, kind, at: Date.parse(at), resource, process, lockId, reason }
 }

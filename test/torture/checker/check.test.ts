@@ -8,11 +8,12 @@ import { Simulation } from './simulation.js'
 
 const EXACT = { clocksMs: 0 }
 const STEPS = 400
+const SEEDS = 50
 
 void t.test('histories of a service that keeps its promises are accepted', (t) => {
   let operations = 0
   let unknown = 0
-  for (let seed = 1; seed <= 200; seed += 1) {
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
     const history = new Simulation(seed).run(STEPS)
     const { violations, lost, undecided } = check(history, EXACT)
     if (violations.length + lost.length + undecided > 0) t.fail(`seed ${seed}: ${violations.join('\n')}\nlost: ${lost.join()}`)
@@ -24,7 +25,7 @@ void t.test('histories of a service that keeps its promises are accepted', (t) =
 })
 
 void t.test("the service's own history decides as the search does", (t) => {
-  for (let seed = 1; seed <= 200; seed += 1) {
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
     const { operations, events } = new Simulation(seed).run(STEPS)
     for (const [resource, some] of groupBy(prepared(operations), ({ resource }) => resource)) {
       const decided = decide(some, events.filter((event) => event.resource === resource), EXACT)
@@ -48,7 +49,18 @@ const FLAWS: Readonly<Record<Flaw, RegExp>> = {
   'reports an ended lock': /no order explains/,
   'grants a part': /was granted only a part|no order explains/,
   'serves the last in line first': /whose place was seen/,
-  'leaves no trace': /it speaks of a grant that has ended/
+  'leaves no trace': /it speaks of a grant that has ended/,
+  'forgets the limits of the holders': /no order explains|permits of \d+ are taken|two grants at once/,
+  'counts a heavy grant as one': /no order explains|permits of \d+ are taken/,
+  'gives a slot twice': /no order explains/,
+  'keeps the permits of ended shares': /no order explains/,
+  'names too few holders': /no order explains/,
+  'upgrades beside others': /no order explains|two grants at once/,
+  'upgrades with the same number': /numbers do not grow|no order explains/,
+  'downgrades with a new number': /no order explains/,
+  'frees at once what is to be kept': /no order explains/,
+  'forgets a lock delay': /no order explains/,
+  'renews past a revocation': /no order explains|its lease is not the one/
 }
 
 for (const [flaw, found] of Object.entries(FLAWS)) {

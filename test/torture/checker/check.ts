@@ -32,7 +32,7 @@ export function check({ operations, events, sightings }: History, tolerance: Tol
   const byClock = Number.isFinite(tolerance.clocksMs)
   const verdicts = (byClock ? resources : []).map(([resource, some]) => ({ resource, verdict: judgeAll(prepared(some), told.get(resource) ?? [], tolerance) }))
   const disordered = verdicts.flatMap(({ resource, verdict }) =>
-    verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}${surroundings(resource, [...verdict.stuck.flatMap(processesOf), verdict.holder ?? ''], operations, events)}`] : []
+    verdict.kind === 'impossible' ? [`no order explains the answers for ${resource}: ${verdict.why}${surroundings(resource, [...verdict.stuck.flatMap(processesOf), ...verdict.holders], operations, events)}`] : []
   )
   const record = compare(operations, events, tolerance)
   return {
@@ -78,7 +78,9 @@ function faultsOf(operation: Operation, { clocksMs }: Tolerance): string[] {
   if (time !== undefined && (time < calledAt - clocksMs || time > answeredAt + clocksMs)) faults.push('its time lies outside of the call')
   const ttlMs = ask.kind === 'request' || ask.kind === 'renew' ? ask.ttlMs : undefined
   if (time !== undefined && ttlMs !== undefined && (answer.kind === 'granted' || answer.kind === 'renewed')) {
-    if (answer.grant.expiresAt !== (ttlMs === null ? null : time + ttlMs)) faults.push('its lease is not the one that was asked for')
+    const revokedAt = answer.kind === 'renewed' ? answer.revokedAt : null
+    const end = Math.min(time + (ttlMs ?? Number.POSITIVE_INFINITY), revokedAt ?? Number.POSITIVE_INFINITY)
+    if (revokedAt !== undefined && (answer.grant.expiresAt ?? Number.POSITIVE_INFINITY) !== end) faults.push('its lease is not the one that was asked for')
   }
   return faults.map((fault) => `${fault}: ${JSON.stringify(operation)}`)
 }

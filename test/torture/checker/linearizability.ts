@@ -1,15 +1,16 @@
-import { NEVER_LOCKED, step, type State } from './lock-model.js'
+import { NEVER_LOCKED, step } from './lock-model.js'
 import { describe, type Operation, type Tolerance } from './operation.js'
+import { mayTake, type State, type Tenure } from './tenure.js'
 
 export type Verdict =
   | { readonly kind: 'linearizable' }
   /** No order explains the answers. `why` shows how far the best order came, and none of `stuck` could follow. */
-  | { readonly kind: 'impossible'; readonly why: string; readonly stuck: readonly Operation[]; readonly holder: string | undefined }
+  | { readonly kind: 'impossible'; readonly why: string; readonly stuck: readonly Operation[]; readonly holders: readonly string[] }
   /** The search was given up. */
   | { readonly kind: 'undecided' }
 
 /** States that are looked at before the search is given up: a second or two. */
-const MOST_STATES = 40_000
+const MOST_STATES = 15_000
 
 /**
  * Whether the operations on one resource could have happened one after another, each at some instant between its call and
@@ -30,6 +31,8 @@ class Search {
   readonly #mostStates: number
   readonly #placed = new Set<Operation>()
   readonly #seen = new Set<string>()
+  /** When the last answer that each process was given came. */
+  readonly #lastAnswers = new Map<string, number>()
   #best: { placed: number; state: State; stuck: readonly Operation[] } = { placed: -1, state: NEVER_LOCKED, stuck: [] }
 
   constructor(operations: readonly Operation[], tolerance: Tolerance, mostStates: number) {
@@ -38,15 +41,18 @@ class Search {
     this.#open = sorted.filter(({ answered }) => answered === Number.POSITIVE_INFINITY)
     this.#tolerance = tolerance
     this.#mostStates = mostStates
+    for (const { ask, answered } of this.#answered) {
+      if ('process' in ask && ask.process !== null) this.#lastAnswers.set(ask.process, Math.max(answered, this.#lastAnswers.get(ask.process) ?? 0))
+    }
   }
 
   get exhausted(): boolean {
     return this.#seen.size >= this.#mostStates
   }
 
-  get failure(): { why: string; stuck: readonly Operation[]; holder: string | undefined } {
+  get failure(): { why: string; stuck: readonly Operation[]; holders: readonly string[] } {
     const { placed, state, stuck } = this.#best
-    return { why: `after ${placed} operations in ${JSON.stringify(state)} none can follow of\n  ${stuck.map(describe).join('\n  ')}`, stuck, holder: state.latest?.process }
+    return { why: `after ${placed} operations in ${JSON.stringify(state)} none can follow of\n  ${stuck.map(describe).join('\n  ')}`, stuck, holders: state.tenures.map(({ process }) => process) }
   }
 
   /** @param front how many answered operations at the beginning are placed already. */
@@ -59,7 +65,7 @@ class Search {
         const after = step(state, operation, this.#tolerance)
         if (after === undefined) continue
         this.#placed.add(operation)
-        if (this.run(after, next)) return true
+        if (this.run(this.#withoutForgotten(after, operation), next)) return true
         this.#placed.delete(operation)
       }
     }
@@ -103,10 +109,17 @@ class Search {
   #isNew(state: State, front: number): boolean {
     if (this.exhausted) return false
     if (this.#placed.size > this.#best.placed) this.#best = { placed: this.#placed.size, state, stuck: this.#minimal(front) }
-    const key = `${front} ${this.#ahead(front).join()} ${JSON.stringify(state)}`
+    const key = `${front} ${this.#ahead(front).join()} ${keyOf(state)}`
     if (this.#seen.has(key)) return false
     this.#seen.add(key)
     return true
+  }
+
+  /** Grants that are over need not be remembered once their process was given its last answer; the latest tells why nobody holds it. */
+  #withoutForgotten(state: State, { called }: Operation): State {
+    const latest = state.tenures.at(-1)
+    const tenures = state.tenures.filter((tenure) => tenure === latest || mayTake(tenure, state.now) || (this.#lastAnswers.get(tenure.process) ?? 0) >= called)
+    return tenures.length === state.tenures.length ? state : { ...state, tenures }
   }
 
   /** What is placed beyond the front; nothing there was called after the front's answer. */
@@ -122,6 +135,18 @@ class Search {
   }
 }
 
+const keysOfTenures = new WeakMap<Tenure, string>()
+
+/** The same text for states that are the same. */
+function keyOf({ now, last, used, tenures }: State): string {
+  const texts = tenures.map((tenure) => {
+    const known = keysOfTenures.get(tenure) ?? JSON.stringify(Object.values(tenure))
+    keysOfTenures.set(tenure, known)
+    return known
+  })
+  return `${now} ${last} ${used.join()} ${texts.join()}`
+}
+
 function timeOf({ answer }: Operation): number {
   switch (answer.kind) {
     case 'granted':
@@ -129,6 +154,9 @@ function timeOf({ answer }: Operation): number {
     case 'renewed':
     case 'released':
       return answer.at
+    case 'converted':
+      return answer.grant.lockedAt
+    case 'revoked':
     case 'held':
     case 'reused':
     case 'not-held':

@@ -1,4 +1,4 @@
-import type { NotHeldReason } from '../../../src/locks/lock.js'
+import type { NotHeldReason, Sharing, Terms } from '../../../src/locks/lock.js'
 
 /*
  * The words of a history: what clients asked of one resource, what they were told, and when.
@@ -9,19 +9,23 @@ import type { NotHeldReason } from '../../../src/locks/lock.js'
  */
 
 export type Ask =
-  /** `together` names the call for several resources that this is a part of. */
+  /** `sharing` null or left out asks for all of it; `together` names the call for several resources that this is a part of. */
   | {
       readonly kind: 'request'
       readonly process: string
       readonly ttlMs: number | null
       readonly waits: boolean
       readonly requestId: string | null
+      readonly sharing?: Sharing | null
+      readonly terms?: Terms
       readonly together?: string
     }
   /** `ttlMs` undefined takes the lease with which the grant was made. */
   | { readonly kind: 'renew'; readonly process: string; readonly lockId: number | null; readonly ttlMs: number | null | undefined }
-  /** Without a process: taken away from its holder. */
-  | { readonly kind: 'release'; readonly process: string | null; readonly lockId: number | null }
+  /** Without a process: taken away from its holder, or from all that share it. */
+  | { readonly kind: 'release'; readonly process: string | null; readonly lockId: number | null; readonly keepMs?: number; readonly freesAtOnce?: boolean }
+  | { readonly kind: 'convert'; readonly process: string; readonly lockId: number | null; readonly sharing: Sharing | null }
+  | { readonly kind: 'revoke'; readonly process: null; readonly lockId: number | null; readonly graceMs: number }
   | { readonly kind: 'look' }
   /** Not a client's: the service gives back what a waiter was granted whose connection is gone. */
   | { readonly kind: 'give-back'; readonly of: number; readonly process: string }
@@ -32,15 +36,40 @@ export interface Told {
   readonly lockId: number
   readonly lockedAt: number
   readonly expiresAt: number | null
+  /** Null or left out for all of the resource. */
+  readonly sharing?: Sharing | null
+  /** Of a share with a limit; left out where nobody was told. */
+  readonly slots?: readonly number[]
+}
+
+/** A holder that stands in the way, or is seen. */
+export interface Holder extends Pick<Told, 'process' | 'lockId' | 'expiresAt'> {
+  /** It holds the resource no longer, which is kept until `expiresAt`. */
+  readonly kept?: boolean
+}
+
+/** What the shares of a resource amount to. */
+export interface UsageTold {
+  readonly holders: number
+  readonly used: number
+  readonly limit: number | null
 }
 
 export type Answer =
   | { readonly kind: 'granted'; readonly grant: Told; readonly replayed: boolean }
-  /** `by` is null where the resource is kept for the first in line. */
-  | { readonly kind: 'held'; readonly by: Omit<Told, 'lockedAt'> | null }
+  /**
+   * `by` is null where the resource is kept for the first in line. To a request it says when the resource may be free, to a look
+   * when the lease ends. `all`: those who share it, to a look.
+   */
+  | { readonly kind: 'held'; readonly by: Holder | null; readonly usage?: UsageTold; readonly all?: readonly Told[] }
   | { readonly kind: 'reused' }
-  | { readonly kind: 'renewed'; readonly grant: Told; readonly at: number }
-  | { readonly kind: 'released'; readonly at: number; readonly process: string; readonly lockId: number | null }
+  /** `revokedAt`: no renewal moves its end past that; left out where nobody was told. */
+  | { readonly kind: 'renewed'; readonly grant: Told; readonly at: number; readonly revokedAt?: number | null }
+  /** `all`: the shares that were taken away. `freeAt`: until when it is kept, null for not at all, left out where nobody was told. */
+  | { readonly kind: 'released'; readonly at: number; readonly process: string; readonly lockId: number | null; readonly all?: readonly Told[]; readonly freeAt?: number | null }
+  | { readonly kind: 'converted'; readonly grant: Told }
+  /** All that were revoked, as they end now; `revokeAt` is said of the one of that number. */
+  | { readonly kind: 'revoked'; readonly all: readonly Told[]; readonly lockId: number; readonly revokeAt: number }
   /** A null reason: it was not among those that the process holds. */
   | { readonly kind: 'not-held'; readonly reason: NotHeldReason | null }
   | { readonly kind: 'changed' }

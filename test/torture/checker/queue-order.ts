@@ -11,17 +11,21 @@ export interface Sighting {
   readonly to: number
   /** Until when it counts without a further sign of life; Infinity where nothing has to be heard. */
   readonly until: number
+  /** It waits for a share without a limit; others of that kind may pass it. */
+  readonly isUnlimited?: boolean
 }
 
 interface Stay {
   readonly process: string
+  readonly isUnlimited: boolean
   readonly sightings: readonly Sighting[]
 }
 
 /**
  * First come, first served: nobody who asked after a place in line had been seen was granted the resource while that place
  * counted and was still held when the answer came. Before that the grant may not be committed, nor that the place was left.
- * A place that lapsed, with its instance for instance, may be passed.
+ * A place that lapsed, with its instance for instance, may be passed; so may one for a share without a limit by another of that kind.
+ * A writer waits for nobody but those who were there before, therefore, and for what they hold.
  *
  * @param sightings in the order in which they were made.
  * @returns a sentence for each one who was overtaken.
@@ -36,8 +40,9 @@ export function overtaken(operations: readonly Operation[], sightings: readonly 
     if (ask.kind !== 'request' || answer.kind !== 'granted' || answer.replayed) return []
     const asked = Math.min(calledAt, firstCalls.get(ask.process) ?? calledAt) - clocksMs
     const at = answer.grant.lockedAt
+    const isUnlimited = ask.sharing?.limit === null
     return staysIn(stays.get(resource) ?? [])
-      .filter((stay) => stay.process !== ask.process && stoodBefore(stay, asked, at - clocksMs, answeredAt + clocksMs))
+      .filter((stay) => stay.process !== ask.process && !(isUnlimited && stay.isUnlimited) && stoodBefore(stay, asked, at - clocksMs, answeredAt + clocksMs))
       .map((stay) => `${ask.process} was granted ${resource} at ${at}, having asked at ${Math.round(asked)}, before ${stay.process}, whose place was seen ${spanOf(stay)}`)
   })
 }
@@ -45,6 +50,7 @@ export function overtaken(operations: readonly Operation[], sightings: readonly 
 function staysIn(sightings: readonly Sighting[]): Stay[] {
   return [...groupBy(sightings, ({ ticket, process }) => `${ticket} ${process}`).values()].map((seen) => ({
     process: seen[0]?.process ?? '',
+    isUnlimited: seen[0]?.isUnlimited ?? false,
     sightings: seen
   }))
 }

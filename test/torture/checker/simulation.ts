@@ -3,12 +3,24 @@ import type { History } from './check.js'
 import type { Answer, Ask, Operation } from './operation.js'
 import type { Sighting } from './queue-order.js'
 import type { Recorded } from './recorded.js'
-import { waitsFor, type Flaw, type Lock, type Pending } from './simulated.js'
+import { SimulatedService, type Flaw } from './simulated.js'
 
 const RESOURCES = ['a', 'b', 'c']
 const CLIENTS = 5
 const LOST_ANSWERS = 0.12
 const LOST_CALLS = 0.03
+
+const SHARINGS = [null, null, { limit: null, permits: 1 }, { limit: null, permits: 1 }, { limit: 3, permits: 1 }, { limit: 3, permits: 2 }, { limit: 2, permits: 1 }, { limit: 1, permits: 1 }]
+const TERMS = [{ holdAtLeastMs: 40, lockDelayMs: 0 }, { holdAtLeastMs: 0, lockDelayMs: 50 }, { holdAtLeastMs: 30, lockDelayMs: 30 }]
+
+/** A call that was made and not answered yet. */
+interface Pending {
+  readonly asks: readonly (readonly [resource: string, ask: Ask])[]
+  readonly called: number
+  readonly calledAt: number
+  readonly ticket: number
+  answers: Answer[] | undefined
+}
 
 /**
  * A service in memory, its clients, and chance between them: calls take effect at some instant before they are answered,
@@ -16,9 +28,7 @@ const LOST_CALLS = 0.03
  */
 export class Simulation {
   readonly #random: Random
-  readonly #flaw: Flaw | undefined
-  readonly #locks = new Map<string, Lock>()
-  readonly #used = new Set<string>()
+  readonly #service: SimulatedService
   readonly #operations: Operation[] = []
   readonly #events: Recorded[] = []
   readonly #sightings: Sighting[] = []
@@ -26,14 +36,12 @@ export class Simulation {
   readonly #retries: (Pending['asks'] | undefined)[] = []
   /** Calls whose clients are gone, and which take effect some time later. */
   readonly #orphans: Pending[] = []
-  #number = 0
   #stamp = 0
-  #now = 1_000_000
   #names = 0
 
   constructor(seed: number, flaw?: Flaw) {
     this.#random = new Random(seed)
-    this.#flaw = flaw
+    this.#service = new SimulatedService(this.#random, flaw, (event) => this.#events.push({ eventId: this.#tick(), ...event }))
   }
 
   run(steps: number): History {
@@ -43,7 +51,7 @@ export class Simulation {
   }
 
   #advance(): void {
-    this.#now += this.#random.whole(1, 20)
+    this.#service.now += this.#random.whole(1, 20)
     this.#sight()
     if (this.#random.chance(0.1)) this.#adopt()
     const client = this.#random.whole(0, CLIENTS - 1)
@@ -51,7 +59,7 @@ export class Simulation {
     if (pending === undefined) {
       const asks = this.#retries[client] ?? this.#draw()
       this.#retries[client] = undefined
-      this.#pending[client] = { asks, called: this.#tick(), calledAt: this.#now, ticket: this.#stamp, answers: undefined }
+      this.#pending[client] = { asks, called: this.#tick(), calledAt: this.#service.now, ticket: this.#stamp, answers: undefined }
     } else if (pending.answers === undefined && this.#random.chance(LOST_CALLS)) {
       this.#orphans.push(pending)
       this.#record(client, pending, undefined)
@@ -66,132 +74,89 @@ export class Simulation {
     const orphan = this.#orphans.shift()
     if (orphan === undefined) return
     const [[resource, ask] = []] = orphan.asks
-    const waits = ask?.kind === 'request' && ask.waits
     const answers = this.#carryOut(orphan)
-    const lock = this.#locks.get(resource ?? '')
-    if (!waits || lock === undefined || answers?.[0]?.kind !== 'granted' || answers[0].replayed) return
-    lock.ended = true
-    this.#tell('released', resource ?? '', lock, this.#now)
+    if (resource !== undefined && ask?.kind === 'request' && ask.waits && answers?.[0]?.kind === 'granted' && !answers[0].replayed) this.#service.giveBack(resource, ask.process)
   }
 
   #draw(): Pending['asks'] {
-    const resource = this.#random.pick(RESOURCES)
-    const holder = this.#locks.get(resource)
-    const process = holder !== undefined && this.#random.chance(0.8) ? holder.process : `p${(this.#names += 1)}`
-    const lockId = holder !== undefined && this.#random.chance(0.4) ? holder.lockId : null
-    switch (this.#random.whole(0, 9)) {
+    const random = this.#random
+    const resource = random.pick(RESOURCES)
+    const holders = this.#service.taking(resource)
+    const holder = holders.length > 0 ? random.pick(holders) : undefined
+    const process = holder !== undefined && random.chance(0.8) ? holder.process : `p${(this.#names += 1)}`
+    const lockId = holder !== undefined && random.chance(0.4) ? holder.lockId : null
+    switch (random.whole(0, 13)) {
       case 0:
         return [[resource, { kind: 'look' }]]
       case 1:
       case 2:
-        return [[resource, { kind: 'renew', process, lockId, ttlMs: this.#random.pick([{}, { ttlMs: 50 }, { ttlMs: 500 }]).ttlMs }]]
+        return [[resource, { kind: 'renew', process, lockId, ttlMs: random.pick([{}, { ttlMs: 50 }, { ttlMs: 500 }]).ttlMs }]]
       case 3:
       case 4:
-        return [[resource, { kind: 'release', process, lockId }]]
+        return [[resource, { kind: 'release', process, lockId, keepMs: random.pick([0, 0, 40]) }]]
       case 5:
-        return [[resource, { kind: 'release', process: this.#random.chance(0.5) ? null : `p${(this.#names += 1)}`, lockId }]]
+        return [[resource, { kind: 'release', process: random.chance(0.5) ? null : `p${(this.#names += 1)}`, lockId, freesAtOnce: random.chance(0.3) }]]
+      case 6:
+        return [[resource, { kind: 'convert', process, lockId, sharing: random.chance(0.4) ? null : drawn(random) }]]
+      case 7:
+        return [[resource, { kind: 'revoke', process: null, lockId, graceMs: random.pick([0, 30, 200]) }]]
       default:
         return this.#request()
     }
   }
 
   #request(): Pending['asks'] {
-    const names = this.#random.chance(0.2) ? ['a', 'b'] : [this.#random.pick(RESOURCES)]
+    const random = this.#random
+    const names = random.chance(0.2) ? ['a', 'b'] : [random.pick(RESOURCES)]
     const name = `${(this.#names += 1)}`
-    const requestId = this.#random.chance(0.7) ? `r${name}` : null
-    const waits = names.length === 1 && requestId !== null && this.#random.chance(0.4)
-    const ask = { kind: 'request' as const, process: `p${name}`, ttlMs: this.#random.pick([null, 60, 300]), waits, requestId }
-    return names.map((resource) => [resource, names.length > 1 ? { ...ask, together: name } : ask])
+    const requestId = random.chance(0.7) ? `r${name}` : null
+    const waits = names.length === 1 && requestId !== null && random.chance(0.4)
+    const terms = random.chance(0.3) ? { terms: random.pick(TERMS) } : {}
+    const ask = { kind: 'request' as const, process: `p${name}`, ttlMs: random.chance(0.2) ? null : random.pick([60, 300]), waits, requestId, ...terms }
+    return names.map((resource) => [resource, { ...ask, sharing: drawn(random), ...(names.length > 1 ? { together: name } : {}) }])
   }
 
   /** Undefined while it has to wait in line. */
   #carryOut({ asks, calledAt, ticket }: Pending): Answer[] | undefined {
-    const requests = asks.flatMap(([, ask]) => (ask.kind === 'request' ? [ask] : []))
+    const service = this.#service
+    const requests = asks.flatMap(([name, ask]) => (ask.kind === 'request' ? [{ name, ask }] : []))
     const [first] = requests
-    if (first === undefined) return asks.map(([resource, ask]) => this.#answer(resource, ask))
-    const names = asks.map(([resource]) => resource)
-    const repetition = this.#repetition(names, first.requestId)
+    if (first === undefined) return asks.map(([resource, ask]) => service.answer(resource, ask))
+    const repetition = service.repetition(requests.map(({ name }) => name), first.ask.requestId)
     if (repetition !== undefined) return repetition
-    const inTheWay = names.map((name) => this.#valid(name))
-    const ahead = names.flatMap((name) => this.#line(name)).filter((other) => other < ticket)
-    const blocked = inTheWay.some((lock) => lock !== undefined) && !this.#goesWrong('grants over a valid lock')
-    if (blocked || (ahead.length > 0 && !this.#goesWrong('serves the last in line first'))) {
-      return first.waits ? undefined : inTheWay.map((lock) => ({ kind: 'held', by: lock === undefined ? null : { ...lock } }))
+    const inTheWay = requests.filter(({ name, ask }) => !service.admits(name, ask.process, ask.sharing ?? null))
+    const ahead = requests.flatMap(({ name, ask }) => this.#line(name, ask.sharing?.limit === null)).filter((other) => other < ticket)
+    const isBlocked = inTheWay.length > 0 && !service.isWrong('grants over a valid lock')
+    if (isBlocked || (ahead.length > 0 && !service.isWrong('serves the last in line first'))) {
+      if (first.ask.waits) return undefined
+      return requests.map((one): Answer => (inTheWay.includes(one) ? service.refuse(one.name, one.ask) : { kind: 'held', by: null }))
     }
-    if (first.requestId !== null) this.#used.add(first.requestId)
-    const granted = names.map((name): Answer => ({ kind: 'granted', grant: this.#grant(name, first, calledAt), replayed: false }))
-    if (this.#goesWrong('grants a part') && names.length > 1) this.#forget(names[1] ?? '')
+    const granted = requests.map(({ name, ask }) => service.grant(name, ask, calledAt))
+    if (granted.length > 1 && service.isWrong('grants a part')) this.#forget('b')
     return granted
   }
 
-  #repetition(names: readonly string[], requestId: string | null): Answer[] | undefined {
-    if (requestId === null || !this.#used.has(requestId) || this.#goesWrong('grants a repetition once more')) return undefined
-    const locks = names.map((name) => this.#valid(name))
-    return locks.map((lock) => (lock !== undefined && locks.every((other) => other?.requestId === requestId) ? { kind: 'granted', grant: { ...lock }, replayed: true } : { kind: 'reused' }))
-  }
-
-  #grant(resource: string, { process, requestId, ttlMs }: Extract<Ask, { kind: 'request' }>, calledAt: number): Lock {
-    this.#number += this.#goesWrong('draws numbers that do not grow') ? -1 : 1
-    const lockedAt = this.#goesWrong('counts a lease from the call') ? calledAt - 30 : this.#now
-    const before = this.#locks.get(resource)
-    if (before !== undefined && !before.ended && before.expiresAt !== null && before.expiresAt <= this.#now) this.#tell('expired', resource, before, before.expiresAt)
-    const lock: Lock = { process, requestId, lockId: this.#number, lockedAt, ttlMs, expiresAt: ttlMs === null ? null : lockedAt + ttlMs, ended: false }
-    this.#locks.set(resource, lock)
-    if (!this.#goesWrong('leaves no trace')) this.#tell('granted', resource, lock, lockedAt)
-    const answer = { ...lock }
-    if (this.#goesWrong('forgets an acknowledged grant')) this.#forget(resource)
-    return answer
-  }
-
-  /** As if the transaction had never been committed. */
+  /** As if the grant had never been committed. */
   #forget(resource: string): void {
-    this.#locks.delete(resource)
+    this.#service.forget(resource)
     const index = this.#events.findLastIndex((event) => event.resource === resource && event.kind === 'granted')
     if (index !== -1) this.#events.splice(index, 1)
   }
 
-  #answer(resource: string, ask: Ask): Answer {
-    const latest = this.#locks.get(resource)
-    const valid = this.#valid(resource) ?? (latest?.ended === false && this.#goesWrong('reports an ended lock') && ask.kind === 'look' ? latest : undefined)
-    if (ask.kind === 'look') return valid === undefined ? { kind: 'free' } : { kind: 'held', by: { ...valid } }
-    if (ask.kind === 'request' || ask.kind === 'give-back') throw new Error('answered elsewhere')
-    const lock = valid ?? (ask.kind === 'renew' && latest?.ended === false && this.#goesWrong('renews after the end') ? latest : undefined)
-    const own = lock !== undefined && (ask.process === null || lock.process === ask.process || this.#goesWrong('releases for anybody'))
-    if (!own || (ask.lockId !== null && ask.lockId !== lock.lockId)) return this.#refuse(latest, valid, ask)
-    if (ask.kind === 'renew') {
-      const ttlMs = ask.ttlMs === undefined ? lock.ttlMs : ask.ttlMs
-      lock.expiresAt = ttlMs === null ? null : this.#now + ttlMs
-      return { kind: 'renewed', grant: { ...lock }, at: this.#now }
-    }
-    if (!this.#goesWrong('forgets an acknowledged release')) {
-      lock.ended = true
-      this.#tell(ask.process === null ? 'force_released' : 'released', resource, lock, this.#now)
-    }
-    return { kind: 'released', at: this.#now, process: ask.process ?? lock.process, lockId: this.#random.chance(0.5) ? lock.lockId : null }
-  }
-
-  #refuse(latest: Lock | undefined, valid: Lock | undefined, { process, lockId }: { process: string | null; lockId: number | null }): Answer {
-    if (process === null && valid !== undefined && lockId !== valid.lockId) return { kind: 'changed' }
-    if (latest === undefined) return { kind: 'not-held', reason: 'not_locked' }
-    if (valid !== undefined) return { kind: 'not-held', reason: 'held_by_other' }
-    if (process !== null && latest.process !== process) return { kind: 'not-held', reason: 'not_locked' }
-    return { kind: 'not-held', reason: latest.ended ? 'released' : 'expired' }
-  }
-
-  #valid(resource: string): Lock | undefined {
-    const lock = this.#locks.get(resource)
-    return lock === undefined || lock.ended || (lock.expiresAt !== null && lock.expiresAt <= this.#now) ? undefined : lock
-  }
-
-  #line(resource: string): number[] {
-    return this.#pending.flatMap((pending) => (pending !== undefined && waitsFor(pending, resource) && pending.answers === undefined ? [pending.ticket] : []))
+  /** The tickets of those who wait. @param isUnlimited leaves out those whom a share without a limit may pass. */
+  #line(resource: string, isUnlimited: boolean): number[] {
+    return this.#pending.flatMap((pending) => {
+      const [[name, ask] = []] = pending?.asks ?? []
+      if (pending === undefined || pending.answers !== undefined || name !== resource || ask?.kind !== 'request' || !ask.waits) return []
+      return isUnlimited && ask.sharing?.limit === null ? [] : [pending.ticket]
+    })
   }
 
   #sight(): void {
     for (const pending of this.#pending) {
       const [[resource, ask] = []] = pending?.asks ?? []
       if (pending === undefined || pending.answers !== undefined || ask?.kind !== 'request' || !ask.waits) continue
-      const place = { ticket: String(pending.ticket), process: ask.process, from: this.#now, to: this.#now, until: Number.POSITIVE_INFINITY }
+      const place = { ticket: String(pending.ticket), process: ask.process, from: this.#service.now, to: this.#service.now, until: Number.POSITIVE_INFINITY, isUnlimited: ask.sharing?.limit === null }
       this.#sightings.push({ resource: resource ?? '', ...place })
     }
   }
@@ -201,20 +166,17 @@ export class Simulation {
     const answered = answers === undefined ? Number.POSITIVE_INFINITY : this.#tick()
     for (const [index, [resource, ask]] of asks.entries()) {
       const answer = answers?.[index] ?? { kind: 'unknown' }
-      this.#operations.push({ id: this.#operations.length, resource, ask, answer, called, answered, calledAt, answeredAt: answers === undefined ? Number.POSITIVE_INFINITY : this.#now })
+      this.#operations.push({ id: this.#operations.length, resource, ask, answer, called, answered, calledAt, answeredAt: answers === undefined ? Number.POSITIVE_INFINITY : this.#service.now })
     }
     if (answers === undefined && this.#random.chance(0.7)) this.#retries[client] = asks
-  }
-
-  #tell(kind: Recorded['kind'], resource: string, { process, lockId }: Lock, at: number): void {
-    this.#events.push({ eventId: this.#tick(), kind, at, resource, lockId, process })
-  }
-
-  #goesWrong(flaw: Flaw): boolean {
-    return this.#flaw === flaw && this.#random.chance(0.5)
   }
 
   #tick(): number {
     return (this.#stamp += 1)
   }
+}
+
+function drawn(random: Random): (typeof SHARINGS)[number] {
+  const index = random.whole(0, SHARINGS.length - 1)
+  return SHARINGS[index] ?? null
 }

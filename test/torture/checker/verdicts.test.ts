@@ -2,34 +2,12 @@ import t from 'tap'
 import { check } from './check.js'
 import { decide } from './decided.js'
 import { judge } from './linearizability.js'
-import type { Answer, Ask, Operation } from './operation.js'
+import type { Operation } from './operation.js'
 import { overtaken, type Sighting } from './queue-order.js'
 import { compare, type Recorded } from './recorded.js'
+import { EXACT, granted, heldBy, look, NEVER, operation, release, request } from './small-histories.js'
 import { compareStream, hasCaughtUp } from './streams.js'
 
-/*
- * Small histories whose verdict can be read off. Each operation stands as [from, to] on one axis, which is the order of the
- * stamps and the client's clock at once.
- */
-const EXACT = { clocksMs: 0 }
-const NEVER = Number.POSITIVE_INFINITY
-
-let ids = 0
-function operation([called, answered]: readonly [number, number], ask: Ask, answer: Answer): Operation {
-  return { id: (ids += 1), resource: 'a', ask, answer, called, answered, calledAt: called, answeredAt: answered }
-}
-
-function request(process: string, more: Partial<Extract<Ask, { kind: 'request' }>> = {}): Ask {
-  return { kind: 'request', process, ttlMs: null, waits: false, requestId: null, ...more }
-}
-
-function granted(process: string, lockId: number, lockedAt: number, expiresAt: number | null = null, replayed = false): Answer {
-  return { kind: 'granted', grant: { process, lockId, lockedAt, expiresAt }, replayed }
-}
-
-const look: Ask = { kind: 'look' }
-const release = (process: string | null, lockId: number | null = null): Ask => ({ kind: 'release', process, lockId })
-const heldBy = (process: string, lockId: number, expiresAt: number | null = null): Answer => ({ kind: 'held', by: { process, lockId, expiresAt } })
 const first = operation([1, 2], request('p'), granted('p', 1, 1))
 
 const VERDICTS: readonly (readonly [title: string, 'linearizable' | 'impossible', readonly Operation[]])[] = [
