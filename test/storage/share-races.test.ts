@@ -32,6 +32,22 @@ void t.test('several resources that were all changed meanwhile are not granted, 
   t.match(await at.manyOvertaken(both, () => Promise.resolve()), { outcome: { kind: 'granted', grants: [{ processId: 'p' }, { processId: 'p' }] } }, 'none of them')
 })
 
+void t.test('a repetition whose request is granted while it is looked at is answered with that grant, not with it in the way', async (t) => {
+  await using at = await race()
+  const idempotencyKey = { id: 'r', fingerprint: 'f' }
+  const replayed = { outcome: { kind: 'granted', replayed: true } }
+  const one = share('a', 'p', { limit: 3, idempotencyKey })
+  t.match(await at.repeated(one, () => at.store.submit(one)), replayed, 'of a share')
+  const some: AcquireCommand = { ...acquire(['b', 'c'], 'p', null, { id: 's', fingerprint: 'f' }), sharing: [null, { limit: 2, permits: 1 }] }
+  t.match(await at.repeated(some, () => at.store.submit(some)), replayed, 'of several resources in their modes')
+  await at.store.submit(acquire('d', 'q'))
+  const exclusive = acquire(['d', 'e'], 'p', null, { id: 't', fingerprint: 'f' })
+  t.match(await at.repeated(exclusive, async () => {
+    await at.store.submit(release('d', 'q'))
+    t.match(await at.store.submit(exclusive), { kind: 'granted', replayed: false })
+  }), replayed, 'of several resources')
+})
+
 void t.test('an exclusive grant at the very expiry of the last share keeps its renewal out', async (t) => {
   await using at = await race()
   await at.store.submit(share('a', 'p', { ttlMs: 100 }))

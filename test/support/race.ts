@@ -1,9 +1,10 @@
 import type { AcquireCommand } from '../../src/locks/commands.js'
 import type { CommandResult } from '../../src/storage/batcher.js'
+import { Acquire } from '../../src/storage/postgres/acquire.js'
 import { openPostgres } from '../../src/storage/postgres/connection.js'
 import type { ShareCommand } from '../../src/storage/postgres/share-holders.js'
 import { Shares } from '../../src/storage/postgres/shares.js'
-import { Session } from '../../src/storage/postgres/sql.js'
+import { Session, SnapshotReader } from '../../src/storage/postgres/sql.js'
 import { WaitQueue } from '../../src/storage/postgres/wait-queue.js'
 import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { freshDatabase, type TestDatabase } from './databases.js'
@@ -17,6 +18,8 @@ interface Race extends AsyncDisposable {
   readonly overtaken: (commands: readonly ShareCommand[], meanwhile: () => Promise<unknown>) => Promise<CommandResult[]>
   /** The same for a request for several resources. */
   readonly manyOvertaken: (command: AcquireCommand, meanwhile: () => Promise<unknown>) => Promise<CommandResult>
+  /** Sends a request on another instance, which is stopped before it reads the resources: it has looked for an earlier one with the same id. */
+  readonly repeated: (command: AcquireCommand, meanwhile: () => Promise<unknown>) => Promise<CommandResult>
 }
 
 export async function race(): Promise<Race> {
@@ -37,7 +40,31 @@ export async function race(): Promise<Race> {
       return dequeued
     }
   }
-  const shares = new Shares(opened.db, true, new SlowQueue(opened.db, 'x', () => undefined))
+  let beforeReading: (() => Promise<unknown>) | undefined
+  const stop = async (): Promise<void> => {
+    const action = beforeReading
+    beforeReading = undefined
+    await action?.()
+  }
+  class SlowShares extends Shares {
+    override async execute(session: Session, commands: readonly ShareCommand[]) {
+      await stop()
+      return await super.execute(session, commands)
+    }
+    override async acquireMany(session: Session, command: AcquireCommand) {
+      await stop()
+      return await super.acquireMany(session, command)
+    }
+  }
+  class SlowReader extends SnapshotReader {
+    override async readLatest(session: Session, names: readonly string[]) {
+      await stop()
+      return await super.readLatest(session, names)
+    }
+  }
+  const queue = new SlowQueue(opened.db, 'x', () => undefined)
+  const shares = new SlowShares(opened.db, true, queue)
+  const acquires = new Acquire(opened.db, true, new SlowReader(opened.db), queue, shares)
   return {
     store, database,
     overtaken: (commands, action) => {
@@ -47,6 +74,13 @@ export async function race(): Promise<Race> {
     manyOvertaken: (command, action) => {
       meanwhile = action
       return shares.acquireMany(new Session(client), command)
+    },
+    repeated: async (command, action) => {
+      beforeReading = action
+      const session = new Session(client)
+      if (command.resourceNames.length > 1) return await acquires.acquireMany(session, command)
+      const [result] = await acquires.acquireShares(session, [command])
+      return result ?? { kind: 'retry' }
     },
     async [Symbol.asyncDispose]() {
       client.release()

@@ -66,8 +66,11 @@ export class Acquire {
     const replays = new Map<ShareCommand, CommandResult | undefined>(requests.map((request, index) => [request, previous[index]]))
     const left = commands.filter((command) => replays.get(command) === undefined)
     const results = left.length === 0 ? [] : await this.#shares.execute(session, left)
-    let next = 0
-    return commands.map((command) => replays.get(command) ?? results[next++] ?? RETRY)
+    const refused = left.filter((command, index): command is AcquireCommand => isRefused(command, results[index]))
+    const since = refused.length === 0 ? [] : await this.#findRequests(session, refused)
+    for (const [index, request] of refused.entries()) replays.set(request, since[index])
+    const resultOf = new Map(left.map((command, index) => [command, results[index]]))
+    return commands.map((command) => replays.get(command) ?? resultOf.get(command) ?? RETRY)
   }
 
   /** As {@link #findRequests}, after those that are due were forgotten. */
@@ -82,7 +85,10 @@ export class Acquire {
   async acquireMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
     if (isForShares(command)) {
       const [replayed] = await this.#replays(session, [command])
-      return replayed ?? (await this.#shares.acquireMany(session, command))
+      if (replayed !== undefined) return replayed
+      const result = await this.#shares.acquireMany(session, command)
+      const [since] = isRefused(command, result) ? await this.#findRequests(session, [command]) : []
+      return since ?? result
     }
     const { resourceNames: names, processId, ttlMs, metadata, idempotencyKey, ticket, key } = command
     const { id: requestId = null, fingerprint = null } = idempotencyKey ?? {}
@@ -120,6 +126,9 @@ export class Acquire {
 
   /** Says why commands were granted nothing. */
   async #refuse(session: Session, commands: readonly AcquireCommand[], { firsts, rows }: Attempts): Promise<CommandResult[]> {
+    const shared = commands.filter((command) => isHeldByShares(rows.get(nameOf(command))))
+    const conflicts = shared.length === 0 ? [] : await this.#shares.holders.conflicts(session, shared)
+    // After the holders were read: one of them may be what an earlier request with the same id was granted meanwhile.
     const [previous, dequeued] = await session.together([
       this.#findRequests(session, commands),
       this.#queue.dequeuedAmong(
@@ -132,8 +141,6 @@ export class Acquire {
     // A waiter behind the head was woken up before the head had joined the queue; the head's own wake-up may never come.
     const passedOver = commands.flatMap((command) => (command.ticket !== null && heads?.has(nameOf(command)) === true ? [nameOf(command)] : []))
     await this.#queue.wakeHeads(session, passedOver)
-    const shared = commands.filter((command) => isHeldByShares(rows.get(nameOf(command))))
-    const conflicts = shared.length === 0 ? [] : await this.#shares.holders.conflicts(session, shared)
     return commands.map((command, index) =>
       attempt(() => {
         const name = nameOf(command)
@@ -154,9 +161,6 @@ export class Acquire {
   /** Says which resources are held, or returns the grants of an earlier request with the same id. */
   async #refuseMany(session: Session, command: AcquireCommand): Promise<CommandResult> {
     const { resourceNames: names, ticket } = command
-    const [replayed] = await this.#findRequests(session, [command])
-    if (replayed !== undefined) return replayed
-    if (ticket !== null && (await this.#queue.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
     const snapshots = await this.#reader.readLatest(session, names)
     const heads = await this.#queue.heads(session, names)
     const shared = names.filter((name) => wasShared(snapshots.get(name)))
@@ -169,6 +173,10 @@ export class Acquire {
       const head = heads.get(name)
       return head !== undefined && head.ticket < (ticket ?? Number.POSITIVE_INFINITY) ? [head.conflict] : []
     })
+    // After the holders were read, as in refusing one.
+    const [replayed] = await this.#findRequests(session, [command])
+    if (replayed !== undefined) return replayed
+    if (ticket !== null && (await this.#queue.dequeuedAmong(session, [ticket])).size > 0) return done({ kind: 'dequeued' })
     const at = Math.max(...[...snapshots.values()].map((snapshot) => snapshot.at))
     const waiters = heads.get(conflicts[0]?.resourceName ?? '')?.waiters ?? 0
     return conflicts.length === 0 ? RETRY : done({ kind: 'held', conflicts, at, waiters })
@@ -240,6 +248,11 @@ export function acquireArgs(firsts: ReadonlyMap<string, AcquireCommand>): Acquir
 /** Some request has an id or a ticket. */
 export function isKeyed({ requestIds, tickets }: AcquireArgs): boolean {
   return requestIds.length > 0 || tickets.length > 0
+}
+
+/** Whether a request with an id was refused: an earlier one with that id may have been granted since they were looked up. */
+function isRefused(command: ShareCommand, result: CommandResult | undefined): boolean {
+  return command.kind === 'acquire' && command.idempotencyKey !== null && result?.kind === 'done' && result.outcome.kind === 'held'
 }
 
 function isHeldByShares(row: FoundRow | undefined): boolean {
