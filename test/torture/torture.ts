@@ -6,7 +6,7 @@ import type { Sighting } from './checker/queue-order.js'
 import type { Recorded } from './checker/recorded.js'
 import { compareStream, hasCaughtUp } from './checker/streams.js'
 import { Client } from './client.js'
-import { moveClock } from './clock.js'
+import { moveClock, setClock } from './clock.js'
 import { Cluster } from './cluster.js'
 import { Faults } from './faults.js'
 import { Figures } from './figures.js'
@@ -139,7 +139,7 @@ class Run implements AsyncDisposable {
       cluster.keys.run(this.#keys, until),
       clockMoves ? moveClock(cluster, this.#random, until).then((moves) => (this.figures.beside.clockMoves += moves)) : undefined
     ])
-    if (clockMoves) await cluster.victim.setClock(0)
+    if (clockMoves) await setClock(cluster, 0)
     over.abort()
     await sighting
     return sightings
