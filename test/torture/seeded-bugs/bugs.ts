@@ -10,13 +10,27 @@ export interface Patch {
   readonly replace: string
 }
 
-export interface SeededBug {
-  readonly title: string
-  readonly patches: readonly Patch[]
+export interface Catcher {
   /** What must find it: a compiled test by its path below `dist/test`, or torture on a database. */
   readonly caughtBy: { readonly test: string } | { readonly torture: 'sqlite' | 'postgres' }
   /** What the catcher says then. */
   readonly says: RegExp
+}
+
+export interface SeededBug extends Catcher {
+  readonly title: string
+  readonly patches: readonly Patch[]
+  /** What must find it too. */
+  readonly also?: Catcher
+}
+
+/** The catchers of a bug, as the table in docs/reliability.md names them. */
+export function catchersOf({ also, ...bug }: SeededBug): readonly Catcher[] {
+  return also === undefined ? [bug] : [bug, also]
+}
+
+export function nameOfCatcher({ caughtBy }: Catcher): string {
+  return 'test' in caughtBy ? `\`test/${caughtBy.test.replace(/js$/, 'ts')}\`` : `torture on ${caughtBy.torture === 'sqlite' ? 'SQLite' : 'PostgreSQL'}`
 }
 
 const ACQUIRE = 'storage/postgres/acquire-sql.js'
