@@ -57,7 +57,7 @@ void t.test('the package in an empty project', async (t) => {
   await mkdir(join(project, 'out'), { recursive: true })
   for (const { name, language, text } of snippets) {
     const atService = text.replaceAll('http://127.0.0.1:8000', service.url).replaceAll('new HttpLocks()', `new HttpLocks({ url: '${service.url}' })`)
-    await (language === 'js' ? writeFile(join(project, 'out', `${name}.js`), atService) : writeFile(join(project, `${name}.ts`), atService))
+    await (language.startsWith('js') ? writeFile(join(project, 'out', `${name}.js`), atService) : writeFile(join(project, `${name}.ts`), atService))
   }
 
   await t.test('the documented TypeScript compiles', async (t) => {
