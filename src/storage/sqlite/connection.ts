@@ -1,4 +1,5 @@
-import { existsSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, statSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
 import { LockError, StartupError } from '../../locks/errors.js'
@@ -6,11 +7,14 @@ import { SqlKeyStore, type OpenKeys } from '../api-keys.js'
 import { migrateToLatest, target, type AdvancedTokens } from '../migrator.js'
 import type { Tables } from '../tables.js'
 import { codeOf, createPrivate, DiskReserve, locateFile, lockFile, refuseReadOnly, warningsOf } from './files.js'
+import { CheckpointState, type CheckpointOptions } from './protocol.js'
 
 export interface OpenSqlite extends Disposable {
   readonly database: Database.Database
   readonly db: Kysely<Tables>
   readonly reserve: DiskReserve | undefined
+  /** Of the database file; undefined for a database in memory. */
+  readonly handle: number | undefined
   /** What an operator should know about the files, in sentences. */
   readonly warnings: readonly string[]
 }
@@ -21,8 +25,11 @@ const BUSY_TIMEOUT_MS = 250
 /** Four times SQLite's default: a page that changes several times is moved into the database once. */
 const CHECKPOINT_PAGES = 4000
 
-/** Twice the length at which the log is moved into the database. It gets longer only while another program reads. */
-const LOG_LIMIT_BYTES = 2 * CHECKPOINT_PAGES * 4096
+/** From this length on a commit moves the log itself: the {@link Checkpointer} is slow or gone, or another program reads. */
+const MOST_PAGES = 2 * CHECKPOINT_PAGES
+
+/** It gets longer only while another program reads. */
+const LOG_LIMIT_BYTES = MOST_PAGES * 4096
 
 /**
  * Opens a SQLite file for this process alone, durably: write-ahead log, each commit flushed to the disk.
@@ -43,12 +50,15 @@ export function openSqlite(file: string): OpenSqlite {
       if (existsSync(path)) refuseDamaged(path)
       else createPrivate(path)
     }
+    const handle = inMemory ? undefined : openSync(path, 'r+')
+    // After the database: closing any handle of a file drops all locks that the process has on it.
+    if (handle !== undefined) cleanUps.push(() => closeSync(handle))
     const database = new Database(path, { timeout: BUSY_TIMEOUT_MS })
     cleanUps.push(() => database.close())
     setUp(database, path)
     const reserve = inMemory ? undefined : new DiskReserve(path)
     const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) })
-    return { database, db, reserve, warnings: inMemory ? [] : warningsOf(path), [Symbol.dispose]: close }
+    return { database, db, reserve, handle, warnings: inMemory ? [] : warningsOf(path), [Symbol.dispose]: close }
   } catch (error) {
     close()
     throw asStartupError(error, path)
@@ -61,7 +71,7 @@ function setUp(database: Database.Database, path: string): void {
     throw new StartupError(`The file system of the SQLite file ${path} cannot do what a write-ahead log needs; use a local disk.`)
   }
   database.pragma('synchronous = full')
-  database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  database.pragma(`wal_autocheckpoint = ${MOST_PAGES}`)
   database.pragma(`journal_size_limit = ${LOG_LIMIT_BYTES}`)
   // SQLite opens a read-only file too, and reports it only at the first write.
   database.exec('begin immediate; rollback')
@@ -77,6 +87,60 @@ export function shortenLog(database: Database.Database): void {
     // The disk has no room to move the log into the database; the next commits report that.
   } finally {
     database.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
+  }
+}
+
+/**
+ * Moves the log of a SQLite file into the database in a thread of its own, and flushes that, while commits go on. What is
+ * committed meanwhile, a small rest, is moved between two commits: only when all is moved, the log begins anew. The thread
+ * starts when the log is long for the first time.
+ */
+export class Checkpointer implements AsyncDisposable {
+  readonly #options: CheckpointOptions
+  readonly #readLog: Database.Statement
+  readonly #move: Database.Statement
+  #thread: Worker | undefined
+  /** The length of the log at which it is moved next, in pages. */
+  #nextAt = CHECKPOINT_PAGES
+
+  constructor(database: Database.Database, handle: number) {
+    this.#options = { checkpoints: database.name, handle, state: new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)) }
+    this.#readLog = database.prepare('pragma wal_checkpoint(noop)').raw()
+    this.#move = database.prepare('pragma wal_checkpoint(passive)')
+  }
+
+  /** Call it after each commit. */
+  committed(): void {
+    const { state } = this.#options
+    // A message of the thread would wait until nothing more is to be executed.
+    const now = Atomics.load(state, 0)
+    if (now === CheckpointState.moving) return
+    try {
+      if (now === CheckpointState.moved) this.#move.all()
+      Atomics.store(state, 0, CheckpointState.idle)
+      const [, pages] = this.#readLog.get() as [busy: number, pages: number, moved: number]
+      if (pages < this.#nextAt - CHECKPOINT_PAGES) this.#nextAt = CHECKPOINT_PAGES
+      if (pages < this.#nextAt) return
+      // While another program reads, nothing can be moved: it is tried again after as many pages more.
+      this.#nextAt = pages + CHECKPOINT_PAGES
+      Atomics.store(state, 0, CheckpointState.moving)
+      this.#thread ??= this.#start()
+      this.#thread.postMessage(null)
+    } catch {
+      // The disk is full or broken: the log stays as long as it is, and the next commits report it.
+    }
+  }
+
+  #start(): Worker {
+    const thread = new Worker(new URL('worker.js', import.meta.url), { workerData: this.#options, execArgv: [] })
+    thread.unref()
+    // If it has ended, commits move the log themselves.
+    thread.on('error', () => undefined)
+    return thread
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#thread?.terminate()
   }
 }
 

@@ -17,6 +17,16 @@ export interface WorkerOptions {
   readonly keepHistoryMs: number
 }
 
+/** For the thread that moves the log of a file into the database, see `Checkpointer`. */
+export interface CheckpointOptions {
+  readonly checkpoints: string
+  readonly handle: number
+  /** Holds one `CheckpointState`. */
+  readonly state: Int32Array
+}
+
+export const CheckpointState = { idle: 0, moving: 1, moved: 2 } as const
+
 export type WorkerCall =
   | { readonly kind: 'execute'; readonly commands: readonly EncodedCommand[] }
   | { readonly kind: 'read'; readonly method: keyof StoreReads; readonly args: readonly unknown[] }

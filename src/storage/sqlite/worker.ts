@@ -1,15 +1,16 @@
+import { fdatasyncSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import type Database from 'better-sqlite3'
+import Database from 'better-sqlite3'
 import { sql } from 'kysely'
 import { LockError } from '../../locks/errors.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { SqlKeyStore } from '../api-keys.js'
 import { missing } from '../batcher.js'
 import { SqlReads } from '../reads.js'
-import { asStartupError, openMigrated, shortenLog, toLockError, type OpenSqlite } from './connection.js'
+import { asStartupError, Checkpointer, openMigrated, shortenLog, toLockError, type OpenSqlite } from './connection.js'
 import { eventIndex } from './context.js'
 import { SqliteExecutor, type TimedCommand } from './executor.js'
-import { decodeCommand, encodeError, encodeResult, OPENED, type EncodedResult, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
+import { CheckpointState, decodeCommand, encodeError, encodeResult, OPENED, type CheckpointOptions, type EncodedResult, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
 import { isLive } from './wait-queue.js'
 
 /** Rows that one statement may count: a millisecond or two, in which no batch is executed. */
@@ -24,12 +25,13 @@ class WorkerServer {
   readonly #reads: SqlReads
   readonly #keys: SqlKeyStore
   readonly #ping: Database.Statement
+  readonly #checkpointer: Checkpointer | undefined
   /** The clock of the latest request. */
   #now: EpochMs = 0
   #wakeups: number[] = []
 
   constructor(opened: OpenSqlite, keepHistoryMs: number) {
-    const { database, db, reserve } = opened
+    const { database, db, reserve, handle } = opened
     const now = () => sql.val(this.#now)
     this.#opened = opened
     this.#executor = new SqliteExecutor(database, db, { keepHistoryMs, reserve, onWakeup: (ticket) => this.#wakeups.push(ticket) })
@@ -43,6 +45,7 @@ class WorkerServer {
     })
     this.#keys = new SqlKeyStore({ db, now, toLockError })
     this.#ping = database.prepare('select 1 from lock_numbers')
+    this.#checkpointer = handle === undefined ? undefined : new Checkpointer(database, handle)
   }
 
   /** Handles a message and all that have arrived since, the batches among them together. */
@@ -73,6 +76,7 @@ class WorkerServer {
       const part = encoded.slice(from, (from += commands.length))
       return { kind: 'results', id, results: part, wakeups: index === 0 ? this.#wakeups : [] } as const
     }))
+    this.#checkpointer?.committed()
     if (timed.some(({ command }) => command.kind === 'sweep')) shortenLog(this.#opened.database)
   }
 
@@ -96,6 +100,7 @@ class WorkerServer {
         if (this.#opened.reserve?.allocate() === false) throw new LockError('STORAGE_FULL')
         return null
       case 'close':
+        await this.#checkpointer?.[Symbol.asyncDispose]()
         this.#opened[Symbol.dispose]()
         parentPort?.close()
         return null
@@ -117,16 +122,38 @@ function nextMessage(): string | undefined {
   return parentPort === null ? undefined : (receiveMessageOnPort(parentPort)?.message as string | undefined)
 }
 
-const { file, keepHistoryMs } = workerData as WorkerOptions
-try {
-  const opened = await openMigrated(file)
+async function serve({ file, keepHistoryMs }: WorkerOptions): Promise<void> {
   try {
-    const server = new WorkerServer(opened, keepHistoryMs)
-    parentPort?.on('message', (text: string) => server.receive(text))
+    const opened = await openMigrated(file)
+    try {
+      const server = new WorkerServer(opened, keepHistoryMs)
+      parentPort?.on('message', (text: string) => server.receive(text))
+    } catch (error) {
+      throw asStartupError(error, opened.database.name)
+    }
+    send({ kind: 'value', id: OPENED, value: opened.warnings })
   } catch (error) {
-    throw asStartupError(error, opened.database.name)
+    send({ kind: 'error', id: OPENED, error: encodeError(error) })
   }
-  send({ kind: 'value', id: OPENED, value: opened.warnings })
-} catch (error) {
-  send({ kind: 'error', id: OPENED, error: encodeError(error) })
 }
+
+/** The thread of a `Checkpointer`: each message asks for one move. */
+function moveLogs({ checkpoints, handle, state }: CheckpointOptions): void {
+  const database = new Database(checkpoints)
+  const move = database.prepare('pragma wal_checkpoint(passive)')
+  parentPort?.on('message', () => {
+    try {
+      move.all()
+      // SQLite flushes the database only when all is moved, and before the log begins anew: that is quick when little is left.
+      fdatasyncSync(handle)
+    } catch {
+      // The disk is full or broken: the commits report it.
+    } finally {
+      Atomics.store(state, 0, CheckpointState.moved)
+    }
+  })
+}
+
+const options = workerData as WorkerOptions | CheckpointOptions
+if ('checkpoints' in options) moveLogs(options)
+else await serve(options)
