@@ -8,7 +8,7 @@ import { callerOf, keyIn, type KeyOptions, locksOfCallers, requireKeys } from '.
 import { docs } from './http/docs.js'
 import { addErrorHandling, answerError, answerUnknownHost, answerUnknownPath, type ErrorCode } from './http/errors.js'
 import { answerClientError, answerExpectation, Gate, knownHosts, markAnswer, RateLimit, requestIdOf, UNKNOWN_HOST_PATH } from './http/gate.js'
-import { parseQueryString, readJson, refuseOtherTypes } from './http/parsers.js'
+import { QueryStrings, readJson, refuseOtherTypes } from './http/parsers.js'
 import { adminRoutes } from './http/routes/admin.js'
 import { eventRoutes } from './http/routes/events.js'
 import { healthRoutes, metricsRoutes } from './http/routes/health.js'
@@ -82,6 +82,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const isKnownHost = hosts === undefined ? undefined : knownHosts(hosts)
   const callerNow = (request: FastifyRequest): string => callerOf({ apiKey: keyIn(request, keys), ip: request.ip })
   const gate = new Gate({ corsOrigins, rateLimit: perSecond === undefined ? undefined : new RateLimit(perSecond, callerNow) })
+  const queries = new QueryStrings()
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -97,7 +98,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
       : { rewriteUrl: ({ headers, url = '' }: IncomingMessage) => (isKnownHost(headers.host) ? url : UNKNOWN_HOST_PATH) }),
     // A request that still arrives while the server closes is served: Fastify's own refusal is not in the contract.
     return503OnClosing: false,
-    routerOptions: { querystringParser: parseQueryString, maxParamLength: MAX_PARAM_LENGTH },
+    routerOptions: { querystringParser: queries.parse, maxParamLength: MAX_PARAM_LENGTH },
     // Node would look for connections that are over time only every thirty seconds.
     http: { headersTimeout: Math.min(HEADERS_MS, arrivalMs), connectionsCheckingInterval: 1000, requireHostHeader: false },
     clientErrorHandler: answerClientError,
@@ -131,6 +132,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   addErrorHandling(app, errors, options.onFault)
   if (corsOrigins !== undefined) await letPagesIn(app, corsOrigins)
   app.addHook('onRequest', gate.hook)
+  app.addHook('onRoute', queries.learn)
   await app.register(requireKeys, { keys, anonymous })
   await app.register(refuseUnknown)
   if (isTraced()) await app.register(tracing)

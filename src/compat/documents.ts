@@ -160,27 +160,27 @@ export const documents: FastifyPluginCallback<CompatOptions> = (app, { locksOf, 
   const ttlOf = (ttl: unknown): number => ttlSecondsOf(ttl, DOCUMENT_TTL_SECONDS, maxTtlSeconds)
   answerFaultsAs(app, DOCUMENT_FAULT)
 
-  app.post('/api/lock/acquire', { schema: acquireSchema(maxTtlSeconds) }, async (request, reply) => {
+  app.post('/api/lock/acquire', { config: { access: 'write' }, schema: acquireSchema(maxTtlSeconds) }, async (request, reply) => {
     const { docId, userId, ttl, username } = read(request.body)
     const outcome = await documentsOf(request).acquireLock(docId, userId, ttlOf(ttl), usernameOf(username))
     if (!outcome.success) return reply.code(409).send(outcome)
     return { success: true, message: 'Lock acquired successfully', lockInfo: outcome.lockInfo }
   })
 
-  app.post('/api/lock/release', { schema: releaseSchema }, async (request, reply) => {
+  app.post('/api/lock/release', { config: { access: 'write' }, schema: releaseSchema }, async (request, reply) => {
     const { docId, userId } = read(request.body)
     const outcome = await documentsOf(request).releaseLock(docId, userId)
     return outcome.success ? { success: true, message: 'Lock released successfully' } : reply.code(403).send(outcome)
   })
 
-  app.post('/api/lock/extend', { schema: extendSchema(maxTtlSeconds) }, async (request, reply) => {
+  app.post('/api/lock/extend', { config: { access: 'write' }, schema: extendSchema(maxTtlSeconds) }, async (request, reply) => {
     const { docId, userId, ttl } = read(request.body)
     const outcome = await documentsOf(request).extendLock(docId, userId, ttlOf(ttl))
     if (!outcome.success) return reply.code(400).send(outcome)
     return { success: true, message: 'Lock extended successfully', lockInfo: outcome.lockInfo }
   })
 
-  app.post('/api/lock/force-release', { schema: forceReleaseSchema }, async (request) => {
+  app.post('/api/lock/force-release', { config: { access: 'admin' }, schema: forceReleaseSchema }, async (request) => {
     const fields = fieldsOf(request.body)
     requireFields(fields, 'docId', 'adminUserId')
     const docId = docIdOf(fields['docId'])
@@ -190,14 +190,14 @@ export const documents: FastifyPluginCallback<CompatOptions> = (app, { locksOf, 
     return { success: true, message: 'Lock force-released successfully' }
   })
 
-  app.get<{ Params: { docId: string } }>('/api/lock/status/:docId', { schema: statusSchema }, async (request) => {
+  app.get<{ Params: { docId: string } }>('/api/lock/status/:docId', { config: { access: 'read' }, schema: statusSchema }, async (request) => {
     const lockInfo = await documentsOf(request).getLockInfo(docIdOf(request.params.docId))
     return { success: true, isLocked: lockInfo !== null, lockInfo }
   })
 
-  app.get('/api/lock/all', { schema: allSchema }, async (request) => ({ success: true, locks: await documentsOf(request).getAllLocks() }))
+  app.get('/api/lock/all', { config: { access: 'admin' }, schema: allSchema }, async (request) => ({ success: true, locks: await documentsOf(request).getAllLocks() }))
 
-  app.post('/api/lock/clear-all', { schema: clearAllSchema }, async (request) => {
+  app.post('/api/lock/clear-all', { config: { access: 'admin' }, schema: clearAllSchema }, async (request) => {
     const total = await documentsOf(request).clearAllLocks()
     app.log.warn({ total, reqId: request.id }, 'document locks cleared')
     return { success: true, message: 'All document locks cleared' }

@@ -133,10 +133,10 @@ export const terraform: FastifyPluginCallback<CompatOptions> = (app, { locksOf, 
     return reply.code(409).send({ error: 'The lock was lost before it was unlocked: another run may have changed the state' })
   }
 
-  app.route<WithName>({ method: 'LOCK', url: '/terraform/:name', schema: { hide: true }, handler: lock })
-  app.route<WithName>({ method: 'UNLOCK', url: '/terraform/:name', schema: { hide: true }, handler: unlock })
-  app.post<WithName>('/terraform/:name/lock', { schema: lockSchema }, lock)
-  app.post<WithName>('/terraform/:name/unlock', { schema: unlockSchema }, unlock)
+  app.route<WithName>({ method: 'LOCK', url: '/terraform/:name', config: { access: 'write' }, schema: { hide: true }, handler: lock })
+  app.route<WithName>({ method: 'UNLOCK', url: '/terraform/:name', config: { access: 'write' }, schema: { hide: true }, handler: unlock })
+  app.post<WithName>('/terraform/:name/lock', { config: { access: 'write' }, schema: lockSchema }, lock)
+  app.post<WithName>('/terraform/:name/unlock', { config: { access: 'write' }, schema: unlockSchema }, unlock)
   done()
 }
 

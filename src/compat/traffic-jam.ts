@@ -166,7 +166,7 @@ interface WithId {
 export const trafficJam: FastifyPluginCallback<CompatOptions> = (app, options, done) => {
   answerFaultsAs(app, TRAFFIC_JAM_FAULT)
   for (const kind of ['user', 'contract', 'company'] as const) {
-    app.get<WithId>(`/lock/${kind}/:id`, { schema: statusSchema(kind) }, async ({ params: { id }, apiKey }) => {
+    app.get<WithId>(`/lock/${kind}/:id`, { config: { access: 'read' }, schema: statusSchema(kind) }, async ({ params: { id }, apiKey }) => {
       const { grant } = await options.locksOf(apiKey).inspect(keyOf(kind, id))
       return { [`${kind}Id`]: id, locked: grant !== null, holder: grant?.processId ?? null }
     })
@@ -180,7 +180,7 @@ export const trafficJam: FastifyPluginCallback<CompatOptions> = (app, options, d
 function addSingle(app: FastifyInstance, kind: 'user' | 'contract', Title: string, { locksOf, maxTtlSeconds }: CompatOptions): void {
   const schemas = singleSchemas(kind, Title, maxTtlSeconds)
 
-  app.post<WithId>(`/lock/${kind}/:id`, { schema: schemas.lock }, async ({ params: { id }, body, apiKey }, reply) => {
+  app.post<WithId>(`/lock/${kind}/:id`, { config: { access: 'write' }, schema: schemas.lock }, async ({ params: { id }, body, apiKey }, reply) => {
     const { processId, ttl } = read(body)
     const ttlMs = ttlMsOf(ttl, TRAFFIC_JAM_TTL_SECONDS, maxTtlSeconds)
     const { kind: outcome } = await locksOf(apiKey).request({ resourceNames: [keyOf(kind, id)], processId, ttlMs })
@@ -188,7 +188,7 @@ function addSingle(app: FastifyInstance, kind: 'user' | 'contract', Title: strin
     return { success: true, message: `${Title} ${id} locked by process ${processId}` }
   })
 
-  app.post<WithId>(`/unlock/${kind}/:id`, { schema: schemas.unlock }, async ({ params: { id }, body, apiKey }, reply) => {
+  app.post<WithId>(`/unlock/${kind}/:id`, { config: { access: 'write' }, schema: schemas.unlock }, async ({ params: { id }, body, apiKey }, reply) => {
     const { processId } = read(body)
     const outcome = await locksOf(apiKey).release({ resourceName: keyOf(kind, id), processId })
     if (outcome.kind === 'not-held') return reply.code(403).send({ success: false, message: `${Title} ${id} is not locked by process ${processId}` })
@@ -199,7 +199,7 @@ function addSingle(app: FastifyInstance, kind: 'user' | 'contract', Title: strin
 function addCompany(app: FastifyInstance, { locksOf, maxTtlSeconds }: CompatOptions): void {
   const schemas = companySchemas(maxTtlSeconds)
 
-  app.post<WithId>('/lock/company/:id', { schema: schemas.lock }, async ({ params: { id }, body, apiKey }, reply) => {
+  app.post<WithId>('/lock/company/:id', { config: { access: 'write' }, schema: schemas.lock }, async ({ params: { id }, body, apiKey }, reply) => {
     const { processId, userIds, ttl } = read(body)
     const users = usersIn(userIds)
     const ttlMs = ttlMsOf(ttl, TRAFFIC_JAM_TTL_SECONDS, maxTtlSeconds)
@@ -214,7 +214,7 @@ function addCompany(app: FastifyInstance, { locksOf, maxTtlSeconds }: CompatOpti
     return reply.code(409).send({ success: false, message: `Failed to lock user ${failedUser}, all locks rolled back`, failedUser })
   })
 
-  app.post<WithId>('/unlock/company/:id', { schema: schemas.unlock }, async ({ params: { id }, body, apiKey }) => {
+  app.post<WithId>('/unlock/company/:id', { config: { access: 'write' }, schema: schemas.unlock }, async ({ params: { id }, body, apiKey }) => {
     const { processId, userIds } = read(body)
     const users = usersIn(userIds)
     const [company, ...unlocked] = await locksOf(apiKey).releaseMany([keyOf('company', id), ...users.values()], processId)

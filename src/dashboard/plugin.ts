@@ -50,7 +50,7 @@ export async function pages(app: FastifyInstance): Promise<void> {
   }
   // The folder's name changes with any of its files, so that browsers may keep them.
   const folder = digestOf(files)
-  const hide = { schema: { hide: true } }
+  const hide = { config: { access: 'open' }, schema: { hide: true } } as const
 
   // A person who types in the address of the service wants to see something; for a program there is nothing at the root.
   app.get('/', hide, ({ headers: { accept = '' } }, reply) =>

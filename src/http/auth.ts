@@ -13,10 +13,17 @@ declare module 'fastify' {
     apiKey: KnownKey | null
   }
   interface FastifyContextConfig {
+    /** What the call takes from the key of its caller. A route that does not say it cannot be registered. */
+    access?: Access
+    /** Whether it shows figures of all names together, which are not for a key that may see only some of them. */
+    ofAllNames?: boolean
     /** Whether the route also takes a key as the password of Basic authentication, from callers that know no other. */
     keyAsPassword?: boolean
   }
 }
+
+/** `open` calls need no key. */
+type Access = Scope | 'open'
 
 export interface KeyOptions {
   /** Where left out there are no keys, now or later, and every caller may do everything. */
@@ -46,16 +53,14 @@ export function locksOfCallers(locks: LockService, keys: ApiKeyCache | undefined
 export const requireKeys = fp((app: FastifyInstance, options: KeyOptions, done: () => void) => {
   app.decorateRequest('apiKey', null)
   app.addHook('onRoute', (route) => {
-    const [access = 'open', ...others] = new Set([route.method].flat().map((method) => accessOf(method, route.url)))
-    if (others.length > 0) throw new Error(`${route.url} takes different scopes for different methods`)
+    const access = accessOf(route)
     if (access === 'open') {
       route.schema = { ...route.schema, security: [] }
       return
     }
     document(route, access)
     if (options.keys === undefined) return
-    const ofAllNames = [route.method].flat().some((method) => showsAllNames(method, route.url))
-    route.onRequest = [guard({ scope: access, ofAllNames }, options.keys, options.anonymous), ...[route.onRequest ?? []].flat()]
+    route.onRequest = [guard({ scope: access, ofAllNames: route.config?.ofAllNames === true }, options.keys, options.anonymous), ...[route.onRequest ?? []].flat()]
   })
   done()
 })
@@ -105,80 +110,14 @@ function document(route: RouteOptions, scope: Scope): void {
   route.schema = documented
 }
 
-/** What a call takes from the key of its caller; `open` calls need no key. */
-export type Access = Scope | 'open'
+/** Of the routes of plugins, which cannot say it: preflights, which bear no key, and the page that shows the OpenAPI document. */
+const OPEN_OF_PLUGINS = /^(?:OPTIONS \*$|(?:GET|HEAD) \/docs(?:\/|$))/
 
-/** Every call there is. One that is not listed here cannot be registered. */
-const ACCESS: Readonly<Record<string, Access>> = {
-  'POST /locks/request': 'write',
-  'DELETE /locks/release': 'write',
-  'POST /locks/renew': 'write',
-  'POST /locks/renew-all': 'write',
-  'POST /locks/convert': 'write',
-  'POST /locks/request-many': 'write',
-  'POST /locks/release-many': 'write',
-  'POST /locks/renew-many': 'write',
-  'DELETE /locks/release-all': 'write',
-
-  'GET /locks/status': 'read',
-  'GET /locks/all-locked': 'read',
-  'GET /locks/queue': 'read',
-  'GET /locks/history': 'read',
-  'GET /locks/watch': 'read',
-  'GET /locks/stats': 'read',
-  'GET /metrics': 'read',
-
-  'POST /locks/revoke': 'admin',
-  'POST /locks/force-release': 'admin',
-  'POST /locks/force-release-all': 'admin',
-
-  // The other systems' APIs.
-  'POST /lock/user/:id': 'write',
-  'POST /unlock/user/:id': 'write',
-  'GET /lock/user/:id': 'read',
-  'POST /lock/contract/:id': 'write',
-  'POST /unlock/contract/:id': 'write',
-  'GET /lock/contract/:id': 'read',
-  'POST /lock/company/:id': 'write',
-  'POST /unlock/company/:id': 'write',
-  'GET /lock/company/:id': 'read',
-  'POST /api/lock/acquire': 'write',
-  'POST /api/lock/release': 'write',
-  'POST /api/lock/extend': 'write',
-  'GET /api/lock/status/:docId': 'read',
-  'GET /api/lock/all': 'admin',
-  'POST /api/lock/force-release': 'admin',
-  'POST /api/lock/clear-all': 'admin',
-  'POST /api/book': 'write',
-  'LOCK /terraform/:name': 'write',
-  'UNLOCK /terraform/:name': 'write',
-  'POST /terraform/:name/lock': 'write',
-  'POST /terraform/:name/unlock': 'write',
-
-  'GET /': 'open',
-  'GET /health': 'open',
-  'GET /livez': 'open',
-  'GET /readyz': 'open',
-  'GET /openapi.json': 'open'
-}
-
-/** Figures of all names together, which are not for a key that may see only some of them. */
-const OF_ALL_NAMES = new Set(['GET /metrics'])
-
-function showsAllNames(method: string, url: string): boolean {
-  return OF_ALL_NAMES.has(`${method === 'HEAD' ? 'GET' : method} ${url}`)
-}
-
-/** Pages that show nothing by themselves, with the files that they are made of. */
-const PAGES = /^\/(?:docs|redoc|dashboard)(?:\/|$)/
-
-/** @throws Error for a call that nobody has decided about. */
-export function accessOf(method: string, url: string): Access {
-  // A HEAD answers with the headers of the GET; a browser asks for permission (OPTIONS) without any key.
-  const verb = method === 'HEAD' ? 'GET' : method
-  if (verb === 'OPTIONS' || (verb === 'GET' && PAGES.test(url))) return 'open'
-  const access = ACCESS[`${verb} ${url}`]
-  if (access === undefined) throw new Error(`${method} ${url} says in no place which scope it takes; see http/auth.ts`)
+/** @throws Error for a route that does not say it. */
+function accessOf({ method, url, config }: RouteOptions): Access {
+  const calls = [method].flat().map((one) => `${one} ${url}`)
+  const access = config?.access ?? (calls.every((call) => OPEN_OF_PLUGINS.test(call)) ? 'open' : undefined)
+  if (access === undefined) throw new Error(`${calls.join(', ')} says nowhere which scope it takes; its route needs config.access`)
   return access
 }
 

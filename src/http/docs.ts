@@ -71,7 +71,7 @@ export const docs = fp(async (app: FastifyInstance, { tags }: DocsOptions) => {
       }
     }
   })
-  app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => reply.type(JSON_TYPE).send(serialised()))
+  app.get('/openapi.json', { config: { access: 'open' }, schema: { hide: true } }, (_request, reply) => reply.type(JSON_TYPE).send(serialised()))
 })
 
 const COMPONENTS = '#/components/schemas/'

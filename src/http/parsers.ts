@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { errorCodes, type FastifyRequest } from 'fastify'
+import { errorCodes, type FastifyRequest, type RouteOptions } from 'fastify'
 import { InvalidRequestError, RefusalError } from './errors.js'
 
 type Done = (error: Error | null, body?: unknown) => void
@@ -128,16 +128,11 @@ function invalid(type: string, msg: string): InvalidRequestError {
   return new InvalidRequestError([{ type, loc: ['body'], msg }])
 }
 
-/** Query parameters that are numbers. Anything else, `30` included, stays text, and what is not a plain number stays text too. */
-const WHOLE = /^(?:0|[1-9][0-9]{0,15})$/
-const SECONDS = /^(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,3})?$/
-const NUMBERS = new Map([
-  ['lock_id', WHOLE],
-  ['unlike_lock_id', WHOLE],
-  ['limit', WHOLE],
-  ['wait_seconds', SECONDS],
-  ['keep_seconds', SECONDS]
-])
+/** How numbers are written in a query. Anything else stays text, which no schema of a number accepts. */
+const WRITTEN: Readonly<Record<string, RegExp>> = {
+  integer: /^(?:0|[1-9][0-9]{0,15})$/,
+  number: /^(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,3})?$/
+}
 
 /** Stands for bytes that are no UTF-8: no name with it is well formed, so that it is refused instead of quietly replaced. */
 const UNREADABLE = '\ud800'
@@ -148,30 +143,46 @@ const UNREADABLE = '\ud800'
  */
 export const MAX_PARAMETERS = 32
 
-/** Reads a query string, before anybody is known to be allowed to ask; a parameter given twice becomes a list, which no schema accepts. */
-export function parseQueryString(text: string): Record<string, unknown> {
-  const query: Record<string, unknown> = Object.create(null) as Record<string, unknown>
-  let read = 0
-  for (let start = 0; start < text.length && read < MAX_PARAMETERS; ) {
-    const next = text.indexOf('&', start)
-    const end = next < 0 ? text.length : next
-    if (end > start) {
-      addPair(query, text.slice(start, end))
-      read += 1
-    }
-    start = end + 1
-  }
-  return query
-}
+/** Reads query strings, before anybody is known to be allowed to ask. It happens before the route is known, so that a name is of one type everywhere. */
+export class QueryStrings {
+  /** The types of the parameters of all routes. */
+  readonly #types = new Map<string, unknown>()
 
-function addPair(query: Record<string, unknown>, pair: string): void {
-  const equals = pair.indexOf('=')
-  const name = decode(equals < 0 ? pair : pair.slice(0, equals))
-  const raw = equals < 0 ? '' : decode(pair.slice(equals + 1))
-  const value = NUMBERS.get(name)?.test(raw) === true ? Number(raw) : raw
-  const present = query[name]
-  if (Array.isArray(present)) present.push(value)
-  else query[name] = present === undefined ? value : [present, value]
+  /** @throws Error for a parameter that is of another type elsewhere. */
+  readonly learn = ({ url, schema }: Pick<RouteOptions, 'url' | 'schema'>): void => {
+    const { properties = {} } = (schema?.querystring ?? {}) as { readonly properties?: Readonly<Record<string, { readonly type?: unknown }>> }
+    for (const [name, { type }] of Object.entries(properties)) {
+      const known = this.#types.get(name) ?? type
+      if (String(known) !== String(type)) throw new Error(`The query parameter '${name}' of ${url} is ${String(type)}, and ${String(known)} elsewhere`)
+      this.#types.set(name, type)
+    }
+  }
+
+  /** A parameter given twice becomes a list, which no schema accepts. */
+  readonly parse = (text: string): Record<string, unknown> => {
+    const query: Record<string, unknown> = Object.create(null) as Record<string, unknown>
+    let read = 0
+    for (let start = 0; start < text.length && read < MAX_PARAMETERS; ) {
+      const next = text.indexOf('&', start)
+      const end = next < 0 ? text.length : next
+      if (end > start) {
+        this.#addPair(query, text.slice(start, end))
+        read += 1
+      }
+      start = end + 1
+    }
+    return query
+  }
+
+  #addPair(query: Record<string, unknown>, pair: string): void {
+    const equals = pair.indexOf('=')
+    const name = decode(equals < 0 ? pair : pair.slice(0, equals))
+    const raw = equals < 0 ? '' : decode(pair.slice(equals + 1))
+    const value = WRITTEN[String(this.#types.get(name))]?.test(raw) === true ? Number(raw) : raw
+    const present = query[name]
+    if (Array.isArray(present)) present.push(value)
+    else query[name] = present === undefined ? value : [present, value]
+  }
 }
 
 function decode(text: string): string {

@@ -1,7 +1,7 @@
-import type { InjectOptions } from 'fastify'
+import Fastify, { type InjectOptions, type RouteOptions } from 'fastify'
 import t from 'tap'
 import { newSecret } from '../../src/locks/api-keys.js'
-import { accessOf } from '../../src/http/auth.js'
+import { requireKeys } from '../../src/http/auth.js'
 import { makeKey, onEachDatabase, sendWith, TestApp } from '../support/app.js'
 import { acquire } from '../support/commands.js'
 import { servedRoutes } from '../support/openapi.js'
@@ -174,7 +174,21 @@ void t.test('every route has a row, and every row a route', async (t) => {
   await using api = await TestApp.open('sqlite')
   const served = servedRoutes(api)
   t.strictSame(served.filter((route) => !PAGES.test(route)).toSorted(), Object.keys(ROWS).toSorted())
-  for (const route of served.filter((one) => PAGES.test(one))) t.equal(accessOf('GET', route.slice('GET '.length)), 'open', route)
+  await makeKey(api, 'reader', ['read'])
+  for (const route of served.filter((one) => PAGES.test(one))) t.ok([200, 302, 404].includes(await statusOf(api, query('GET', route.slice('GET '.length)), undefined)), route)
+})
+
+void t.test('a route that does not say which scope it takes cannot be registered', async (t) => {
+  const app = Fastify()
+  await app.register(requireKeys, { anonymous: true })
+  const route = (methods: readonly string[], url: string, config?: RouteOptions['config']) => (): unknown =>
+    app.route({ method: [...methods], url, ...(config === undefined ? {} : { config }), handler: () => null })
+  for (const [url, ...methods] of [['/locks/new', 'GET'], ['/docs/new', 'POST'], ['/locks/new', 'OPTIONS'], ['/docsnew', 'GET'], ['/docs/new', 'GET', 'POST']] as const) {
+    for (const config of [undefined, { keyAsPassword: true }]) t.throws(route(methods, url, config), { message: /says nowhere which scope it takes/ }, `${methods.join(', ')} ${url}`)
+  }
+  t.doesNotThrow(route(['GET'], '/docs/new'))
+  t.doesNotThrow(route(['POST'], '/locks/new', { access: 'write' }))
+  await app.close()
 })
 
 onEachDatabase('the status of every call for every caller', async (t, api) => {

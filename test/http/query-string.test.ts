@@ -1,7 +1,11 @@
 import t from 'tap'
-import { MAX_PARAMETERS, parseQueryString } from '../../src/http/parsers.js'
+import { Type } from '@sinclair/typebox'
+import { MAX_PARAMETERS, QueryStrings } from '../../src/http/parsers.js'
 
-const parsed = (text: string) => ({ ...parseQueryString(text) })
+const queries = new QueryStrings()
+const querystring = Type.Object({ resource_name: Type.String(), lock_id: Type.Optional(Type.Integer()), limit: Type.Optional(Type.Integer()), wait_seconds: Type.Number() })
+queries.learn({ url: '/locks/status', schema: { querystring } })
+const parsed = (text: string) => ({ ...queries.parse(text) })
 
 void t.test('names and values are decoded as a form would encode them', (t) => {
   t.strictSame(parsed(''), {})
@@ -33,6 +37,21 @@ void t.test('only a plain whole number of a numeric parameter is read as a numbe
   t.end()
 })
 
+void t.test('a number that need not be whole may have thousandths', (t) => {
+  t.strictSame(parsed('wait_seconds=0&limit=2'), { wait_seconds: 0, limit: 2 })
+  t.strictSame(parsed('wait_seconds=1.125'), { wait_seconds: 1.125 })
+  for (const text of ['1.1250', '.5', '1.', '1e3', '-1', '12345678901']) t.strictSame(parsed(`wait_seconds=${text}`), { wait_seconds: text })
+  t.end()
+})
+
+void t.test('a parameter is of one type in all calls', (t) => {
+  queries.learn({ url: '/locks/history', schema: { querystring: Type.Object({ limit: Type.Integer({ maximum: 7 }) }) } })
+  queries.learn({ url: '/locks/stats' })
+  const learn = () => queries.learn({ url: '/locks/new', schema: { querystring: Type.Object({ limit: Type.String() }) } })
+  t.throws(learn, { message: "The query parameter 'limit' of /locks/new is string, and integer elsewhere" })
+  t.end()
+})
+
 void t.test('bytes that are no UTF-8 become a text that no name may be', (t) => {
   for (const bytes of ['%ff', '%ED%A0%80', 'a%C0%80b', '%F0%9F', '%', '%g0']) {
     const { name } = parsed(`name=${bytes}`)
@@ -42,7 +61,7 @@ void t.test('bytes that are no UTF-8 become a text that no name may be', (t) => 
 })
 
 void t.test('the names of what every object has are ordinary names', (t) => {
-  const query = parseQueryString('__proto__=x&constructor=y&hasOwnProperty=z')
+  const query = queries.parse('__proto__=x&constructor=y&hasOwnProperty=z')
   t.equal(Object.getPrototypeOf(query), null)
   t.strictSame(Object.entries(query), [['__proto__', 'x'], ['constructor', 'y'], ['hasOwnProperty', 'z']])
   t.end()

@@ -187,7 +187,7 @@ const MOST_CONTENDED = 10
 
 /** For operators: revoking locks, taking them away, the figures. */
 export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (app, { locksOf, databaseName = null, maxTtlSeconds }, done) => {
-  app.post('/locks/revoke', { schema: revokeSchema({ maxTtlSeconds }) }, async ({ body, apiKey, id: reqId }, reply) => {
+  app.post('/locks/revoke', { config: { access: 'admin' }, schema: revokeSchema({ maxTtlSeconds }) }, async ({ body, apiKey, id: reqId }, reply) => {
     const { resource_name, reason, grace_seconds, lock_id } = body
     const outcome = await locksOf(apiKey).revoke(resource_name, reason, Math.round(grace_seconds * 1000), lock_id)
     if (outcome.kind === 'not-held') {
@@ -206,7 +206,7 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.post('/locks/force-release', { schema: forceReleaseSchema }, async ({ body, apiKey, id: reqId }, reply) => {
+  app.post('/locks/force-release', { config: { access: 'admin' }, schema: forceReleaseSchema }, async ({ body, apiKey, id: reqId }, reply) => {
     const { resource_name, reason, lock_id, lock_delay = true } = body
     const outcome = await locksOf(apiKey).forceRelease(resource_name, reason, lock_id, !lock_delay)
     if (outcome.kind === 'not-held') {
@@ -227,14 +227,14 @@ export const adminRoutes: FastifyPluginCallbackTypebox<AdminRoutesOptions> = (ap
     })
   })
 
-  app.post('/locks/force-release-all', { schema: forceReleaseAllSchema }, async ({ body, apiKey, id: reqId }) => {
+  app.post('/locks/force-release-all', { config: { access: 'admin' }, schema: forceReleaseAllSchema }, async ({ body, apiKey, id: reqId }) => {
     const { prefix = '', reason } = body
     const total = await locksOf(apiKey).forceReleaseAll(prefix, reason)
     app.log.warn({ prefix, total, reason, key: apiKey?.name, reqId }, 'locks force-released')
     return success(`Force-released ${total} locks`, { total_released: total })
   })
 
-  app.get('/locks/stats', { schema: statsSchema }, async ({ apiKey }) => {
+  app.get('/locks/stats', { config: { access: 'read' }, schema: statsSchema }, async ({ apiKey }) => {
     const locks = locksOf(apiKey)
     const { grants, conflicts, releases, renewals, forcedReleases, expiries } = locks.statistics.counters
     // They are not counted by name, so a key that is confined to a prefix must not see them.

@@ -94,7 +94,7 @@ const COMMENT_EVERY_MS = 15_000
 
 /** What happened to locks, in pages, and what happens, as server-sent events (WHATWG HTML, section 9.2). */
 export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (app, { locksOf, watchers }, done) => {
-  app.get('/locks/history', { schema: historySchema }, async ({ query, apiKey }) => {
+  app.get('/locks/history', { config: { access: 'read' }, schema: historySchema }, async ({ query, apiKey }) => {
     const { resource_name: resourceName = null, process_id: processId = null, limit = HISTORY_PAGE, cursor } = query
     const before = cursor === undefined ? null : eventFromCursor(cursor)
     const { events, more } = await locksOf(apiKey).reads.history({ prefix: '', resourceName, processId, before, limit })
@@ -105,7 +105,7 @@ export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (ap
     })
   })
 
-  app.get('/locks/watch', { schema: watchSchema }, (request, reply) => {
+  app.get('/locks/watch', { config: { access: 'read' }, schema: watchSchema }, (request, reply) => {
     const last = request.headers['last-event-id']
     const leave = watchers.enter(callerOf(request))
     const gone = new AbortController()

@@ -30,6 +30,7 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
   app.get(
     '/health',
     {
+      config: { access: 'open' },
       schema: {
         operationId: 'getHealth',
         tags,
@@ -51,6 +52,7 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
   app.get(
     '/livez',
     {
+      config: { access: 'open' },
       schema: {
         operationId: 'getLiveness',
         tags,
@@ -65,6 +67,7 @@ export const healthRoutes: FastifyPluginCallbackTypebox<HealthRoutesOptions> = (
   app.get(
     '/readyz',
     {
+      config: { access: 'open' },
       schema: {
         operationId: 'getReadiness',
         tags,
@@ -94,6 +97,7 @@ export const metricsRoutes: FastifyPluginCallbackTypebox<MetricsRoutesOptions> =
   app.get(
     '/metrics',
     {
+      config: { access: 'read', ofAllNames: true },
       schema: {
         operationId: 'getMetrics',
         tags: ['Service'],

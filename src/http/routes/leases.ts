@@ -175,14 +175,14 @@ const releaseAllSchema = {
 
 /** Beyond the mirrored API: renewing, and several locks at once. */
 export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
-  app.post('/locks/renew', { schema: renewSchema(limits) }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/renew', { config: { access: 'write' }, schema: renewSchema(limits) }, async ({ body, apiKey }, reply) => {
     const { resource_name, process_id } = body
     const outcome = await locksOf(apiKey).renew(renewalOf(process_id, body, ['body', 'metadata']))
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))
     return success(`Lock renewed successfully for resource '${resource_name}'`, renewedBody(outcome))
   })
 
-  app.post('/locks/renew-many', { schema: renewManySchema(limits) }, async ({ body, apiKey }) => {
+  app.post('/locks/renew-many', { config: { access: 'write' }, schema: renewManySchema(limits) }, async ({ body, apiKey }) => {
     const { process_id: processId, locks } = body
     mustDiffer(locks.map(({ resource_name }) => resource_name), 'locks')
     const outcomes = await locksOf(apiKey).renewMany(
@@ -196,7 +196,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     return success(`Renewed ${renewed.length} of ${outcomes.length} locks`, { renewed, not_held: notHeld })
   })
 
-  app.post('/locks/renew-all', { schema: renewAllSchema(limits) }, async ({ body, apiKey }) => {
+  app.post('/locks/renew-all', { config: { access: 'write' }, schema: renewAllSchema(limits) }, async ({ body, apiKey }) => {
     const renewals = await locksOf(apiKey).renewAll(body.process_id, ttlOf(body.ttl_seconds))
     return success(`Renewed ${renewals.length} locks of process '${body.process_id}'`, {
       total_renewed: renewals.length,
@@ -204,7 +204,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     })
   })
 
-  app.post('/locks/request-many', { schema: requestManySchema(limits) }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/request-many', { config: { access: 'write' }, schema: requestManySchema(limits) }, async ({ body, apiKey }, reply) => {
     const { names, sharing } = resourcesOf(body)
     const outcome = await requestLocks(locksOf(apiKey), reply, names, body, sharing)
     if (outcome.kind === 'request-id-reused') return reply.code(409).send(REQUEST_ID_REUSED)
@@ -218,7 +218,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     )
   })
 
-  app.post('/locks/release-many', { schema: releaseManySchema(limits) }, async ({ body, apiKey }) => {
+  app.post('/locks/release-many', { config: { access: 'write' }, schema: releaseManySchema(limits) }, async ({ body, apiKey }) => {
     const outcomes = await locksOf(apiKey).releaseMany(body.resource_names, body.process_id)
     const released = outcomes.flatMap((outcome) => (outcome.kind === 'released' ? [releasedBody(outcome)] : []))
     const notHeld = body.resource_names.flatMap((resource_name, index) => {
@@ -228,7 +228,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app
     return success(`Released ${released.length} of ${outcomes.length} locks`, { released, not_held: notHeld })
   })
 
-  app.delete('/locks/release-all', { schema: releaseAllSchema }, async ({ query, apiKey }) => {
+  app.delete('/locks/release-all', { config: { access: 'write' }, schema: releaseAllSchema }, async ({ query, apiKey }) => {
     const { released, leftQueue } = await locksOf(apiKey).releaseAll(query.process_id)
     return success(`Released ${released.length} locks of process '${query.process_id}'`, {
       total_released: released.length,

@@ -88,7 +88,7 @@ export interface LockRoutesOptions extends LeaseLimits {
 
 /** One lock: acquire it, release it, make it exclusive or shared. */
 export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app, { locksOf, ...limits }, done) => {
-  app.post('/locks/request', { schema: requestSchema(limits) }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/request', { config: { access: 'write' }, schema: requestSchema(limits) }, async ({ body, apiKey }, reply) => {
     const outcome = await requestLocks(locksOf(apiKey), reply, [body.resource_name], body, [sharingOf(body)])
     if (outcome.kind === 'held') return reply.code(409).send(heldBody(outcome, reply))
     const [grant] = outcome.kind === 'granted' ? outcome.grants : []
@@ -100,7 +100,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     )
   })
 
-  app.delete('/locks/release', { schema: releaseSchema(limits) }, async ({ query, apiKey }, reply) => {
+  app.delete('/locks/release', { config: { access: 'write' }, schema: releaseSchema(limits) }, async ({ query, apiKey }, reply) => {
     const { resource_name, process_id, lock_id, keep_seconds = 0 } = query
     const locks = locksOf(apiKey)
     const outcome = await locks.release({ resourceName: resource_name, processId: process_id, lockId: lock_id, keepMs: keep_seconds === 0 ? undefined : Math.round(keep_seconds * 1000) })
@@ -117,7 +117,7 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
     })
   })
 
-  app.post('/locks/convert', { schema: convertSchema }, async ({ body, apiKey }, reply) => {
+  app.post('/locks/convert', { config: { access: 'write' }, schema: convertSchema }, async ({ body, apiKey }, reply) => {
     const { resource_name, process_id, lock_id } = body
     const outcome = await locksOf(apiKey).convert({ resourceName: resource_name, processId: process_id, lockId: lock_id }, sharingOf(body))
     if (outcome.kind === 'not-held') return reply.code(404).send(notHeldBody(resource_name, process_id, outcome.reason))

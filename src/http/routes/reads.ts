@@ -163,7 +163,7 @@ const BOTH = new InvalidRequestError([{ type: 'value_error', loc: ['query', 'pre
 
 /** Who holds a resource, what is held, and who waits. */
 export const readRoutes: FastifyPluginCallbackTypebox<ReadRoutesOptions> = (app, { locksOf, watchers, ...limits }, done) => {
-  app.get('/locks/status', { schema: statusSchema(limits) }, async ({ query, apiKey }, reply) => {
+  app.get('/locks/status', { config: { access: 'read' }, schema: statusSchema(limits) }, async ({ query, apiKey }, reply) => {
     const { resource_name, unlike_lock_id: unlikeLockId, wait_seconds = 0 } = query
     const locks = locksOf(apiKey)
     const inspectUnlike = (): Promise<InspectOutcome> => {
@@ -192,7 +192,7 @@ export const readRoutes: FastifyPluginCallbackTypebox<ReadRoutesOptions> = (app,
     )
   })
 
-  app.get('/locks/all-locked', { schema: allLockedSchema }, async ({ query, apiKey }) => {
+  app.get('/locks/all-locked', { config: { access: 'read' }, schema: allLockedSchema }, async ({ query, apiKey }) => {
     const locks = locksOf(apiKey)
     const { prefix = '', process_id: processId = null, resource_name: resourceName = null, limit = LIST_LIMIT, cursor } = query
     const which = { prefix, processId, resourceName }
@@ -208,7 +208,7 @@ export const readRoutes: FastifyPluginCallbackTypebox<ReadRoutesOptions> = (app,
     })
   })
 
-  app.get('/locks/queue', { schema: queueSchema }, async ({ query, apiKey }) => {
+  app.get('/locks/queue', { config: { access: 'read' }, schema: queueSchema }, async ({ query, apiKey }) => {
     const { resource_name: name, prefix, limit = QUEUE_PAGE } = query
     if (name !== undefined && prefix !== undefined) throw BOTH
     if (name === undefined && prefix === undefined) throw NEITHER
