@@ -2,20 +2,29 @@ import type { Selectable } from 'kysely'
 import { NEVER } from '../../migrations/0013-lock-shares.js'
 import { MAX_HOLDERS_SHOWN, type Conflict, type InspectOutcome, type RenewAllOutcome, type Usage } from '../locks/commands.js'
 import { type EpochMs, type Grant, type LatestGrant, type Metadata, type NotHeldReason, type ProcessId, type ResourceName, type Sharing, whyNotHeld } from '../locks/lock.js'
-import { latestFromRow, NOBODY, type GrantRow, type LockSharesTable, type ResourceLocksTable } from './tables.js'
+import { latestFromRow, NOBODY, type EXPIRED_PREDECESSOR_COLUMNS, type GrantRow, type LockSharesTable, type ResourceLocksTable } from './tables.js'
 
-export const SHARE_COLUMNS = [
-  'resource_name', 'process_id', 'id', 'permits', 'allows', 'slots', 'locked_at', 'expires_at', 'is_active', 'ttl_ms', 'metadata', 'renewals',
-  'ended_at', 'end_reason', 'sweep_at', 'told_at', 'api_key', 'is_exclusive', 'held_until', 'delay_ms', 'hold_at_least_ms', 'revoke_at', 'revoke_reason'
-] as const
+/** For each column of rows its type on PostgreSQL, as a map in which the compiler misses none and lets none be of another type. */
+export type ColumnTypes<Row> = { readonly [Column in keyof Row]: [NonNullable<Row[Column]>] extends [string] ? 'text' : [NonNullable<Row[Column]>] extends [number] ? 'bigint' : 'boolean' }
+
+/** The key of the table is first. */
+export const SHARE_TYPES = {
+  resource_name: 'text', process_id: 'text', id: 'bigint', permits: 'bigint', allows: 'bigint', slots: 'text', locked_at: 'bigint', expires_at: 'bigint', is_active: 'boolean',
+  ttl_ms: 'bigint', metadata: 'text', renewals: 'bigint', ended_at: 'bigint', end_reason: 'text', sweep_at: 'bigint', told_at: 'bigint', api_key: 'text', is_exclusive: 'boolean',
+  held_until: 'bigint', delay_ms: 'bigint', hold_at_least_ms: 'bigint', revoke_at: 'bigint', revoke_reason: 'text'
+} as const satisfies ColumnTypes<Selectable<LockSharesTable>>
 /** What a change of shares reads and writes of the resource's row. */
-export const ROW_COLUMNS = [
-  'resource_name', 'id', 'process_id', 'locked_at', 'expires_at', 'is_active', 'ttl_ms', 'metadata', 'renewals', 'ended_at', 'end_reason',
-  'sweep_at', 'told_at', 'api_key', 'shared_from', 'share_count', 'share_permits', 'share_limit', 'share_check_at', 'share_slots'
-] as const
+export const ROW_TYPES = {
+  resource_name: 'text', id: 'bigint', process_id: 'text', locked_at: 'bigint', expires_at: 'bigint', is_active: 'boolean', ttl_ms: 'bigint', metadata: 'text', renewals: 'bigint',
+  ended_at: 'bigint', end_reason: 'text', sweep_at: 'bigint', told_at: 'bigint', api_key: 'text', shared_from: 'bigint', share_count: 'bigint', share_permits: 'bigint',
+  share_limit: 'bigint', share_check_at: 'bigint', share_slots: 'text'
+} as const satisfies ColumnTypes<Omit<Selectable<ResourceLocksTable>, (typeof EXPIRED_PREDECESSOR_COLUMNS)[number]>>
+
+export const SHARE_COLUMNS = columnsOf(SHARE_TYPES)
+export const ROW_COLUMNS = columnsOf(ROW_TYPES)
 
 export type ShareRow = Selectable<LockSharesTable>
-export type ResourceRow = Selectable<Pick<ResourceLocksTable, (typeof ROW_COLUMNS)[number]>>
+export type ResourceRow = Selectable<Pick<ResourceLocksTable, keyof typeof ROW_TYPES>>
 
 /** What a share says about its end. */
 export type ShareTerms = Pick<ShareRow, 'held_until' | 'delay_ms' | 'hold_at_least_ms' | 'revoke_at' | 'revoke_reason'>
@@ -24,6 +33,10 @@ export const NO_TERMS: ShareTerms = { held_until: null, delay_ms: null, hold_at_
 
 export function hasTerms({ delay_ms, hold_at_least_ms, revoke_at }: ShareTerms): boolean {
   return delay_ms !== null || hold_at_least_ms !== null || revoke_at !== null
+}
+
+export function columnsOf<Column extends string>(types: Readonly<Record<Column, unknown>>): readonly Column[] {
+  return Object.keys(types) as Column[]
 }
 
 /** When the lease ends; null never does. */

@@ -1,7 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import { Type } from '@sinclair/typebox'
+import { Type, type Static, type TObject } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
-import { MAX_METADATA_BYTES, type Metadata, type ProcessId, type ResourceName, type Sharing, type Terms, type TtlMs } from '../../locks/lock.js'
+import { MAX_METADATA_BYTES, type Metadata, type ResourceName, type Sharing, type Terms, type TtlMs } from '../../locks/lock.js'
 import type { RequestOutcome } from '../../locks/requests.js'
 import type { LocksOf, Locks } from '../../locks/scoped-locks.js'
 import { callerOf } from '../auth.js'
@@ -128,17 +128,8 @@ export const lockRoutes: FastifyPluginCallbackTypebox<LockRoutesOptions> = (app,
   done()
 }
 
-interface RequestBody {
-  readonly process_id: ProcessId
-  readonly ttl_seconds?: number | null
-  readonly wait_seconds?: number
-  readonly request_id?: string
-  readonly keep_place?: boolean
-  readonly steal?: boolean
-  readonly hold_at_least_seconds?: number
-  readonly lock_delay_seconds?: number
-  readonly metadata?: Metadata | null
-}
+/** What a body says beside the names. */
+type RequestBody = Static<TObject<ReturnType<typeof requestFields>>>
 
 /**
  * Requests one or several locks as a body says. A client that waits and disconnects loses its place at once, and a lock that

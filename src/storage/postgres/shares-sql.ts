@@ -1,7 +1,7 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import { NEVER } from '../../../migrations/0013-lock-shares.js'
 import type { EpochMs } from '../../locks/lock.js'
-import { ROW_COLUMNS, SHARE_COLUMNS, type ResourceRow, type ShareRow } from '../share-rows.js'
+import { columnsOf, ROW_COLUMNS, ROW_TYPES, SHARE_COLUMNS, SHARE_TYPES, type ColumnTypes, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { DEQUEUED, type EventRow, type LockRequestsTable, type LockWaitersTable, type Tables } from '../tables.js'
 import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, waitersFor } from './sql.js'
 
@@ -61,12 +61,13 @@ export interface WriteArgs {
   readonly unclaimed: string
 }
 
-const BOOLEANS = new Set(['is_active', 'is_exclusive'])
-const TEXTS = new Set(['resource_name', 'process_id', 'metadata', 'end_reason', 'api_key', 'share_slots', 'slots', 'kind', 'reason', 'request_id', 'fingerprint', 'grants', 'revoke_reason'])
+const EVENT_TYPES = { at: 'bigint', kind: 'text', resource_name: 'text', lock_id: 'bigint', process_id: 'text', reason: 'text' } as const satisfies ColumnTypes<EventRow>
+const REQUEST_TYPES = { request_id: 'text', fingerprint: 'text', grants: 'text', remembered_until: 'bigint' } as const satisfies ColumnTypes<Omit<LockRequestsTable, 'claimed'>>
+const TYPES = { ...SHARE_TYPES, ...ROW_TYPES, ...EVENT_TYPES, ...REQUEST_TYPES, ticket: 'bigint', version: 'bigint' } as const
 
 /** A JSON list as rows with these columns. */
-function recordset(json: RawBuilder<unknown>, name: string, names: readonly string[]): RawBuilder<unknown> {
-  const typed = names.map((column) => sql`${sql.ref(column)} ${sql.raw(TEXTS.has(column) ? 'text' : BOOLEANS.has(column) ? 'boolean' : 'bigint')}`)
+function recordset(json: RawBuilder<unknown>, name: string, names: readonly (keyof typeof TYPES)[]): RawBuilder<unknown> {
+  const typed = names.map((column) => sql`${sql.ref(column)} ${sql.raw(TYPES[column])}`)
   return sql`json_to_recordset(${json}::json) as ${sql.ref(name)}(${sql.join(typed)})`
 }
 
@@ -208,7 +209,7 @@ function replaced(columns: readonly string[]): RawBuilder<unknown> {
  * the queue and a saved request are locked before, as grants and conditional releases do.
  */
 function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory: boolean, all: boolean): RawBuilder<unknown> {
-  const events = ['at', 'kind', 'resource_name', 'lock_id', 'process_id', 'reason'] satisfies (keyof EventRow)[]
+  const events = columnsOf(EVENT_TYPES)
   const told = keepsHistory
     ? sql`,
     told as (insert into lock_events (${names(events)}) select ${names(events)} from ${recordset(arg('events'), 'e', events)} where ${isWritten(sql`e.resource_name`)})`
@@ -245,9 +246,9 @@ function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory
       on conflict (resource_name, process_id) do update set ${replaced(SHARE_COLUMNS.slice(2))}
     ),
     saved as (
-      insert into lock_requests (request_id, fingerprint, grants, remembered_until)
-      select request_id, fingerprint, grants, remembered_until
-      from ${recordset(arg('requests'), 'r', ['resource_name', 'request_id', 'fingerprint', 'grants', 'remembered_until'])} where ${isWritten(sql`r.resource_name`)}
+      insert into lock_requests (${names(columnsOf(REQUEST_TYPES))})
+      select ${names(columnsOf(REQUEST_TYPES))}
+      from ${recordset(arg('requests'), 'r', ['resource_name', ...columnsOf(REQUEST_TYPES)])} where ${isWritten(sql`r.resource_name`)}
     ),
     served as (
       delete from lock_waiters w using places p
