@@ -5,8 +5,8 @@ import type { EpochMs } from '../locks/lock.js'
 import type { FeedStart, GrantNumber, HistoryPage, HistoryQuery, LockEvent } from '../locks/store.js'
 import { beginsWith, type LockEventsTable, type Tables } from './tables.js'
 
-type EventRow = Omit<LockEventsTable, 'id'> & { id: number }
-type EventAge = Pick<EventRow, 'id' | 'at'>
+type StoredEventRow = Omit<LockEventsTable, 'id'> & { id: number }
+type EventAge = Pick<StoredEventRow, 'id' | 'at'>
 
 /** Buckets that are looked into at once, at most: some milliseconds in which batches wait on SQLite. */
 const MOST_BUCKETS = 64
@@ -27,7 +27,7 @@ export async function readHistory(db: Kysely<Tables>, index: EventIndex, query: 
 
   const newestIndexed = await index.newestBucket()
   const oldest = bucketOf(await oldestEvent(db))
-  const rows: EventRow[] = []
+  const rows: StoredEventRow[] = []
   let bucket = bucketOf(before === null ? await newestEvent(db) : before - 1)
   for (let buckets = 1; bucket >= oldest && rows.length < wanted; buckets = Math.min(buckets * 2, MOST_BUCKETS)) {
     const isIndexed = bucket <= newestIndexed
@@ -226,10 +226,10 @@ export class EventReader {
   }
 }
 
-function pageOf(rows: readonly EventRow[], limit: number): HistoryPage {
+function pageOf(rows: readonly StoredEventRow[], limit: number): HistoryPage {
   return { events: rows.slice(0, limit).map(eventFromRow), more: rows.length > limit }
 }
 
-function eventFromRow({ id, at, kind, resource_name, lock_id, process_id, reason }: EventRow): LockEvent {
+function eventFromRow({ id, at, kind, resource_name, lock_id, process_id, reason }: StoredEventRow): LockEvent {
   return { eventId: id, kind, at, resourceName: resource_name, lockId: lock_id, processId: process_id, reason }
 }

@@ -46,7 +46,7 @@ export class SqlReads implements StoreReads {
           select ${columns(LISTED.filter((column) => column !== 'expires_at').map((column) => `s.${column}`))}, coalesce(s.held_until, s.expires_at) as expires_at,
             case when s.is_exclusive then null else s.permits end as permits, s.allows, s.slots
           from lock_shares s join resource_locks l on l.resource_name = s.resource_name
-          where ${matching(query, 's')} and ${isValidShare(clock)} order by s.resource_name, s.id limit ${wanted}
+          where ${matching(query, 's')} and ${isHeldShare(clock)} order by s.resource_name, s.id limit ${wanted}
         ) as shares
       ) as found
       order by found.resource_name, found.id
@@ -94,7 +94,7 @@ export class SqlReads implements StoreReads {
           order by s.resource_name, s.process_id limit ${countAtOnce}
         )
         select max(s.resource_name) as name, (select process_id from s order by resource_name desc, process_id desc limit 1) as process,
-          count(*) as seen, count(*) filter (where ${isValidShare(now())}) as valid
+          count(*) as seen, count(*) filter (where ${isHeldShare(now())}) as valid
         from s left join resource_locks l on l.resource_name = s.resource_name`.execute(db)
       const { seen = 0, valid = 0, name: lastName, process: lastProcess } = rows[0] ?? {}
       total += valid
@@ -199,8 +199,8 @@ function ofMode({ mode }: CountQuery): RawBuilder<SqlBool> {
   return mode === 'exclusive' ? sql<SqlBool>`s.is_exclusive` : sql<SqlBool>`not s.is_exclusive`
 }
 
-/** The share `s` of the resource in the row `l`. */
-function isValidShare(now: Expression<number>): Expression<SqlBool> {
+/** Whether its process holds the share `s` of the resource in the row `l`; not where it is only kept. */
+function isHeldShare(now: Expression<number>): Expression<SqlBool> {
   return sql<SqlBool>`(
     s.is_active and s.end_reason is null and (s.expires_at is null or coalesce(s.held_until, s.expires_at) > ${now}) and s.id >= l.shared_from
     and l.is_active and l.process_id = ${NOBODY} and (l.expires_at is null or l.expires_at > ${now})

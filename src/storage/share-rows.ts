@@ -63,13 +63,13 @@ export function isShared(row: Pick<ResourceRow, 'process_id' | 'is_active' | 'ex
 }
 
 /** Whether the share takes its permits at that instant, if its resource is shared then: it is valid, or kept. */
-export function isValidShare(share: ShareRow | undefined, { shared_from }: ResourceRow, at: EpochMs): boolean {
+export function takesPermits(share: ShareRow | undefined, { shared_from }: ResourceRow, at: EpochMs): boolean {
   return share !== undefined && Boolean(share.is_active) && share.id >= (shared_from ?? 0) && (share.expires_at === null || share.expires_at > at)
 }
 
 /** Whether its process holds the share: of those that are valid or kept, the lease lasts and was not released. */
 export function isHeldShare(share: ShareRow, row: ResourceRow, at: EpochMs): boolean {
-  return isValidShare(share, row, at) && share.end_reason === null && (share.held_until === null || share.held_until > at)
+  return takesPermits(share, row, at) && share.end_reason === null && (share.held_until === null || share.held_until > at)
 }
 
 /** When the sweeper has to look at a share that is active: at the end of its lease, and at that of what is kept of it. */

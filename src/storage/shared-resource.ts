@@ -2,7 +2,7 @@ import { NEVER } from '../../migrations/0013-lock-shares.js'
 import type { AcquireCommand, ConvertCommand, ReleaseCommand, RenewCommand, RevokeCommand, Usage, ConvertOutcome, ReleaseOutcome, RenewOutcome, RevokeOutcome } from '../locks/commands.js'
 import { isMeant, isValid, type EndReason, type EpochMs, type Grant, type LatestGrant, type Sharing, whyNotHeld, type NotHeldReason, type Revocation } from '../locks/lock.js'
 import { ShareLedger, type Lease } from './share-ledger.js'
-import { earlier, endsOf, fits, grantFromShare, heldEndOf, isHeldShare, isValidShare, latestFromShare, NO_TERMS, sharingOf, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
+import { earlier, endsOf, fits, grantFromShare, heldEndOf, isHeldShare, latestFromShare, NO_TERMS, sharingOf, takesPermits, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
 import { grantFromRow, latestFromRow, leaseEnd, metadataToText, NOBODY, RENEWAL_EVENT_INTERVAL_MS } from './tables.js'
 
 /** Why a grant was ended by {@link SharedResource.steal}, for the history. */
@@ -44,7 +44,7 @@ export class SharedResource extends ShareLedger {
   /** The share of that process that is valid, or kept. */
   validShareOf(processId: string): ShareRow | undefined {
     const share = this.shareOf(processId)
-    return share !== undefined && this.isShared && isValidShare(share, this.row, this.at) ? share : undefined
+    return share !== undefined && this.isShared && takesPermits(share, this.row, this.at) ? share : undefined
   }
 
   /** Whether the holders admit it. Null asks for all of the resource. */
@@ -82,7 +82,7 @@ export class SharedResource extends ShareLedger {
     const process = processId ?? ('holder' in command ? command.holder : undefined)
     const share = process !== undefined ? this.shareOf(process) : lockId === null ? undefined : this.stored.numbered(lockId)
     const latest = share === undefined ? undefined : (this.shares.get(share.process_id) ?? share)
-    if (latest === undefined || !this.isShared || !isValidShare(latest, this.row, this.at)) return undefined
+    if (latest === undefined || !this.isShared || !takesPermits(latest, this.row, this.at)) return undefined
     const freesKept = command.kind === 'release' && processId === null && !isHeldShare(latest, this.row, this.at)
     return (freesKept && latest.id === (lockId ?? latest.id)) || isMeant(latestFromShare(latest), { key: null, ...command, processId }, this.at) ? latest : undefined
   }
@@ -91,7 +91,7 @@ export class SharedResource extends ShareLedger {
   allShares(): ShareRow[] {
     const changed = [...this.shares.values()]
     const stored = this.isShared ? this.stored.endingBy(NEVER).filter(({ process_id }) => !this.shares.has(process_id)) : []
-    return [...stored, ...changed].filter((share) => isValidShare(share, this.row, this.at)).toSorted((a, b) => a.id - b.id)
+    return [...stored, ...changed].filter((share) => takesPermits(share, this.row, this.at)).toSorted((a, b) => a.id - b.id)
   }
 
   /** Returns until when the resource is kept, or null. */

@@ -79,7 +79,7 @@ export async function race(): Promise<Race> {
       beforeReading = action
       const session = new Session(client)
       if (command.resourceNames.length > 1) return await acquires.acquireMany(session, command)
-      const [result] = await acquires.acquireShares(session, [command])
+      const [result] = await acquires.executeShared(session, [command])
       return result ?? { kind: 'retry' }
     },
     async [Symbol.asyncDispose]() {

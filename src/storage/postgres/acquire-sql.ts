@@ -1,6 +1,6 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
-import { DEQUEUED, EXPIRED_PREDECESSOR_COLUMNS, GRANT_COLUMNS, type GrantRow, KEEP_REQUEST_MS, type LockRequestsTable, type Tables } from '../tables.js'
+import { DEQUEUED, EXPIRED_PREDECESSOR_COLUMNS, GRANT_COLUMNS, type GrantRow, KEEP_REQUEST_MS, NOBODY, type LockRequestsTable, type Tables } from '../tables.js'
 import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 
 export interface AcquireArgs {
@@ -130,7 +130,7 @@ export const SOME_HELD = sql`
   ) or exists (
     select from json_array_elements(r.grants::json) as g join lock_shares s on s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint
       join resource_locks l on l.resource_name = s.resource_name
-    where ${VALID} and l.process_id = '' and s.is_active and s.end_reason is null and s.id >= l.shared_from
+    where ${VALID} and l.process_id = ${sql.lit(NOBODY)} and s.is_active and s.end_reason is null and s.id >= l.shared_from
       and (s.expires_at is null or coalesce(s.held_until, s.expires_at) > ${CLOCK})
   ))`
 
@@ -161,7 +161,7 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
     ? sql`,
       told as (
         insert into lock_events (at, kind, resource_name, lock_id, process_id)
-        select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null and passed_process_id <> ''
+        select passed_at, 'expired', resource_name, passed_id, passed_process_id from granted where passed_id is not null and passed_process_id <> ${sql.lit(NOBODY)}
         union all
         select locked_at, 'granted', resource_name, id, process_id from granted
       )`

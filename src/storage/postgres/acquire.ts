@@ -6,7 +6,7 @@ import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { conflictOf, grantFromRow, leaseEnd, metadataToText, NOBODY, wasShared, type LockRequestsTable, type Tables } from '../tables.js'
 import { acquireStatements, type AcquireArgs, type FoundRow, type GrantedRow } from './acquire-sql.js'
 import { INCOMPLETE, sqlStateOf, toLockError } from './connection.js'
-import type { ShareCommand } from './share-holders.js'
+import { nameOf, type ShareCommand } from './share-holders.js'
 import { isForShares, type Shares } from './shares.js'
 import { sparse, type Session, type SnapshotReader } from './sql.js'
 import type { QueueHead, WaitQueue } from './wait-queue.js'
@@ -59,8 +59,8 @@ export class Acquire {
     return grants.map((grant) => (grant === undefined ? (reasons[next++] ?? RETRY) : done({ kind: 'granted', grants: [grant], replayed: false })))
   }
 
-  /** Takes requests for shares of one resource each, and other commands about resources that are shared. */
-  async acquireShares(session: Session, commands: readonly ShareCommand[]): Promise<CommandResult[]> {
+  /** Executes what shares decide: requests for one resource, releases, renewals, conversions and revocations. */
+  async executeShared(session: Session, commands: readonly ShareCommand[]): Promise<CommandResult[]> {
     const requests = commands.filter((command): command is AcquireCommand => command.kind === 'acquire' && command.idempotencyKey !== null)
     const previous = await this.#replays(session, requests)
     const replays = new Map<ShareCommand, CommandResult | undefined>(requests.map((request, index) => [request, previous[index]]))
@@ -257,10 +257,6 @@ function isRefused(command: ShareCommand, result: CommandResult | undefined): bo
 
 function isHeldByShares(row: FoundRow | undefined): boolean {
   return row !== undefined && row.at !== null && row.process_id === NOBODY
-}
-
-function nameOf({ resourceNames }: AcquireCommand): string {
-  return resourceNames[0] ?? ''
 }
 
 function positionOf({ ticket }: AcquireCommand): number {

@@ -113,7 +113,7 @@ export class PostgresExecutor implements BatchExecutor {
       together(releases, (some) => this.#release.release(session, some, sent.ended())),
       together(single, (some) => this.#acquire.acquire(session, some, sent.found())),
       together(ofKind(exclusive, 'renew'), (some) => this.#renew.renew(session, some)),
-      together(shared, (some) => this.#acquire.acquireShares(session, some)),
+      together(shared, (some) => this.#acquire.executeShared(session, some)),
       together(ofKind(commands, 'inspect'), (some) => this.#inspect(session, some)),
       together(ofKind(commands, 'dequeue'), async (some) => done(await this.#queue.dequeue(session, some))),
       each('release-many', async (command) => ({ kind: 'released-many', outcomes: await this.#release.releaseMany(session, command.releases) })),
@@ -149,10 +149,10 @@ export class PostgresExecutor implements BatchExecutor {
 
   async #inspect(session: Session, commands: readonly InspectCommand[]): Promise<CommandResult[]> {
     const results = await this.#reader.inspect(session, commands)
-    const shared = commands.filter((_, index) => isHeldByShares(results[index]))
+    const shared = commands.filter((_, index) => isOfClosedRow(results[index]))
     const found = shared.length === 0 ? undefined : await this.#shares.holders.inspect(session, shared.map(({ resourceName }) => resourceName))
     return results.map((result, index) => {
-      if (!isHeldByShares(result) || result.kind !== 'done' || result.outcome.kind !== 'inspected') return result
+      if (!isOfClosedRow(result) || result.kind !== 'done' || result.outcome.kind !== 'inspected') return result
       const shown = found?.get(commands[index]?.resourceName ?? '')
       return shown === undefined ? RETRY : { kind: 'done', outcome: { ...result.outcome, ...shown } }
     })
@@ -216,7 +216,7 @@ function ofKind<Kind extends Command['kind']>(commands: readonly Command[], kind
   return commands.filter((command): command is OfKind<Kind> => command.kind === kind)
 }
 
-function isHeldByShares(result: CommandResult | undefined): boolean {
+function isOfClosedRow(result: CommandResult | undefined): boolean {
   return result?.kind === 'done' && result.outcome.kind === 'inspected' && result.outcome.grant?.processId === NOBODY
 }
 

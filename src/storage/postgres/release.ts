@@ -3,7 +3,7 @@ import type { ReleaseCommand, ReleaseOutcome } from '../../locks/commands.js'
 import { LockError } from '../../locks/errors.js'
 import { type EpochMs, isMeant, whyNotHeld } from '../../locks/lock.js'
 import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
-import { GRANT_COLUMNS, grantFromRow, wasShared, type GrantRow, type Tables } from '../tables.js'
+import { GRANT_COLUMNS, grantFromRow, NOBODY, wasShared, type GrantRow, type Tables } from '../tables.js'
 import { isBug } from './connection.js'
 import type { Shares } from './shares.js'
 import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
@@ -181,7 +181,7 @@ export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolea
         select l.resource_name, to_end.process_id, to_end.reason, to_end.ordinal
         from to_end join resource_locks l on l.resource_name = to_end.resource_name
         where l.process_id = coalesce(to_end.process_id, l.process_id) and l.id = coalesce(to_end.lock_id, l.id) and ${VALID}
-          and ${openTo(sql`to_end.key`)}${which === 'any' ? sql`` : sql` and l.process_id <> ''`}
+          and ${openTo(sql`to_end.key`)}${which === 'any' ? sql`` : sql` and l.process_id <> ${sql.lit(NOBODY)}`}
         order by l.resource_name, to_end.ordinal
         for update of l
       ),

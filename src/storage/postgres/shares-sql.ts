@@ -2,7 +2,7 @@ import { sql, type Kysely, type RawBuilder } from 'kysely'
 import { NEVER } from '../../../migrations/0013-lock-shares.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { columnsOf, ROW_COLUMNS, ROW_TYPES, SHARE_COLUMNS, SHARE_TYPES, type ColumnTypes, type ResourceRow, type ShareRow } from '../share-rows.js'
-import { DEQUEUED, type EventRow, type LockRequestsTable, type LockWaitersTable, type Tables } from '../tables.js'
+import { DEQUEUED, NOBODY, type EventRow, type LockRequestsTable, type LockWaitersTable, type Tables } from '../tables.js'
 import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, waitersFor } from './sql.js'
 
 /** How old what was read may be when it is written, in milliseconds: leases begin when it is read. */
@@ -10,7 +10,7 @@ const FRESH_MS = 500
 
 const END = sql`coalesce(s.expires_at, ${sql.lit(NEVER)})`
 const OF_NAME = sql`s.resource_name = asked.name and s.is_active`
-const IS_CLOSED = sql`coalesce(l.is_active and l.process_id = '' and (l.expires_at is null or l.expires_at > clock.at), false)`
+const IS_CLOSED = sql`coalesce(l.is_active and l.process_id = ${sql.lit(NOBODY)} and (l.expires_at is null or l.expires_at > clock.at), false)`
 const MUST_CHECK = sql`(${IS_CLOSED} and l.share_check_at <= clock.at)`
 
 export interface ReadArgs {

@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely'
 import type { SweepCommand, SweepOutcome } from '../../locks/commands.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { HistoryPruner } from '../history.js'
-import { DEQUEUED, KEEP_REQUEST_MS, type Tables } from '../tables.js'
+import { DEQUEUED, KEEP_REQUEST_MS, NOBODY, type Tables } from '../tables.js'
 import { SOME_HELD } from './acquire-sql.js'
 import type { Shares } from './shares.js'
 import { CLOCK, CLOCK_ONCE, compiled, KEEP, LIVE, type Session } from './sql.js'
@@ -46,7 +46,7 @@ function sweepLocks(db: Kysely<Tables>, keepsHistory: boolean) {
     ? sql`
       told as (
         insert into lock_events (at, kind, resource_name, lock_id, process_id)
-        select ended_at, 'expired', resource_name, id, process_id from expired where process_id <> ''
+        select ended_at, 'expired', resource_name, id, process_id from expired where process_id <> ${sql.lit(NOBODY)}
       ),`
     : sql``
   return compiled<{ limit: number }, { now: EpochMs; seen: number; expired: number; removed: number }>(
@@ -87,7 +87,7 @@ function sweepLocks(db: Kysely<Tables>, keepsHistory: boolean) {
       select
         ${CLOCK} as now,
         (select count(*) from due) as seen,
-        (select count(*) from expired where process_id <> '') as expired,
+        (select count(*) from expired where process_id <> ${sql.lit(NOBODY)}) as expired,
         (select count(*) from removed) as removed`
   )
 }

@@ -96,7 +96,7 @@ export class WaitQueue {
     const rows = await session.run(this.#statements.dequeueAll, { process: processId, prefix, key })
     const waiters = new Map(rows.flatMap(({ ticket, instance, kept }) => (kept ? [] : [[ticket, instance] as const])))
     for (const [ticket, instance] of waiters) this.#wake({ ticket, instance })
-    await this.wakeHeads(session, rows.map(nameOf))
+    await this.wakeHeads(session, rows.map(resourceOf))
     return { kind: 'dequeued-all', requests: new Set(rows.map(({ ticket }) => ticket)).size }
   }
 
@@ -110,14 +110,14 @@ export class WaitQueue {
       kept.length === 0 ? Promise.resolve([]) : session.run(this.#statements.keep, { tickets: kept, requestIds }),
       left.length === 0 ? Promise.resolve([]) : session.run(this.#statements.remove, { tickets: left })
     ])
-    await this.wakeHeads(session, [...notKept, ...removed].map(nameOf))
+    await this.wakeHeads(session, [...notKept, ...removed].map(resourceOf))
     const found = new Map(places.map(({ ticket, position }) => [ticket, position]))
     return first.map((ticket) => ({ kind: 'dequeued', position: found.get(ticket) ?? 0 }))
   }
 
   async purgeTickets(session: Session, { tickets }: PurgeTicketsCommand): Promise<PurgeTicketsOutcome> {
     const purged = await session.run(this.#statements.purgeTickets, { tickets: [...tickets] })
-    await this.wakeHeads(session, purged.map(nameOf))
+    await this.wakeHeads(session, purged.map(resourceOf))
     return { kind: 'purged-tickets' }
   }
 
@@ -127,7 +127,7 @@ export class WaitQueue {
   }
 }
 
-function nameOf({ resource_name }: { readonly resource_name: string }): string {
+function resourceOf({ resource_name }: { readonly resource_name: string }): string {
   return resource_name
 }
 
