@@ -18,7 +18,13 @@ const takeAway = (name: string) => service.call('POST', '/locks/force-release', 
 function startPiped(args: readonly string[]) {
   const child = spawn(process.execPath, [inProject('dist/src/rlm.js'), ...args], { env: { PATH: process.env['PATH'], ...settings }, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
-  return { child, stdout: child.stdout, stderr: child.stderr, ended }
+  let complaint = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text))
+  const silent = ended.then(([code]) => Promise.reject(new Error(`rlm ended with ${code} and said nothing on its standard output: ${complaint}`)))
+  /** Resolves with its first output; rejects when it ends without any. */
+  const spoken = Promise.race([once(child.stdout, 'data'), silent])
+  spoken.catch(() => undefined)
+  return { child, stdout: child.stdout, stderr: child.stderr, spoken, ended }
 }
 
 void t.test('a command is stopped when its lock is lost, also when nobody reads what rlm says', async (t) => {
@@ -39,7 +45,7 @@ void t.test('with --on-lost warn, rlm stays with the command when nobody reads w
   const go = join(folder.path, 'go')
   const script = 'echo ready; until [ -e "$0" ]; do sleep 0.05; done; exit 5'
   const running = startPiped(['run', 'warned', '--ttl', '60s', '--on-lost', 'warn', '--', 'sh', '-c', script, go])
-  await once(running.stdout, 'data')
+  await running.spoken
   running.stderr.destroy()
   await takeAway('warned')
   // It hears of a loss within a second.
@@ -51,7 +57,7 @@ void t.test('with --on-lost warn, rlm stays with the command when nobody reads w
 
 void t.test('ls --watch ends when nobody reads it', async (t) => {
   const watching = startPiped(['ls', 'piped/', '--watch'])
-  await once(watching.stdout, 'data')
+  await watching.spoken
   watching.stdout.destroy()
   await eventually('it ends with the next line', async () => {
     await service.request('piped/x', 'p')
