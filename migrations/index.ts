@@ -13,6 +13,7 @@ import { postgresSerialCounts } from './0011-postgres-serial-counts.js'
 import { waitersKey } from './0012-waiters-key.js'
 import { lockShares } from './0013-lock-shares.js'
 import { lockTerms } from './0014-lock-terms.js'
+import { postgresRemovals } from './0015-postgres-removals.js'
 import type { DialectName } from './dialect.js'
 
 /** All migrations in the order in which they run. A migration that was released is never edited; a new one follows it. */
@@ -31,6 +32,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0011-postgres-serial-counts': postgresSerialCounts(dialect),
     '0012-waiters-key': waitersKey(dialect),
     '0013-lock-shares': lockShares(dialect),
-    '0014-lock-terms': lockTerms()
+    '0014-lock-terms': lockTerms(),
+    '0015-postgres-removals': postgresRemovals(dialect)
   }
 }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { AcquireCommand } from '../../src/locks/commands.js'
-import { acquire, convert, enqueue, inspect, release, renew, share } from '../support/commands.js'
+import { acquire, convert, enqueue, inspect, release, renew, share, sweep } from '../support/commands.js'
 import { race, RETRIED } from '../support/race.js'
 
 void t.test('of two first requests ever for one permit, the later one is decided anew', async (t) => {
@@ -107,4 +107,24 @@ void t.test('an instance that stops between reading and writing keeps nobody wai
   const late = at.overtaken([share('c', 'late', { ttlMs: 60_000 })], () => at.database.advance(1000))
   await t.rejects(late, { code: '22012' }, 'a lease would begin before it is granted')
   t.match(await at.store.submit(inspect('c')), { grant: null })
+})
+
+void t.test('a resource that came and went since it was read is not granted by a number of before', async (t) => {
+  const hour = 3_600_000
+  await using at = await race()
+  const { database, store } = at
+  const comesAndGoes = async (): Promise<void> => {
+    t.match(await store.submit(share('a', 'q')), { kind: 'granted' })
+    await store.submit(release('a', 'q'))
+    // Only a clock that jumps makes this so fast.
+    await database.advance(hour)
+    while ((await store.submit(sweep)).removed > 0);
+    t.match(await store.submit(inspect('a')), { latest: null })
+    await database.advance(-hour)
+  }
+  await t.rejects(at.overtaken([share('a', 'p')], comesAndGoes), { code: '22012' }, 'a new resource')
+  await store.submit(share('a', 'p'))
+  await store.submit(release('a', 'p'))
+  await t.rejects(at.overtaken([share('a', 'p')], comesAndGoes), { code: '22012' }, 'one that had a row')
+  t.match(await at.overtaken([share('a', 'p')], async () => void (await store.submit(sweep))), [{ outcome: { kind: 'granted' } }], 'a sweep that removes nothing is not in the way')
 })

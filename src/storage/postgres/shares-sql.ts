@@ -34,6 +34,8 @@ export interface FoundResource extends ResourceRow {
   readonly name: string
   readonly at: EpochMs
   readonly version: number | null
+  /** How often rows were removed before the numbers were drawn. */
+  readonly removals: number
   readonly numbers: readonly number[] | null
   readonly ending: readonly ShareRow[] | null
   readonly last_to_end: readonly ShareRow[] | null
@@ -46,6 +48,7 @@ export interface FoundResource extends ResourceRow {
 /** What is written of one resource, if its row still has that version. */
 export interface WrittenRow extends ResourceRow {
   readonly version: number | null
+  readonly removals: number
   readonly at: EpochMs
 }
 
@@ -63,7 +66,7 @@ export interface WriteArgs {
 
 const EVENT_TYPES = { at: 'bigint', kind: 'text', resource_name: 'text', lock_id: 'bigint', process_id: 'text', reason: 'text' } as const satisfies ColumnTypes<EventRow>
 const REQUEST_TYPES = { request_id: 'text', fingerprint: 'text', grants: 'text', remembered_until: 'bigint' } as const satisfies ColumnTypes<Omit<LockRequestsTable, 'claimed'>>
-const TYPES = { ...SHARE_TYPES, ...ROW_TYPES, ...EVENT_TYPES, ...REQUEST_TYPES, ticket: 'bigint', version: 'bigint' } as const
+const TYPES = { ...SHARE_TYPES, ...ROW_TYPES, ...EVENT_TYPES, ...REQUEST_TYPES, ticket: 'bigint', version: 'bigint', removals: 'bigint' } as const
 
 /** A JSON list as rows with these columns. */
 function recordset(json: RawBuilder<unknown>, name: string, names: readonly (keyof typeof TYPES)[]): RawBuilder<unknown> {
@@ -90,12 +93,12 @@ function readStatements(db: Kysely<Tables>) {
     read: compiled<ReadArgs, FoundResource>(
       db,
       (arg) => sql`
-        with clock as materialized (select ${CLOCK} as at),
+        with clock as materialized (select ${CLOCK} as at, (select last_value from lock_removals) as removals),
         asked as materialized (
           select * from unnest(${arg('names')}::text[], ${arg('draws')}::int[], ${arg('ends')}::boolean[], ${arg('all')}::boolean[], ${arg('waits')}::boolean[])
             as asked(name, draws, ends, everything, waits)
         )
-        select asked.name, clock.at, l.xmin::text::bigint as version, ${columns(ROW_COLUMNS)},
+        select asked.name, clock.at, clock.removals, l.xmin::text::bigint as version, ${columns(ROW_COLUMNS)},
           case when asked.draws > 0 then (select json_agg(nextval('lock_numbers')) from generate_series(1, asked.draws)) end as numbers,
           case when asked.everything or ${MUST_CHECK} or (not ${IS_CLOSED} and (coalesce(l.id, 0) = 0 or l.share_count > 0)) then
             ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${END} <= case when ${IS_CLOSED} and not asked.everything then clock.at else ${sql.lit(NEVER)} end`)}
@@ -202,6 +205,15 @@ function replaced(columns: readonly string[]): RawBuilder<unknown> {
 }
 
 /**
+ * The new row `l` takes the place of one that was removed since the resource was read: what was decided is of before, and its number
+ * may be smaller than one that was given meanwhile. An inserted row has an instant, and a version if there was a row to be read. The
+ * count of removals is looked up for each row, since an insert may have waited for the removal.
+ */
+const CAME_AND_WENT = sql`
+  (l.passed_at is not null and (l.passed_id is not null or (select c.removals from changed c where c.resource_name = l.resource_name)
+    <> (select r.last_value from lock_removals r where l.resource_name is not null)))`
+
+/**
  * Writes resources that nobody has changed since they were read. The rows are locked in name order, as every statement does; what
  * was not written is left out of the result, and its commands are decided anew.
  *
@@ -228,7 +240,7 @@ function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory
       for update of r
     ),
     changed as materialized (
-      select * from ${recordset(arg('rows'), 'c', [...ROW_COLUMNS, 'version', 'at'])}
+      select * from ${recordset(arg('rows'), 'c', [...ROW_COLUMNS, 'version', 'at', 'removals'])}
       where not exists (select from held_places h where h.resource_name = c.resource_name and h.lease_until = ${sql.lit(DEQUEUED)})
         and not exists (select from unclaimed u join claims on claims.request_id = u.request_id where u.resource_name = c.resource_name and claims.claimed)
     ),
@@ -237,7 +249,7 @@ function write(arg: (name: keyof WriteArgs) => RawBuilder<unknown>, keepsHistory
       select ${names(ROW_COLUMNS)}, version, at from changed order by ${bytewise(sql`resource_name`)}
       on conflict (resource_name) do update set ${replaced(ROW_COLUMNS.slice(1))}, passed_id = null, passed_process_id = null, passed_at = null
       where l.xmin::text::bigint = excluded.passed_id and abs(${CLOCK} - excluded.passed_at) <= ${sql.lit(FRESH_MS)}
-      returning l.resource_name, 1 / case when ${CLOCK} - l.passed_at > ${sql.lit(FRESH_MS)} then 0 else 1 end as in_time,
+      returning l.resource_name, 1 / case when ${CLOCK} - l.passed_at > ${sql.lit(FRESH_MS)} or ${CAME_AND_WENT} then 0 else 1 end as in_time,
         case when ${SOMEBODY_WAITS} then ${waitersFor(sql`l.resource_name`)} else 0 end as waiters
     ),
     shared as (

@@ -229,7 +229,7 @@ export class Shares {
     const changed = opened.filter(({ resource }) => resource.changed)
     if (changed.length === 0) return { lost: new Set(), waiters: new Map() }
     const rows = await session.run(statement, {
-      rows: JSON.stringify(changed.map(({ resource, found }): WrittenRow => ({ ...resource.row, version: found.version, at: found.at }))),
+      rows: JSON.stringify(changed.map(({ resource, found }): WrittenRow => ({ ...resource.row, version: found.version, at: found.at, removals: found.removals }))),
       shares: JSON.stringify(changed.flatMap(({ resource }) => [...resource.shares.values()])),
       events: JSON.stringify(changed.flatMap(({ resource }) => resource.events)),
       requests: JSON.stringify(changed.flatMap(({ requests }) => requests)),
