@@ -121,9 +121,11 @@ export class ShareLedger {
   }
 
   /** The lease has ended; the resource stays taken for its delay. */
-  protected noteExpiry(share: ShareRow): void {
-    this.change({ ...share, ended_at: share.held_until, end_reason: 'expired', sweep_at: share.expires_at })
+  protected noteExpiry(share: ShareRow): ShareRow {
+    const noted: ShareRow = { ...share, ended_at: share.held_until, end_reason: 'expired', sweep_at: share.expires_at }
+    this.change(noted)
     this.pushEvent('expired', share.held_until ?? this.at, share.id, share.process_id)
+    return noted
   }
 
   /** The share is over, and what was kept of it. The history says so once, with the end of its lease. */

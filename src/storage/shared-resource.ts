@@ -2,7 +2,7 @@ import { NEVER } from '../../migrations/0013-lock-shares.js'
 import type { AcquireCommand, ConvertCommand, ReleaseCommand, RenewCommand, RevokeCommand, Usage, ConvertOutcome, ReleaseOutcome, RenewOutcome, RevokeOutcome } from '../locks/commands.js'
 import { isMeant, isValid, type EndReason, type EpochMs, type Grant, type LatestGrant, type Sharing, whyNotHeld, type NotHeldReason, type Revocation } from '../locks/lock.js'
 import { ShareLedger, type Lease } from './share-ledger.js'
-import { earlier, endsOf, fits, grantFromShare, heldEndOf, isHeldShare, latestFromShare, NO_TERMS, sharingOf, takesPermits, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
+import { earlier, endsOf, fits, grantFromShare, hasPassed, heldEndOf, isHeldShare, latestFromShare, NO_TERMS, sharingOf, takesPermits, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
 import { grantFromRow, latestFromRow, leaseEnd, metadataToText, NOBODY, RENEWAL_EVENT_INTERVAL_MS } from './tables.js'
 
 /** Why a grant was ended by {@link SharedResource.steal}, for the history. */
@@ -105,7 +105,8 @@ export class SharedResource extends ShareLedger {
       this.tell(kind, share.id, share.process_id, reason)
       return until
     }
-    this.end(share, how, kind, reason)
+    // Taken away within its lock delay, its lease has ended before, whether or not the sweeper has been there.
+    this.end(hasPassed(share, at) ? this.noteExpiry(share) : share, how, kind, reason)
     return null
   }
 

@@ -113,6 +113,27 @@ for (const kind of DATABASES) {
       t.equal(events.filter(({ kind }) => kind === 'expired').length, 1)
     })
 
+    await onStore('what is taken away within its lock delay had expired, whether or not the sweeper has been there', async (t, store, database) => {
+      for (const sweeps of [false, true]) {
+        for (const steals of [false, true]) {
+          const name = `${sweeps ? 'swept' : 'unswept'} ${steals ? 'stolen' : 'forced'}`
+          const began = database.now()
+          const exclusive = `${name}, all of it`
+          const ids = [granted(await store.submit({ ...share(name, 'p', { limit: 2, permits: 2, ttlMs: 1000 }), terms: { holdAtLeastMs: 0, lockDelayMs: 500 } })).lockId, granted(await store.submit(withTerms(exclusive, 'p', { ttlMs: 1000, lockDelayMs: 500 }))).lockId]
+          await database.advance(1200)
+          if (sweeps) t.match(await store.submit(sweep), { expired: 2 })
+          for (const [index, resource] of [name, exclusive].entries()) {
+            const taken = await store.submit(steals ? { ...acquire(resource, 'q'), sharing: [null], steal: true } : force(resource, 'gone'))
+            t.match(taken, steals ? { kind: 'granted', stolen: [] } : { kind: 'released', freeAt: undefined, releasedAt: began + 1200 })
+            t.match(await store.submit(release(resource, 'p')), steals ? { kind: 'not-held' } : notHeld('expired'), resource)
+            const { events } = await store.reads.history({ ...allEvents, resourceName: resource, processId: 'p' })
+            t.same(events.map((event) => [event.kind, event.at - began, event.lockId]), [['force_released', 1200, ids[index]], ['expired', 1000, ids[index]], ['granted', 0, ids[index]]], resource)
+            if (!steals) t.match(await store.submit(share(resource, 'q', { limit: 2 })), { kind: 'granted', grants: [{ share: { slots: [1] } }] }, 'its permits are free at once')
+          }
+        }
+      }
+    })
+
     await onStore('no renewal moves a revoked grant past the grace, and a second revocation only shortens it', async (t, store, database) => {
       const { lockId } = granted(await store.submit(acquire('a', 'p')))
       t.match(await store.submit(revoke('a', 5000, lockId + 1)), notHeld('held_by_other'))

@@ -182,13 +182,16 @@ function takenAway(state: State, { lockId, freesAtOnce = false }: AskOf<'release
     const named: State | undefined = known && held && (one.lockId === null ? known : numbered(known, held, one.lockId))
     if (known === undefined || held === undefined || named === undefined) return undefined
     const same = at(named, known, held)
-    const delayMs = freesAtOnce ? 0 : same.terms.lockDelayMs
+    const { terms } = same
+    const delayMs = freesAtOnce ? 0 : terms.lockDelayMs
     const least = delayMs > 0 && mustHold(same, now) ? now + delayMs : 0
     const most = delayMs > 0 && mayHold(same, now) ? now + delayMs : 0
     // The answer tells the latest of all.
     const free = freedAt(least, most, now, told.length === 1 || freeAt === null ? freeAt : undefined)
     if (free === undefined || (typeof freeAt === 'number' && least > freeAt)) return undefined
-    known = replaced(named, same, { ...same, ended: true, ...free })
+    const isOver = !same.ended && !mayHold(same, now)
+    // Its lease ended before, and stays why it is not held: only the delay is cut short.
+    known = replaced(named, same, isOver ? { ...same, terms: { ...terms, lockDelayMs: 0 }, freeLeast: now, freeMost: now } : { ...same, ended: true, unseenEnd: same.ended ? same.unseenEnd : !mustHold(same, now), ...free })
   }
   return known && { ...known, now }
 }

@@ -35,6 +35,7 @@ const renewed = (at: number, process: string, ttlMs: number, end: number, revoke
 const r1 = share('p', 1, 1, reader)
 const writer = operation([1, 1.5], request('p', { ttlMs: 5 }), granted('p', 1, 1, 6))
 const delayed = operation([1, 1.5], request('p', { ttlMs: 5, terms: { holdAtLeastMs: 0, lockDelayMs: 10 } }), granted('p', 1, 1, 6))
+const freed = operation([7, 7.5], release(null), released('p', 7, { lockId: 1, freeAt: null }))
 const held = operation([1, 1.5], request('p', { ttlMs: 50, terms: { holdAtLeastMs: 20, lockDelayMs: 0 } }), granted('p', 1, 1, 51))
 const keeping = operation([3, 3.5], release('p', null, { keepMs: 10 }), released('p', 3, { freeAt: 13 }))
 const next = (at: number): Operation => operation([at, at + 0.5], request('q'), granted('q', 2, at))
@@ -94,6 +95,12 @@ const VERDICTS: readonly (readonly [title: string, 'linearizable' | 'impossible'
   ['taken away, and delayed', 'linearizable', [delayed, operation([3, 3.5], release(null), released('p', 3, { lockId: 1, freeAt: 13 })), next(13)]],
   ['taken away, and not delayed', 'impossible', [delayed, operation([3, 3.5], release(null), released('p', 3, { lockId: 1, freeAt: null }))]],
   ['taken away without its delay', 'linearizable', [delayed, operation([3, 3.5], release(null, null, { freesAtOnce: true }), released('p', 3, { lockId: 1, freeAt: null })), next(4)]],
+  ['taken away within the delay, it is free', 'linearizable', [delayed, freed, next(8)]],
+  ['taken away within the delay, and delayed once more', 'impossible', [delayed, operation([7, 7.5], release(null), released('p', 7, { lockId: 1, freeAt: 17 }))]],
+  ['the reason stays that it expired', 'linearizable', [delayed, freed, operation([8, 9], release('p'), notHeld('expired'))]],
+  ['it expired, and was released, it is said', 'impossible', [delayed, freed, operation([8, 9], release('p'), notHeld('released'))]],
+  ['taken away while it was held, it did not expire', 'impossible', [delayed, operation([3, 3.5], release(null), released('p', 3, { lockId: 1, freeAt: 13 })), operation([7, 8], release('p'), notHeld('expired'))]],
+  ['released and kept, and then taken away, it did not expire', 'impossible', [writer, keeping, operation([4, 4.5], release(null), released('p', 4, { lockId: 1, freeAt: null })), operation([7, 8], release('p'), notHeld('expired'))]],
   ['released in time, there is no delay', 'linearizable', [delayed, free1('p', 3), next(4)]],
   ['a revocation draws the end in', 'linearizable', [share('p', 1, 1, null), revoke(2, 8, 'p', 1, 1, 10), next(10)]],
   ['a grant within the grace', 'impossible', [share('p', 1, 1, null), revoke(2, 8, 'p', 1, 1, 10), next(9)]],
@@ -162,6 +169,7 @@ void t.test('what the history tells of the time for which a resource is kept', (
   const delay = [asked('p', null, { terms: { holdAtLeastMs: 0, lockDelayMs: 10 } }), asked('q', null), askedTo(release(null))]
   t.match(compare(delay, [event('granted', 'p', 1, 1), event('expired', 'p', 1, 3), event('granted', 'q', 2, 12)]).violations, [/two grants at once/])
   t.same(compare(delay, [event('granted', 'p', 1, 1), event('expired', 'p', 1, 3), event('force_released', 'p', 1, 5), event('granted', 'q', 2, 6)]).violations, [], 'taken away, it is free')
+  t.match(compare(delay, [event('granted', 'p', 1, 1), event('force_released', 'p', 1, 5), event('granted', 'q', 2, 6)]).violations, [/two grants at once/], 'taken away before it expired, it is not')
   t.match(compare(delay, [event('granted', 'p', 1, 1), event('expired', 'p', 1, 3), event('force_released', 'p', 1, 14)]).violations, [/it speaks of a grant that has ended/], 'but not when it is kept no longer')
   t.end()
 })

@@ -42,6 +42,8 @@ interface Lock {
   expiresAt: number | null
   revokeAt: number
   ended: boolean
+  /** Its lease ended before it was taken away. */
+  expired: boolean
   /** Of one that has ended: until when the resource is kept. */
   freeAt: number
   told: boolean
@@ -52,7 +54,7 @@ type AskOf<Kind extends Ask['kind']> = Extract<Ask, { kind: Kind }>
 const NEVER = Number.POSITIVE_INFINITY
 const limitOf = (sharing: Sharing | null): number => (sharing === null ? 1 : (sharing.limit ?? NEVER))
 const permitsOf = (sharing: Sharing | null): number => sharing?.permits ?? 1
-const reasonOf = ({ ended }: Lock): NotHeldReason => (ended ? 'released' : 'expired')
+const reasonOf = ({ ended, expired }: Lock): NotHeldReason => (ended && !expired ? 'released' : 'expired')
 const endOf = ({ expiresAt }: Lock): number => expiresAt ?? NEVER
 const takenUntil = (lock: Lock): number => (lock.ended ? lock.freeAt : endOf(lock) + lock.terms.lockDelayMs)
 
@@ -161,14 +163,14 @@ export class SimulatedService {
     return others.reduce((sum, lock) => sum + weighs(lock.sharing), weighs(sharing)) <= Math.min(limitOf(sharing), ...limits)
   }
 
-  #add(resource: string, asked: Omit<Lock, 'lockId' | 'slots' | 'ended' | 'freeAt' | 'told'>, lockId = (this.#number += this.isWrong('draws numbers that do not grow') ? -1 : 1)): Lock {
+  #add(resource: string, asked: Omit<Lock, 'lockId' | 'slots' | 'ended' | 'expired' | 'freeAt' | 'told'>, lockId = (this.#number += this.isWrong('draws numbers that do not grow') ? -1 : 1)): Lock {
     const taken = this.isWrong('gives a slot twice') ? [] : this.taking(resource).flatMap(({ slots }) => slots)
     const free = Array.from({ length: 20 }, (_, index) => index + 1).filter((slot) => !taken.includes(slot))
     const slots = asked.sharing === null || asked.sharing.limit === null ? [] : free.slice(0, asked.sharing.permits)
     for (const one of this.#of(resource)) {
       if (!one.told && !one.ended && endOf(one) <= this.now) this.#say('expired', resource, one, endOf(one))
     }
-    const lock = { ...asked, lockId, slots, ended: false, freeAt: 0, told: false }
+    const lock = { ...asked, lockId, slots, ended: false, expired: false, freeAt: 0, told: false }
 this.#locks.set(resource, [...this.#of(resource).filter((one) => asked.sharing !== null || takenUntil(one) > this.now), lock])
     if (!this.isWrong('leaves no trace')) this.#say('granted', resource, lock, asked.lockedAt)
     return lock
@@ -182,7 +184,9 @@ this.#locks.set(resource, [...this.#of(resource).filter((one) => asked.sharing !
   #end(resource: string, lock: Lock, kind: 'released' | 'force_released', keptUntil: number): number | null {
     lock.freeAt = this.#isHeld(lock) && !this.isWrong(kind === 'released' ? 'frees at once what is to be kept' : 'forgets a lock delay') ? Math.max(keptUntil, this.now) : this.now
     const isKept = lock.freeAt > this.now
+    lock.expired ||= !lock.ended && !this.#isHeld(lock)
     lock.ended = true
+    if (lock.expired && !lock.told) this.#say('expired', resource, lock, endOf(lock))
     this.#say(kind, resource, lock)
     return isKept ? lock.freeAt : null
   }

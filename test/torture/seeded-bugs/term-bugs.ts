@@ -41,6 +41,12 @@ export const TERM_BUGS: readonly SeededBug[] = [
     says: /not ok .*after a lease that ended by itself or was taken away/
   },
   {
+    title: 'what is taken away within its lock delay is said to have been held until then',
+    patches: [{ file: RESOURCE, find: 'hasPassed(share, at) ? this.noteExpiry(share) : share', replace: 'share' }],
+    caughtBy: CONTRACT,
+    says: /not ok .*what is taken away within its lock delay had expired/
+  },
+  {
     title: 'a renewal moves the end past the grace of a revocation',
     patches: [{ file: RESOURCE, find: 'earlier(leaseEnd(this.at, ttl_ms), share.revoke_at)', replace: 'leaseEnd(this.at, ttl_ms)' }],
     caughtBy: CONTRACT,
