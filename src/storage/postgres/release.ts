@@ -127,9 +127,7 @@ export function isConditional({ unlessClaimed }: ReleaseCommand): boolean {
 
 export function plainReleases(arg: Arg<PlainArgs>): RawBuilder<unknown> {
   return sql`
-    to_end as materialized (
-      select ${columnsOf(arg)}
-    )`
+    to_end as materialized (${numbered(sql`select ${columnsOf(arg)}`)})`
 }
 
 /**
@@ -145,7 +143,7 @@ function unclaimedReleases(arg: Arg<ReleaseArgs>): RawBuilder<unknown> {
       for update
     ),
     to_end as materialized (
-      select * from (select ${columnsOf(arg)}, unnest(${arg('endRequestIds')}::text[]) as request_id) as meant
+      select * from (${numbered(sql`select ${columnsOf(arg)}, unnest(${arg('endRequestIds')}::text[]) as request_id`)}) as meant
       where not exists (select from granted_for g where g.request_id = meant.request_id and g.claimed)
     )`
 }
@@ -154,8 +152,15 @@ function unclaimedReleases(arg: Arg<ReleaseArgs>): RawBuilder<unknown> {
 function columnsOf(arg: Arg<PlainArgs>): RawBuilder<unknown> {
   return sql`
     unnest(${arg('endNames')}::text[]) as resource_name, unnest(${arg('endProcesses')}::text[]) as process_id,
-    unnest(${arg('endLockIds')}::bigint[]) as lock_id, unnest(${arg('endReasons')}::text[]) as reason, unnest(${arg('endKeys')}::text[]) as key,
-    generate_series(1, cardinality(${arg('endNames')}::text[])) as ordinal`
+    unnest(${arg('endLockIds')}::bigint[]) as lock_id, unnest(${arg('endReasons')}::text[]) as reason, unnest(${arg('endKeys')}::text[]) as key`
+}
+
+/**
+ * Rows with their ordinals. PostgreSQL expects ten rows of this, and a thousand of `generate_series`: with so many it would rather
+ * read every row of a table that was small when it made the plan.
+ */
+function numbered(rows: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`select asked_end.*, row_number() over () as ordinal from (${rows}) as asked_end`
 }
 
 /**
