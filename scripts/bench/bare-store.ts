@@ -1,18 +1,8 @@
 import type { Command, OutcomeOf } from '../../src/locks/commands.js'
-import type { HistoryPage, LockStore, StoreReads } from '../../src/locks/store.js'
+import { forwardAll, STORE_READS, type LockStore, type StoreReads } from '../../src/locks/store.js'
 
-export const NO_READS: StoreReads = {
-  list: () => Promise.resolve({ at: Date.now(), grants: [], more: false }),
-  count: () => Promise.resolve(0),
-  countWaiters: () => Promise.resolve(0),
-  longestWait: () => Promise.resolve(null),
-  queue: () => Promise.resolve({ at: Date.now(), waiters: [], total: 0 }),
-  history: noEvents,
-  releasedAt: () => Promise.resolve(null),
-  feedStart: () => Promise.resolve({ after: 0, earlier: [] }),
-  isForgotten: () => Promise.resolve(true),
-  eventsAfter: noEvents
-}
+/** The benchmark reads nothing of these. */
+export const NO_READS: StoreReads = forwardAll<StoreReads>(STORE_READS, (name) => Promise.reject(new Error(`a store of the benchmark has no ${name}`)))
 
 /** A store of the benchmark: what it is never asked for is answered as if there were nothing. */
 export abstract class BareStore implements LockStore {
@@ -30,8 +20,4 @@ export abstract class BareStore implements LockStore {
   [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve()
   }
-}
-
-function noEvents(): Promise<HistoryPage> {
-  return Promise.resolve({ events: [], more: false })
 }
