@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockRequestError, LockServiceUnavailableError, type HeldLock, type LeaderState } from '../client/index.js'
+import { takingUp } from '../client/election.js'
+import { LockServiceUnavailableError, type HeldLock, type LeaderState } from '../client/index.js'
 import { connect, durationMs, readArguments, urlOf, type Command, type Session, EXIT, failureOf } from './command.js'
 import { acquire } from './hold.js'
 import { lengthText, wireJson } from './output.js'
@@ -85,21 +86,13 @@ function readElection(args: readonly string[]): [RunTask, string | undefined] {
 
 async function campaign(task: RunTask, value: string | undefined, session: Session, interrupted: AbortSignal): Promise<HeldLock> {
   const metadata = value === undefined ? undefined : { value }
-  /** Of a request that may have been granted the lock: a new one would wait until its lease ends. */
-  let unsure: Pick<RunTask, 'requestId' | 'processId'> = {}
+  const request = takingUp((unheard) => acquire({ ...task, metadata, ...unheard }, session, interrupted))
   for (let told = false; ; ) {
     try {
-      const lock = await acquire({ ...task, metadata, ...unsure }, session, interrupted)
+      const lock = await request()
       if (lock !== undefined) return lock
     } catch (error) {
-      if (unsure.requestId !== undefined && error instanceof LockRequestError && error.code === 'REQUEST_ID_REUSED') {
-        // What it was granted has ended since.
-        unsure = {}
-        continue
-      }
       if (!(error instanceof LockServiceUnavailableError)) throw error
-      const { requestId, processId } = error
-      if (requestId !== undefined) unsure = { requestId, processId }
       if (!told) session.err.line(`rlm: ${failureOf(error, urlOf(session.env)).sentence}; trying again until it is back`)
       told = true
       await pause(SHORTEST_PAUSE_MS, interrupted)

@@ -24,21 +24,7 @@ export async function elect(locks: HttpLocks, context: ClientContext, name: stri
   const metadata = value === undefined ? undefined : { value }
   // A service that is away is waited for: whether another process leads meanwhile is unknown.
   const backoff = { ...context, retryMs: Infinity }
-  /** Of a call that may have been granted the lock: with another id, this process would wait behind itself. */
-  let requestId: string | undefined
-  const campaign = async (): Promise<HeldLock> => {
-    try {
-      return await locks.acquire(name, { ttlSeconds, signal, processId, metadata, requestId })
-    } catch (error) {
-      if (error instanceof LockServiceUnavailableError) requestId = error.requestId ?? requestId
-      // What that call was granted has ended since.
-      else if (requestId && error instanceof LockRequestError && error.code === 'REQUEST_ID_REUSED') {
-        requestId = undefined
-        return campaign()
-      }
-      throw error
-    }
-  }
+  const campaign = takingUp((unheard) => locks.acquire(name, { ttlSeconds, signal, processId, metadata, ...unheard }))
   for (;;) {
     let lock: HeldLock
     try {
@@ -47,10 +33,38 @@ export async function elect(locks: HttpLocks, context: ClientContext, name: stri
       if (signal?.aborted) return
       throw error
     }
-    requestId = undefined
     await lead(lock, context, options)
     if (once || signal?.aborted) return
   }
+}
+
+/** Of a request that may have been granted the lock although its answer was lost. */
+interface Unheard {
+  readonly requestId?: string | undefined
+  readonly processId?: string | undefined
+}
+
+/** Makes a request that takes up what it was granted unheard when it is called again: with another id, the process would wait behind itself. */
+export function takingUp<Granted>(request: (unheard: Unheard) => Promise<Granted>): () => Promise<Granted> {
+  let unheard: Unheard = {}
+  const call = async (): Promise<Granted> => {
+    try {
+      const granted = await request(unheard)
+      unheard = {}
+      return granted
+    } catch (error) {
+      if (error instanceof LockServiceUnavailableError) {
+        const { requestId, processId } = error
+        if (requestId) unheard = { requestId, processId }
+      } else if (unheard.requestId && error instanceof LockRequestError && error.code === 'REQUEST_ID_REUSED') {
+        // What it was granted has ended since.
+        unheard = {}
+        return call()
+      }
+      throw error
+    }
+  }
+  return call
 }
 
 /** Resolves when the process no longer leads and its work has ended. */
