@@ -83,14 +83,13 @@ function sweepLocks(db: Kysely<Tables>, keepsHistory: boolean) {
       removed as (
         delete from resource_locks l using verdict v where l.resource_name = v.resource_name and act = 'remove'
         returning 1
-      ),
-      counted as materialized (select nextval('lock_removals') from removed having count(*) > 0)
+      )
       select
         ${CLOCK} as now,
         (select count(*) from due) as seen,
         (select count(*) from expired where process_id <> ${sql.lit(NOBODY)}) as expired,
         (select count(*) from removed) as removed,
-        (select count(*) from counted) as noted`
+        (select nextval('lock_removals') from removed having count(*) > 0) as removals`
   )
 }
 
