@@ -1,6 +1,6 @@
 import { type TObject, type TProperties, Type } from '@sinclair/typebox'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
-import { type Frame, InvalidRequestError, RefusalError, reportFault, RETRY_AFTER_SECONDS, STATUS_OF } from '../http/errors.js'
+import { type Frame, InvalidRequestError, JSON_TYPE, RefusalError, reportFault, RETRY_AFTER_SECONDS, STATUS_OF } from '../http/errors.js'
 import { ForbiddenError, LockError, UnauthorizedError } from '../locks/errors.js'
 import { faultOfName, MAX_NAME_CHARACTERS, processId, type ProcessId, resourceName, type ResourceName, ttlFromSeconds } from '../locks/lock.js'
 import type { LocksOf } from '../locks/scoped-locks.js'
@@ -165,5 +165,5 @@ export function answerFaultsAs(app: FastifyInstance, frame: Frame): void {
 }
 
 export function refuse(reply: FastifyReply, frame: Frame, status: number, error: string): FastifyReply {
-  return reply.code(status).type('application/json; charset=utf-8').serializer(JSON.stringify).send({ ...frame, error })
+  return reply.code(status).type(JSON_TYPE).serializer(JSON.stringify).send({ ...frame, error })
 }

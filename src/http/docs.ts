@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { VERSION } from '../version.js'
 import { KEY_SCHEME } from './auth.js'
+import { JSON_TYPE } from './errors.js'
 import { ALTERNATIVES, codeOf } from './schemas/common.js'
 
 /** No `upgrade-insecure-requests`: over plain http it would leave the page blank on every host but localhost. */
@@ -14,8 +15,6 @@ const CONTENT_SECURITY_POLICY =
 
 /** Every body is JSON and there are no links, so that what chooses or shows them is only in the way. */
 const LESS_CLUTTER = '.swagger-ui :is(.response-control-media-type, .body-param-content-type, .content-type-wrapper, .response-col_links) { display: none }\n'
-
-const JSON_TYPE = 'application/json; charset=utf-8'
 
 export interface DocsOptions {
   /** The headings of whatever is served beside the service's own API. */

@@ -32,6 +32,9 @@ export type ErrorCode =
   | 'EXPECTATION_FAILED'
   | 'INTERNAL'
 
+/** Of every answer that is not written by its schema. */
+export const JSON_TYPE = 'application/json; charset=utf-8'
+
 /** The status of every code there is. */
 export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   BAD_REQUEST: 400,
@@ -178,7 +181,7 @@ function send(reply: FastifyReply, code: ErrorCode, detail: string | readonly In
   if (after !== undefined && !reply.hasHeader('retry-after')) void reply.header('retry-after', after)
   const counts = reply.server.getDecorator<Map<ErrorCode, number>>(COUNTS)
   counts.set(code, (counts.get(code) ?? 0) + 1)
-  return reply.code(STATUS_OF[code]).type('application/json; charset=utf-8').serializer(JSON.stringify).send(frame === undefined ? { detail, code } : { ...frame, error: detail })
+  return reply.code(STATUS_OF[code]).type(JSON_TYPE).serializer(JSON.stringify).send(frame === undefined ? { detail, code } : { ...frame, error: detail })
 }
 
 function inWords(bytes = 0): string {

@@ -3,7 +3,7 @@ import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:ht
 import { isIP, type Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { LockError } from '../locks/errors.js'
-import { RefusalError, STATUS_OF, type ErrorCode } from './errors.js'
+import { JSON_TYPE, RefusalError, STATUS_OF, type ErrorCode } from './errors.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -202,8 +202,6 @@ export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): stri
   const sent = headers['x-request-id']
   return typeof sent === 'string' && WELL_FORMED.test(sent) ? sent : newRequestId()
 }
-
-const JSON_TYPE = 'application/json; charset=utf-8'
 
 /**
  * Answers bytes that are no HTTP request, or not one in time: no route has been reached, only the socket is there. The
