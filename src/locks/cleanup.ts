@@ -64,7 +64,9 @@ export class Cleanup {
         lockId,
         reason: null,
         key: null,
-        unlessClaimed: idempotencyKey ?? undefined
+        unlessClaimed: idempotencyKey ?? undefined,
+        // Who was never told of a grant has done nothing with it.
+        freesAtOnce: true
       })
     )
     if (gone.aborted) await this.#release(releases)

@@ -90,7 +90,7 @@ export interface ReleaseCommand {
   readonly key: string | null
   /** Keep the resource for that long, in milliseconds; where left out, as the terms of the grant say. */
   readonly keepMs?: number | undefined
-  /** Where the process is null: without the lock delay. */
+  /** Nothing is kept after it, whatever the terms of the grant say. */
   readonly freesAtOnce?: boolean | undefined
 }
 

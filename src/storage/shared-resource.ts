@@ -198,16 +198,14 @@ export class SharedResource extends ShareLedger {
 
 /** Releases shares, or a grant of all of the resource that is to be kept. */
 export function decideRelease(resource: SharedResource, command: ReleaseCommand, isClaimed: boolean): ReleaseOutcome {
-  const { processId, lockId, reason, keepMs, freesAtOnce, unlessClaimed } = command
+  const { processId, lockId, reason } = command
   const { holder, at } = resource
   const isHolder = isMeant(holder, command, at)
   const all = processId === null && lockId === null
   const share = isHolder || all ? undefined : resource.meant(command)
   const shares = isClaimed ? [] : isHolder ? [resource.adopt()] : all ? resource.allShares() : share === undefined ? [] : [share]
   if (shares.length === 0) return { kind: 'not-held', reason: reasonFor(resource, command) }
-  // Who was never told of a grant has done nothing with it.
-  const ending = { keepMs, freesAtOnce: freesAtOnce === true || unlessClaimed !== undefined }
-  const kept = shares.map((one) => resource.release(one, processId === null ? 'forced' : 'released', reason, ending)).filter((until) => until !== null)
+  const kept = shares.map((one) => resource.release(one, processId === null ? 'forced' : 'released', reason, command)).filter((until) => until !== null)
   return {
     kind: 'released',
     grant: grantFromShare(lastToEnd(shares)),

@@ -1,7 +1,11 @@
 import t, { type Test } from 'tap'
+import { processId, resourceName } from '../../src/locks/lock.js'
+import { ScopedLocks } from '../../src/locks/scoped-locks.js'
 import { blockCommits } from '../support/session.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
-import { Instance } from '../support/store.js'
+import { Instance, knownKey } from '../support/store.js'
+
+const MINUTE = 60_000
 
 /** Resolves when what was submitted for that name before has happened. */
 const settled = (instance: Instance, name: string): Promise<unknown> => instance.release(name, 'nobody')
@@ -38,6 +42,21 @@ for (const kind of DATABASES) {
       t.match(await one.inspect('a'), { grant: null })
       t.match(await one.inspect('b'), { grant: null })
       t.match(await one.now(['a', 'b'], 'p', 'id', key), { kind: 'request-id-reused' })
+    })
+
+    void test('a grant that nobody was told of keeps nothing after its end, with an id and without', async (t, one) => {
+      for (const requestId of ['id', undefined]) {
+        for (const sharing of [undefined, [{ limit: null, permits: 1 }]]) {
+          const gone = new AbortController()
+          const locks = key === undefined ? one.service : new ScopedLocks(one.service, knownKey(key))
+          const asked = { resourceNames: [resourceName('a')], processId: processId('p'), ttlMs: MINUTE, requestId: requestId && `${requestId} ${sharing?.length}`, terms: { holdAtLeastMs: MINUTE, lockDelayMs: 0 }, sharing }
+          t.match(await locks.request(asked, { waitMs: 0, signal: gone.signal }), { kind: 'granted' })
+          gone.abort()
+          await settled(one, 'a')
+          t.match(await one.now('a', 'q', undefined, key), { kind: 'granted' }, JSON.stringify({ requestId, sharing }))
+          await one.release('a', 'q')
+        }
+      }
     })
 
     void test('the client goes away and repeats its request while commits are blocked', async (t, one, other) => {

@@ -82,8 +82,8 @@ export function encodeCommand(command: Command): EncodedCommand {
       return metadata === null && key === null ? ['A', name, processId, ttlMs] : ['A', name, processId, ttlMs, metadata, key]
     }
   } else if (command.kind === 'release') {
-    const { resourceName, processId, lockId, reason, unlessClaimed, key, keepMs } = command
-    if (processId !== null && reason === null && unlessClaimed === undefined && keepMs === undefined) {
+    const { resourceName, processId, lockId, reason, unlessClaimed, key, keepMs, freesAtOnce } = command
+    if (processId !== null && reason === null && unlessClaimed === undefined && keepMs === undefined && freesAtOnce === undefined) {
       return key === null ? ['R', resourceName, processId, lockId] : ['R', resourceName, processId, lockId, key]
     }
   }
