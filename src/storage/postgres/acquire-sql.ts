@@ -1,7 +1,7 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
 import { DEQUEUED, EXPIRED_PREDECESSOR_COLUMNS, GRANT_COLUMNS, type GrantRow, KEEP_REQUEST_MS, NOBODY, type LockRequestsTable, type Tables } from '../tables.js'
-import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, END, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 
 export interface AcquireArgs {
   readonly names: string[]
@@ -128,9 +128,9 @@ export const SOME_HELD = sql`
     select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0 and l.id = (g ->> 1)::bigint
     where ${VALID}
   ) or exists (
-    select from json_array_elements(r.grants::json) as g join lock_shares s on s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint
-      join resource_locks l on l.resource_name = s.resource_name
-    where ${VALID} and l.process_id = ${sql.lit(NOBODY)} and s.is_active and s.end_reason is null and s.id >= l.shared_from
+    select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0,
+      lateral (select * from lock_shares s where s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint and s.is_active order by ${END} offset 0) as s
+    where ${VALID} and l.process_id = ${sql.lit(NOBODY)} and s.end_reason is null and s.id >= l.shared_from
       and (s.expires_at is null or coalesce(s.held_until, s.expires_at) > ${CLOCK})
   ))`
 
@@ -174,7 +174,7 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
         where w.resource_name = asked.resource_name and (asked.ticket is null or w.ticket < asked.ticket) and ${LIVE}
           ${kind === 'plain' ? sql`` : sql`and not ${KEPT_FOR_ASKED}`}
       ))
-      ${kind === 'plain' ? sql`` : sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id))`}
+      ${kind === 'plain' ? sql`` : sql`and (request_id is null or not exists (select from lock_requests r where r.request_id = asked.request_id offset 0))`}
     order by ${bytewise(sql`resource_name`)}`
   return {
     parts: sql`

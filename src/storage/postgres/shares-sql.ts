@@ -3,12 +3,11 @@ import { NEVER } from '../../../migrations/0013-lock-shares.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { columnsOf, ROW_COLUMNS, ROW_TYPES, SHARE_COLUMNS, SHARE_TYPES, type ColumnTypes, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { DEQUEUED, NOBODY, type EventRow, type LockRequestsTable, type LockWaitersTable, type Tables } from '../tables.js'
-import { bytewise, CLOCK, columns, compiled, LIVE, SOMEBODY_WAITS, waitersFor } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, END, LIVE, SOMEBODY_WAITS, waitersFor } from './sql.js'
 
 /** How old what was read may be when it is written, in milliseconds: leases begin when it is read. */
 const FRESH_MS = 500
 
-const END = sql`coalesce(s.expires_at, ${sql.lit(NEVER)})`
 const OF_NAME = sql`s.resource_name = asked.name and s.is_active`
 const IS_CLOSED = sql`coalesce(l.is_active and l.process_id = ${sql.lit(NOBODY)} and (l.expires_at is null or l.expires_at > clock.at), false)`
 const MUST_CHECK = sql`(${IS_CLOSED} and l.share_check_at <= clock.at)`
@@ -101,7 +100,7 @@ function readStatements(db: Kysely<Tables>) {
         select asked.name, clock.at, clock.removals, l.xmin::text::bigint as version, ${columns(ROW_COLUMNS)},
           case when asked.draws > 0 then (select json_agg(nextval('lock_numbers')) from generate_series(1, asked.draws)) end as numbers,
           case when asked.everything or ${MUST_CHECK} or (not ${IS_CLOSED} and (coalesce(l.id, 0) = 0 or l.share_count > 0)) then
-            ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${END} <= case when ${IS_CLOSED} and not asked.everything then clock.at else ${sql.lit(NEVER)} end`)}
+            ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${END} <= case when ${IS_CLOSED} and not asked.everything then clock.at else ${sql.lit(NEVER)} end order by ${END}`)}
           end as ending,
           case when asked.ends and ${IS_CLOSED} then
             ${listOf(sql`select s.process_id, s.expires_at from lock_shares s where ${OF_NAME} order by ${END} desc limit ${arg('most')}`)}

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { sql, type Kysely, type RawBuilder, type SqlBool } from 'kysely'
 import type { PoolClient } from 'pg'
+import { NEVER } from '../../../migrations/0013-lock-shares.js'
 import type { InspectCommand } from '../../locks/commands.js'
 import { type EpochMs, isValid, type LockSnapshot } from '../../locks/lock.js'
 import { KEEP_PLACE_MS } from '../../locks/queue-commands.js'
@@ -19,6 +20,9 @@ export const CLOCK_ONCE = sql<number>`(select ${CLOCK})`
 
 /** The grant in the row `l` is valid now. */
 export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at > ${CLOCK}))`
+
+/** When the share in the row `s` ends. Ordered by it, few shares of many are found by the index that it stands in. */
+export const END = sql`coalesce(s.expires_at, ${sql.lit(NEVER)})`
 
 /** The grant in the row `l` belongs to that key or to none; the key null may touch every grant. */
 export function openTo(key: RawBuilder<unknown>): RawBuilder<unknown> {

@@ -193,11 +193,10 @@ function enqueueStatements(db: Kysely<Tables>, instance: string) {
   const positions = compiled<{ tickets: number[] }, { ticket: number; position: number }>(
     db,
     (arg) => sql`
-      with places as (
+      with mine as materialized (select distinct resource_name from lock_waiters where ticket = any(${arg('tickets')}::bigint[])),
+      places as (
         select w.ticket, row_number() over (partition by w.resource_name order by w.ticket) as place
-        from lock_waiters w
-        where w.resource_name in (select mine.resource_name from lock_waiters mine where mine.ticket = any(${arg('tickets')}::bigint[]))
-          and ${LIVE}
+        from mine, lateral (select * from lock_waiters w where w.resource_name = mine.resource_name and ${LIVE} offset 0) as w
       )
       select ticket, max(place) as position from places where ticket = any(${arg('tickets')}::bigint[]) group by ticket`
   )
