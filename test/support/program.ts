@@ -55,6 +55,12 @@ export function startProgram(path: string, { args = [], settings = {}, cwd = '.'
   return new Program([...under, process.execPath, join(build, path), ...args], settings, cwd)
 }
 
+/** No program outlives the test that started it. */
+const RUNNING = new Set<Program>()
+process.once('exit', () => {
+  for (const program of RUNNING) program.signal('SIGKILL')
+})
+
 /** A child process and what it said so far. It never outlives this process. */
 export class Program {
   stdout = ''
@@ -71,13 +77,12 @@ export class Program {
       for (const read of this.#readers) read()
     })
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
-    const orphaned = (): void => this.signal('SIGKILL')
-    process.once('exit', orphaned)
+    RUNNING.add(this)
     this.#ended = new Promise((resolve, reject) => {
       child.once('error', reject)
       // `close` and not `exit`: by then everything that it said has been read.
       child.once('close', (code, signal) => {
-        process.removeListener('exit', orphaned)
+        RUNNING.delete(this)
         resolve({ code, signal, stdout: this.stdout, stderr: this.stderr })
       })
     })
