@@ -9,7 +9,7 @@ import { renewals } from './renewals.js'
 import { scale } from './scale.js'
 import { shares } from './shares.js'
 import { surroundings, type Effort, type Surroundings } from './surroundings.js'
-import { history, throughput } from './throughput.js'
+import { builds, history, throughput } from './throughput.js'
 import { waiters } from './waiters.js'
 import { watch } from './watch.js'
 
@@ -18,10 +18,10 @@ import { watch } from './watch.js'
  * `npm run bench -- --only instances [--instances 1,2,4,8]`
  *
  * Measures everything side by side, prints it, and writes it to `docs/benchmark.md` when nothing was left out, or to the
- * file named. `--against` measures other builds of this project in the same rounds, beside the ceiling alone.
+ * file named. `--against` adds `builds`: the same service as other checkouts built it, by their folders `dist`.
  */
 
-const PARTS = { throughput, history, renewals, shares, 'hand-over': handOver, watch, waiters, scale, instances } as const
+const PARTS = { throughput, builds, history, renewals, shares, 'hand-over': handOver, watch, waiters, scale, instances } as const
 type Part = keyof typeof PARTS
 
 const FULL: Omit<Effort, 'instances'> = {
@@ -51,7 +51,7 @@ const { values: options } = parseArgs({
 const loadBefore = loadavg()[0] ?? Number.NaN
 
 async function main(): Promise<void> {
-  const names = options.only?.split(',') ?? Object.keys(PARTS).filter((name) => name !== 'instances')
+  const names = options.only?.split(',') ?? Object.keys(PARTS).filter((name) => name !== 'instances' && (name !== 'builds' || options.against !== undefined))
   const unknown = names.filter((name) => !(name in PARTS))
   if (unknown.length > 0) throw new Error(`--only ${unknown.join(', ')}: there are only ${Object.keys(PARTS).join(', ')}`)
   const effort = options.quick ? QUICK : FULL
@@ -64,7 +64,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${part}\n\n`)
     parts.push(part)
   }
-  const isWhole = options.only === undefined && !options.quick && options.against === undefined
+  const isWhole = options.only === undefined && !options.quick
   const out = options.out ?? (isWhole ? 'docs/benchmark.md' : undefined)
   if (out === undefined) return
   await mkdir(dirname(resolve(out)), { recursive: true })

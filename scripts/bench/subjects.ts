@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import type { Peer } from './peers.js'
 import type { Subject } from './rounds.js'
 import type { Surroundings } from './surroundings.js'
@@ -13,14 +14,20 @@ export async function service({ freshUrl, postgres }: Surroundings, kind: 'sqlit
 }
 
 export async function services(around: Surroundings): Promise<Subject[]> {
+  return [await service(around, 'sqlite', 'this service, SQLite'), await service(around, 'postgres', 'this service, PostgreSQL')]
+}
+
+/** The other builds, named by the commits of their checkouts. */
+export async function otherBuilds(around: Surroundings): Promise<Subject[]> {
   const subjects: Subject[] = []
   for (const kind of ['sqlite', 'postgres'] as const) {
-    for (const [index, build] of [undefined, ...around.against].entries()) {
-      const subject = await service(around, kind, `this service, ${NAMES[kind]}${index === 0 ? '' : ` (build ${index})`}`)
-      subjects.push(build === undefined ? subject : { ...subject, build })
-    }
+    for (const build of around.against) subjects.push({ ...(await service(around, kind, `${commitOf(build)}, ${NAMES[kind]}`)), build })
   }
   return subjects
+}
+
+function commitOf(build: string): string {
+  return spawnSync('git', ['-C', build, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim() || build
 }
 
 export async function naives({ freshUrl, postgres }: Surroundings): Promise<Subject[]> {

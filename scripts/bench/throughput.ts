@@ -1,6 +1,6 @@
 import { perSecond, quantile, ratio, table } from './figures.js'
 import { Rounds, type Cell, type Subject } from './rounds.js'
-import { BARE, CEILING, naives, NAMES, peers, service, services } from './subjects.js'
+import { BARE, CEILING, naives, NAMES, otherBuilds, peers, service, services } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
 
 const MANY_NAMES = 1_000_000
@@ -9,11 +9,19 @@ const hot = (connections: number): Cell => ({ title: `one name, ${connections}`,
 
 /** The service beside the ceilings, the naive transaction, Redis and etcd. */
 export async function throughput(around: Surroundings): Promise<string> {
-  const comparesBuilds = around.against.length > 0
-  const cells = [random(64), random(256), hot(64), ...(comparesBuilds ? [] : [random(1)])]
-  const subjects = [CEILING, BARE, ...(await services(around)), ...(comparesBuilds ? [] : [...(await naives(around)), ...peers(around)])]
+  const subjects = [CEILING, BARE, ...(await services(around)), ...(await naives(around)), ...peers(around)]
+  return ['## Throughput', ...(await compared(around, subjects, [random(64), random(256), hot(64), random(1)]))].join('\n\n')
+}
+
+/** The service beside other builds of itself. */
+export async function builds(around: Surroundings): Promise<string> {
+  const subjects = [CEILING, BARE, ...(await services(around)), ...(await otherBuilds(around))]
+  return ['## Beside earlier builds', ...(await compared(around, subjects, [random(64), random(256), hot(64)]))].join('\n\n')
+}
+
+async function compared(around: Surroundings, subjects: readonly Subject[], cells: readonly Cell[]): Promise<string[]> {
   const rounds = await Rounds.measure(around, subjects, cells)
-  return ['## Throughput', summary(rounds, subjects, cells), details(rounds), rounds.stalls()].join('\n\n')
+  return [summary(rounds, subjects, cells), details(rounds), rounds.stalls()]
 }
 
 /** The figures that are aims, one column each. */
