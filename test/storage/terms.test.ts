@@ -209,7 +209,7 @@ for (const kind of DATABASES) {
 
     await onStore('what nobody was told of is not kept', async (t, store) => {
       await store.submit(withTerms('a', 'p', { ttlMs: 60_000, holdAtLeastMs: 1000 }))
-      t.match(await store.submit({ kind: 'release-many', releases: [{ ...release('a', 'p'), unlessClaimed: { id: 'i', fingerprint: 'f' } }] }), { outcomes: [{ kind: 'released', freeAt: undefined }] })
+      t.match(await store.submit({ kind: 'release-many', releases: [{ ...release('a', 'p'), freesAtOnce: true }] }), { outcomes: [{ kind: 'released', freeAt: undefined }] })
       t.match(await store.submit(acquire('a', 'q')), { kind: 'granted' })
     })
 
