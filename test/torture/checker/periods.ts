@@ -9,8 +9,9 @@ interface Period {
   readonly granted: Recorded
   permits: number
   limit: number
-  readonly delayMs: number
-  readonly holdMs: number
+  /** What its terms are, at the least and at the most. */
+  readonly delayMs: Bounds
+  readonly holdMs: Bounds
   /** Exclusive from its beginning to its end, and without terms: its end is written down no later than with the next grant. */
   readonly isPlain: boolean
   /** The end of its lease, where nothing can have moved it; 0 where it is not known. */
@@ -18,9 +19,15 @@ interface Period {
   /** What is told of it later, in order. */
   readonly later: readonly Recorded[]
   end: Recorded | undefined
-  /** When its permits are free, once it has ended. */
-  freeAt: number
+  /** When its permits are free, once it has ended, at the earliest and at the latest. */
+  freeAt: Bounds
 }
+
+type Bounds = readonly [least: number, most: number]
+
+/** From the instant on, for so long. */
+const after = (at: number, [least, most]: Bounds): Bounds => [at + least, at + most]
+const boundsOf = (values: readonly number[]): Bounds => (values.length === 0 ? [0, 0] : [Math.min(...values), Math.max(...values)])
 
 /**
  * What the history of one resource says wrong: numbers that do not grow; a grant beside which a holder's statement is false, by the
@@ -45,12 +52,12 @@ export function faultsOfPeriods(events: readonly Recorded[], operations: readonl
       faults.push(...faultsBeside(begun, [...periods.values()].filter((other) => isInTheWay(other, event, byClock))))
       periods.set(event.lockId, begun)
     } else if (period === undefined || (period.end !== undefined && !(event.kind === 'force_released' && isKept(period, event, byClock)))) {
-      faults.push(`it speaks of a grant that has ended: ${lines(period?.granted ?? latest, period?.end, event)}`)
+      faults.push(`it speaks of a grant that has ended: ${lines(period?.granted ?? latest, period?.end, event)}; what its process asked: ${asks.told(event.process)}`)
     } else if (event.kind === 'converted') {
       const sharings = asks.conversionsOf(event.process).filter((sharing) => sharing !== null)
       Object.assign(period, least(sharings.length === 0 ? [{ limit: null, permits: 1 }] : sharings))
     } else if (event.kind !== 'renewed' && event.kind !== 'revoked') {
-      period.freeAt = period.end === undefined ? asks.freeAt(period, event) : event.at
+      period.freeAt = period.end === undefined ? asks.freeAt(period, event) : [event.at, event.at]
       period.end = event
     }
   }
@@ -63,14 +70,14 @@ export function isConversion({ process, at, eventId }: Recorded, events: readonl
 }
 
 /** Taken away, the resource is free, also after a grant that had ended before. */
-function isKept({ end, freeAt, isPlain }: Period, { at }: Recorded, byClock: boolean): boolean {
-  return end?.kind !== 'force_released' || freeAt > end.at ? (byClock ? freeAt > at : !isPlain) : false
+function isKept({ end, freeAt: [, most], isPlain }: Period, { at }: Recorded, byClock: boolean): boolean {
+  return end?.kind !== 'force_released' || most > end.at ? (byClock ? most > at : !isPlain) : false
 }
 
 function isInTheWay({ end, freeAt, later, delayMs, isPlain, leaseEnd }: Period, { at, eventId }: Recorded, byClock: boolean): boolean {
-  if (end !== undefined) return byClock && freeAt > at
-  if (isPlain || leaseEnd === Number.POSITIVE_INFINITY || (byClock && leaseEnd + delayMs > at)) return true
-  return later.some((event) => event.eventId > eventId && (event.kind === 'expired' ? byClock && event.at + delayMs > at : true))
+  if (end !== undefined) return byClock && freeAt[0] > at
+  if (isPlain || leaseEnd === Number.POSITIVE_INFINITY || (byClock && leaseEnd + delayMs[0] > at)) return true
+  return later.some((event) => event.eventId > eventId && (event.kind === 'expired' ? byClock && event.at + delayMs[0] > at : true))
 }
 
 function faultsBeside(begun: Period, others: readonly Period[]): string[] {
@@ -108,12 +115,13 @@ class AsksOfResource {
     const sharings = isConverted ? this.conversionsOf(granted.process) : requests.map(({ sharing = null }) => sharing)
     if (sharings.length === 0) sharings.push(null)
     const terms = requests.map((request) => request.terms ?? NO_TERMS)
-    const [holdMs, delayMs] = terms.length === 0 ? [0, 0] : [Math.min(...terms.map(({ holdAtLeastMs }) => holdAtLeastMs)), Math.min(...terms.map(({ lockDelayMs }) => lockDelayMs))]
+    const holdMs = boundsOf(terms.map(({ holdAtLeastMs }) => holdAtLeastMs))
+    const delayMs = boundsOf(terms.map(({ lockDelayMs }) => lockDelayMs))
     const isChanged = this.#isRevoked || own.some(({ ask }) => ask.kind === 'convert' || (ask.kind === 'release' && (ask.keepMs ?? 0) > 0))
     const isPlain = !isChanged && terms.every((one) => one === NO_TERMS) && sharings.every((sharing) => sharing === null)
     const ends = requests.map(({ ttlMs }) => (ttlMs === null ? Number.POSITIVE_INFINITY : isConverted ? 0 : granted.at + ttlMs))
     const leaseEnd = this.#isRevoked || ends.length === 0 || own.some(({ ask }) => ask.kind === 'renew') ? 0 : Math.min(...ends)
-    return { granted, ...least(sharings), delayMs, holdMs, isPlain, leaseEnd, later, end: undefined, freeAt: 0 }
+    return { granted, ...least(sharings), delayMs, holdMs, isPlain, leaseEnd, later, end: undefined, freeAt: [0, 0] }
   }
 
   /** What that process may have converted its grant to. */
@@ -121,21 +129,30 @@ class AsksOfResource {
     return (this.#operations.get(process) ?? []).flatMap(({ ask, answer }) => (ask.kind === 'convert' && (answer.kind === 'converted' || answer.kind === 'unknown') ? [ask.sharing] : []))
   }
 
-  /** When the permits of a grant that ends are free, at the earliest. */
-  freeAt({ granted, delayMs, holdMs }: Period, { kind, at, process, reason }: Recorded): number {
-    if (kind === 'expired') return at + delayMs
+  /** What a process asked and was answered, to be read by people. */
+  told(process: string): string {
+    return (this.#operations.get(process) ?? []).map(({ ask, answer, calledAt, answeredAt }) => JSON.stringify({ ask, answer, calledAt, answeredAt })).join(', ')
+  }
+
+  /** When the permits of a grant that ends are free. */
+  freeAt({ granted, delayMs, holdMs }: Period, { kind, at, process, reason }: Recorded): Bounds {
+    if (kind === 'expired') return after(at, delayMs)
     if (kind === 'force_released') {
       const candidates = this.#forced.filter(({ answer }) => answer.kind === 'unknown' || (answer.kind === 'released' && answer.at === at))
-      return candidates.every(({ ask }) => ask.kind === 'release' && ask.freesAtOnce !== true) ? at + delayMs : at
+      const isDelayed = candidates.map(({ ask }) => ask.kind === 'release' && ask.freesAtOnce !== true)
+      return [isDelayed.every(Boolean) ? at + delayMs[0] : at, isDelayed.some(Boolean) ? at + delayMs[1] : at]
     }
-    if (reason === 'converted') return at
+    if (reason === 'converted') return [at, at]
     const own = this.#operations.get(process) ?? []
     const known = own.find(({ answer }) => answer.kind === 'released' && answer.at === at)
     const releases = known === undefined ? own.filter(({ answer }) => answer.kind === 'unknown') : [known]
-    // What nobody was told of is given back at once, whatever its terms.
-    if (known === undefined && releases.some(({ ask }) => ask.kind === 'request' && ask.waits)) return at
     const keeps = releases.flatMap(({ ask }) => (ask.kind === 'release' ? [ask.keepMs ?? 0] : []))
-    return keeps.length === 0 ? at : Math.max(at + Math.min(...keeps), holdMs === 0 ? 0 : granted.at + holdMs)
+    if (keeps.length === 0) return [at, at]
+    const [least, most] = after(at, boundsOf(keeps))
+    // What nobody was told of is given back at once, whatever its terms.
+    const isGivenBack = known === undefined && releases.some(({ ask }) => ask.kind === 'request' && ask.waits)
+    const heldUntil = (ms: number): number => (ms === 0 ? 0 : granted.at + ms)
+    return [isGivenBack ? at : Math.max(least, heldUntil(holdMs[0])), Math.max(most, heldUntil(holdMs[1]))]
   }
 }
 

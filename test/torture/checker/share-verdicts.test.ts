@@ -166,6 +166,10 @@ void t.test('what the history tells of the time for which a resource is kept', (
   t.same(compare(keep, kept(13)).violations, [])
   t.match(compare(keep, kept(12)).violations, [/two grants at once/])
   t.same(compare(keep, kept(12), { clocksMs: NEVER }).violations, [], 'unless the clock was set')
+  const freed = (at: number): Recorded[] => [...kept(13).slice(0, 2), event('force_released', 'p', 1, at), event('granted', 'q', 2, at)]
+  t.same(compare([...keep, askedTo(release(null))], freed(5)).violations, [], 'unless it was taken away from those after whom it was kept')
+  t.same(compare([...keep, asked('p', null, { waits: true }), askedTo(release(null))], freed(5)).violations, [], 'which is possible, even if it may not have been kept')
+  t.match(compare([...keep, askedTo(release(null))], freed(14)).violations, [/it speaks of a grant that has ended/], 'but not when it was kept no longer')
   const delay = [asked('p', null, { terms: { holdAtLeastMs: 0, lockDelayMs: 10 } }), asked('q', null), askedTo(release(null))]
   t.match(compare(delay, [event('granted', 'p', 1, 1), event('expired', 'p', 1, 3), event('granted', 'q', 2, 12)]).violations, [/two grants at once/])
   t.same(compare(delay, [event('granted', 'p', 1, 1), event('expired', 'p', 1, 3), event('force_released', 'p', 1, 5), event('granted', 'q', 2, 6)]).violations, [], 'taken away, it is free')
