@@ -8,6 +8,8 @@ const SOON_MS = 10
 /** Events that are kept in memory, so that many watchers cost one query. */
 const RECENT = 1000
 const PAGE = 500
+/** Events in one item: so much is held for a watcher that does not read. */
+const MOST_AT_ONCE = 100
 
 /** A watcher that is further behind than this is disconnected: it would not catch up, and can reconnect with its last id. */
 const MOST_BEHIND = 10_000
@@ -25,7 +27,8 @@ export interface WatchQuery {
 }
 
 export type FeedItem =
-  | { readonly kind: 'event'; readonly event: LockEvent }
+  /** At least one, in their order. */
+  | { readonly kind: 'events'; readonly events: readonly LockEvent[] }
   /** Nothing happened for a while. */
   | { readonly kind: 'quiet' }
   /** The last item: why no more will come. */
@@ -93,16 +96,20 @@ export class EventFeed {
           yield { kind: 'end', reason: 'too_slow' }
           return
         }
-        const events = await this.#next(position)
-        for (const event of events) {
-          position = event.eventId
-          if (after === null && earlier.has(position)) continue
-          if (event.resourceName.startsWith(prefix) && (processId === null || event.processId === processId) && event.processId.startsWith(processPrefix)) {
-            yield { kind: 'event', event }
-            quietAt = performance.now() + quietMs
-          }
+        const next = (await this.#next(position)).slice(0, MOST_AT_ONCE)
+        position = next.at(-1)?.eventId ?? position
+        const events = next.filter(
+          (event) =>
+            (after !== null || !earlier.has(event.eventId)) &&
+            event.resourceName.startsWith(prefix) &&
+            (processId === null || event.processId === processId) &&
+            event.processId.startsWith(processPrefix)
+        )
+        if (events.length > 0) {
+          yield { kind: 'events', events }
+          quietAt = performance.now() + quietMs
         }
-        if (events.length === 0) await this.#sleep(Math.max(0, quietAt - performance.now()), signal)
+        if (next.length === 0) await this.#sleep(Math.max(0, quietAt - performance.now()), signal)
         if (performance.now() < quietAt) continue
         yield { kind: 'quiet' }
         quietAt = performance.now() + quietMs
@@ -161,7 +168,7 @@ export class EventFeed {
     const newest = this.#position ?? 0
     if (position >= newest) return []
     const oldest = this.#recent[0]?.eventId
-    if (oldest !== undefined && position >= oldest - 1) return this.#recent.filter(({ eventId }) => eventId > position)
+    if (oldest !== undefined && position >= oldest - 1) return this.#recent.slice(this.#recent.findLastIndex(({ eventId }) => eventId <= position) + 1)
     const { events } = await this.#store.reads.eventsAfter(position, PAGE)
     return events.filter(({ eventId }) => eventId <= newest)
   }

@@ -18,7 +18,7 @@ async function names(items: AsyncGenerator<FeedItem>, events: number): Promise<s
   while (seen.length < events) {
     const { value, done } = await items.next()
     if (done === true) break
-    if (value.kind === 'event') seen.push(value.event.resourceName)
+    if (value.kind === 'events') seen.push(...value.events.map(({ resourceName }) => resourceName))
     if (value.kind === 'end') seen.push(value.reason)
   }
   return seen
@@ -128,8 +128,8 @@ for (const kind of DATABASES) {
       while (after < newest) {
         let left = 1 + Math.floor(Math.random() * 40)
         for await (const item of service.watch({ prefix: '', processId: null, after }, 50)) {
-          if (item.kind === 'event') {
-            after = item.event.eventId
+          for (const { eventId } of item.kind === 'events' ? item.events.slice(0, left) : []) {
+            after = eventId
             seen.push(after)
             left -= 1
           }

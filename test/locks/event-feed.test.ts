@@ -17,8 +17,10 @@ async function read(items: AsyncGenerator<FeedItem>, events: number): Promise<st
   while (left > 0) {
     const { value, done } = await items.next()
     if (done === true) break
-    if (value.kind === 'event') left -= 1
-    if (value.kind !== 'quiet') seen.push(value.kind === 'end' ? `end: ${value.reason}` : `${value.event.kind} ${value.event.resourceName} ${value.event.lockId}`)
+    if (value.kind === 'end') seen.push(`end: ${value.reason}`)
+    if (value.kind !== 'events') continue
+    left -= value.events.length
+    seen.push(...value.events.map((event) => `${event.kind} ${event.resourceName} ${event.lockId}`))
   }
   return seen
 }
@@ -54,6 +56,18 @@ for (const kind of DATABASES) {
       await service.request({ resourceNames: [resourceName('own')], processId: processId('q') })
       t.match(await read(items, 1), [/^granted own /])
       await items.return(undefined)
+    })
+
+    await onStore('what has happened already comes together, a hundred events at once', async (t, store) => {
+      const service = serviceOn(store)
+      await Promise.all(Array.from({ length: 121 }, (_, index) => take(service, `n${index}`)))
+      const items = service.watch({ prefix: '', processId: null, after: 1 }, 5000)
+      const sizes: number[] = []
+      for await (const item of items) {
+        if (item.kind === 'events') sizes.push(item.events.length)
+        if (sizes.length === 2) break
+      }
+      t.strictSame(sizes, [100, 20])
     })
 
     await onStore('a watcher of the processes with a prefix hears of those alone', async (t, store) => {

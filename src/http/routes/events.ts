@@ -4,7 +4,7 @@ import { Type } from '@sinclair/typebox'
 import type { FeedItem } from '../../locks/event-feed.js'
 import type { WatcherQuota } from '../../locks/quotas.js'
 import type { LocksOf } from '../../locks/scoped-locks.js'
-import { LIST_LIMIT } from '../../locks/store.js'
+import { LIST_LIMIT, type LockEvent } from '../../locks/store.js'
 import { callerOf } from '../auth.js'
 import { eventBody, eventFromCursor, success, toCursor } from '../responses.js'
 import { answer, LockIdSchema, orNull, ProcessIdSchema, ResourceNameSchema, Timestamp } from '../schemas/common.js'
@@ -132,7 +132,18 @@ async function* messages(items: AsyncGenerator<FeedItem>): AsyncGenerator<string
   for await (const item of items) {
     if (item.kind === 'quiet') yield ':\n\n'
     else if (item.kind === 'end') yield `event: end\ndata: ${JSON.stringify({ reason: item.reason })}\n\n`
-    else yield `id: ${item.event.eventId}\nevent: ${item.event.kind}\ndata: ${JSON.stringify(eventBody(item.event))}\n\n`
+    else yield item.events.map(message).join('')
   }
 }
 
+/** What is sent of an event, made once for all who watch. */
+const MESSAGES = new WeakMap<LockEvent, string>()
+
+function message(event: LockEvent): string {
+  let text = MESSAGES.get(event)
+  if (text === undefined) {
+    text = `id: ${event.eventId}\nevent: ${event.kind}\ndata: ${JSON.stringify(eventBody(event))}\n\n`
+    MESSAGES.set(event, text)
+  }
+  return text
+}
