@@ -1,6 +1,7 @@
-import { perSecond, ratio, table } from './figures.js'
+import { median, perSecond, ratio, table } from './figures.js'
 import type { LoadResult } from './messages.js'
 import { runLoad, Server } from './processes.js'
+import { processorMicros } from './processor-time.js'
 import { NAMES } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -32,29 +33,44 @@ const CASES: readonly Case[] = [
 export async function shares(around: Surroundings): Promise<string> {
   const parts: string[] = []
   for (const kind of ['sqlite', 'postgres'] as const) parts.push(await onDatabase(around, kind))
-  return ['## Shares', `Acquire and release at ${CONNECTIONS} connections, in one run; the cost of an exclusive pair of the same round is 1.`, ...parts].join('\n\n')
+  return [
+    '## Shares',
+    `Acquire and release at ${CONNECTIONS} connections, in one run. Processor time of all processes for each answer in microseconds, and as a multiple of that of an exclusive pair of the same round; the same of the time that passes.`,
+    ...parts
+  ].join('\n\n')
 }
 
-async function onDatabase({ effort, freshUrl }: Surroundings, kind: 'sqlite' | 'postgres'): Promise<string> {
+interface Measured extends LoadResult {
+  readonly micros: number
+}
+
+async function onDatabase({ effort, freshUrl, postgres }: Surroundings, kind: 'sqlite' | 'postgres'): Promise<string> {
   await using server = await Server.start({ kind: 'service', databaseUrl: await freshUrl(kind), sweeps: true })
   for (const { prefix, asks, holders = 0 } of CASES) {
     const name = `${prefix}0000000`
     for (let index = 0; index < holders; index += 1) await hold(server.port, `{"resource_name":"${name}","process_id":"holder-${index}"${asks}}`)
   }
-  const results = new Map<string, LoadResult[]>(CASES.map(({ title }) => [title, []]))
+  const pids = kind === 'postgres' ? [postgres.pid] : []
+  const results = new Map<string, Measured[]>(CASES.map(({ title }) => [title, []]))
   for (let round = 0; round < effort.rounds; round += 1) {
     for (const { title, names, prefix, asks = '' } of CASES) {
       const { warmUpMs, measureMs } = effort
-      results.get(title)?.push(await runLoad({ what: 'pairs', port: server.port, connections: CONNECTIONS, names, prefix, asks, warmUpMs, measureMs }))
+      const before = processorMicros(pids)
+      await server.reset()
+      const result = await runLoad({ what: 'pairs', port: server.port, connections: CONNECTIONS, names, prefix, asks, warmUpMs, measureMs })
+      const { cpuMicros } = await server.usage()
+      results.get(title)?.push({ ...result, micros: (cpuMicros + processorMicros(pids) - before) / result.answers })
     }
   }
   const exclusive = results.get(CASES[0]?.title ?? '') ?? []
   const rows = [...results].map(([title, found]) => [
     title,
     perSecond(found.map(({ requestsPerSecond }) => requestsPerSecond)),
+    median(found.map(({ micros }) => micros)).toFixed(0),
+    ratio(found.map(({ micros }, round) => micros / (exclusive[round]?.micros ?? Number.NaN))),
     ratio(found.map(({ requestsPerSecond }, round) => (exclusive[round]?.requestsPerSecond ?? Number.NaN) / requestsPerSecond))
   ])
-  return table([NAMES[kind], 'answers a second', 'cost'], rows)
+  return table([NAMES[kind], 'answers a second', 'processor µs', 'processor time, exclusive = 1', 'time, exclusive = 1'], rows)
 }
 
 async function hold(port: number, body: string): Promise<void> {
