@@ -14,6 +14,7 @@ import { waitersKey } from './0012-waiters-key.js'
 import { lockShares } from './0013-lock-shares.js'
 import { lockTerms } from './0014-lock-terms.js'
 import { postgresRemovals } from './0015-postgres-removals.js'
+import { postgresManyProcesses } from './0016-postgres-many-processes.js'
 import type { DialectName } from './dialect.js'
 
 /** All migrations in the order in which they run. A migration that was released is never edited; a new one follows it. */
@@ -33,6 +34,7 @@ export function migrationsFor(dialect: DialectName): Record<string, Migration> {
     '0012-waiters-key': waitersKey(dialect),
     '0013-lock-shares': lockShares(dialect),
     '0014-lock-terms': lockTerms(),
-    '0015-postgres-removals': postgresRemovals(dialect)
+    '0015-postgres-removals': postgresRemovals(dialect),
+    '0016-postgres-many-processes': postgresManyProcesses(dialect)
   }
 }

@@ -71,6 +71,15 @@ void t.test('no everyday statement reads more of a table than it asks for, whene
       const beside = await openedEmpty.batches.connect()
       await explainAll(t, 'empty', beside, prepared).finally(() => beside.release())
     })
+    await t.test('where one process held everything when it was analysed', async (t) => {
+      await using other = await freshDatabase('postgres')
+      await using filled = await openOn(other)
+      await Promise.all(Array.from({ length: 100 }, (_, index) => filled.submit(acquire(`name/${index}`, 'p'))))
+      await using openedOther = await openPostgres(other.url, 1, (error) => t.fail(String(error)))
+      const beside = await openedOther.batches.connect()
+      await beside.query('vacuum analyze resource_locks')
+      await explainAll(t, 'one process', beside, prepared).finally(() => beside.release())
+    })
     for (const [index, size] of SIZES.entries()) {
       await addRows(store, SIZES[index - 1] ?? 0, size)
       await client.query('analyze')

@@ -1,7 +1,7 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
 import { DEQUEUED, EXPIRED_PREDECESSOR_COLUMNS, GRANT_COLUMNS, type GrantRow, KEEP_REQUEST_MS, NOBODY, type LockRequestsTable, type Tables } from '../tables.js'
-import { bytewise, CLOCK, columns, compiled, END, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, SHARE_END, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
 
 export interface AcquireArgs {
   readonly names: string[]
@@ -129,7 +129,7 @@ export const SOME_HELD = sql`
     where ${VALID}
   ) or exists (
     select from json_array_elements(r.grants::json) as g join resource_locks l on l.resource_name = g ->> 0,
-      lateral (select * from lock_shares s where s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint and s.is_active order by ${END} offset 0) as s
+      lateral (select * from lock_shares s where s.resource_name = g ->> 0 and s.id = (g ->> 1)::bigint and s.is_active order by ${SHARE_END} offset 0) as s
     where ${VALID} and l.process_id = ${sql.lit(NOBODY)} and s.end_reason is null and s.id >= l.shared_from
       and (s.expires_at is null or coalesce(s.held_until, s.expires_at) > ${CLOCK})
   ))`

@@ -3,7 +3,7 @@ import { NEVER } from '../../../migrations/0013-lock-shares.js'
 import type { EpochMs } from '../../locks/lock.js'
 import { columnsOf, ROW_COLUMNS, ROW_TYPES, SHARE_COLUMNS, SHARE_TYPES, type ColumnTypes, type ResourceRow, type ShareRow } from '../share-rows.js'
 import { DEQUEUED, NOBODY, type EventRow, type LockRequestsTable, type LockWaitersTable, type Tables } from '../tables.js'
-import { bytewise, CLOCK, columns, compiled, END, LIVE, SOMEBODY_WAITS, waitersFor } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, SHARE_END, LIVE, SOMEBODY_WAITS, waitersFor } from './sql.js'
 
 /** How old what was read may be when it is written, in milliseconds: leases begin when it is read. */
 const FRESH_MS = 500
@@ -100,15 +100,15 @@ function readStatements(db: Kysely<Tables>) {
         select asked.name, clock.at, clock.removals, l.xmin::text::bigint as version, ${columns(ROW_COLUMNS)},
           case when asked.draws > 0 then (select json_agg(nextval('lock_numbers')) from generate_series(1, asked.draws)) end as numbers,
           case when asked.everything or ${MUST_CHECK} or (not ${IS_CLOSED} and (coalesce(l.id, 0) = 0 or l.share_count > 0)) then
-            ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${END} <= case when ${IS_CLOSED} and not asked.everything then clock.at else ${sql.lit(NEVER)} end order by ${END}`)}
+            ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${SHARE_END} <= case when ${IS_CLOSED} and not asked.everything then clock.at else ${sql.lit(NEVER)} end order by ${SHARE_END}`)}
           end as ending,
           case when asked.ends and ${IS_CLOSED} then
-            ${listOf(sql`select s.process_id, s.expires_at from lock_shares s where ${OF_NAME} order by ${END} desc limit ${arg('most')}`)}
+            ${listOf(sql`select s.process_id, s.expires_at from lock_shares s where ${OF_NAME} order by ${SHARE_END} desc limit ${arg('most')}`)}
           end as last_to_end,
           case when ${IS_CLOSED} and (asked.ends or ${MUST_CHECK}) and l.share_limit is not null then
-            ${listOf(sql`select s.process_id, s.allows from lock_shares s where ${OF_NAME} and s.allows is not null and ${END} > clock.at order by s.allows limit ${arg('most')}`)}
+            ${listOf(sql`select s.process_id, s.allows from lock_shares s where ${OF_NAME} and s.allows is not null and ${SHARE_END} > clock.at order by s.allows limit ${arg('most')}`)}
           end as lowest_limits,
-          case when ${MUST_CHECK} then (select s.expires_at from lock_shares s where ${OF_NAME} and ${END} > clock.at order by ${END} limit 1) end as first_end,
+          case when ${MUST_CHECK} then (select s.expires_at from lock_shares s where ${OF_NAME} and ${SHARE_END} > clock.at order by ${SHARE_END} limit 1) end as first_end,
           case when asked.waits and ${SOMEBODY_WAITS} then ${listOf(sql`${QUEUE} order by w.ticket limit ${arg('most')}`)} end as queue,
           case when asked.waits and ${SOMEBODY_WAITS} then ${listOf(sql`${QUEUE} and w.allows is not null order by w.ticket limit ${arg('most')}`)} end as limited_queue
         from asked cross join clock left join resource_locks l on l.resource_name = asked.name`
@@ -139,7 +139,7 @@ function readStatements(db: Kysely<Tables>) {
         with clock as materialized (select ${CLOCK} as at)
         select asked.name, clock.at, ${waitersFor(sql`asked.name`)} as waiters, to_json(l) as row,
           case when ${IS_CLOSED} then
-            ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${END} > clock.at and s.id >= l.shared_from order by ${END} limit ${arg('most')}`)}
+            ${listOf(sql`select s.* from lock_shares s where ${OF_NAME} and ${SHARE_END} > clock.at and s.id >= l.shared_from order by ${SHARE_END} limit ${arg('most')}`)}
           end as shares
         from unnest(${arg('names')}::text[]) as asked(name) cross join clock left join resource_locks l on l.resource_name = asked.name`
     ),

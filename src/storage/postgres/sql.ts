@@ -22,7 +22,7 @@ export const CLOCK_ONCE = sql<number>`(select ${CLOCK})`
 export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at > ${CLOCK}))`
 
 /** When the share in the row `s` ends. Ordered by it, few shares of many are found by the index that it stands in. */
-export const END = sql`coalesce(s.expires_at, ${sql.lit(NEVER)})`
+export const SHARE_END = sql`coalesce(s.expires_at, ${sql.lit(NEVER)})`
 
 /** The grant in the row `l` belongs to that key or to none; the key null may touch every grant. */
 export function openTo(key: RawBuilder<unknown>): RawBuilder<unknown> {
