@@ -28,6 +28,8 @@ export interface CheckpointOptions {
 export const CheckpointState = { idle: 0, moving: 1, moved: 2 } as const
 
 export type WorkerCall =
+  /** Before all others, and after a `close`: resolves to what an operator should know about the files. */
+  | ({ readonly kind: 'open' } & WorkerOptions)
   | { readonly kind: 'execute'; readonly commands: readonly EncodedCommand[] }
   | { readonly kind: 'read'; readonly method: keyof StoreReads; readonly args: readonly unknown[] }
   | { readonly kind: 'keys'; readonly method: keyof KeyStore; readonly args: readonly unknown[] }
@@ -42,9 +44,6 @@ export type WorkerResponse =
   | { readonly kind: 'error'; readonly id: number; readonly error: CommandError }
   /** The result of each command, and the tickets of waiters to wake. */
   | { readonly kind: 'results'; readonly id: number; readonly results: readonly EncodedResult[]; readonly wakeups: readonly number[] }
-
-/** The id of the response that the worker sends once without a request: the file is open, or why it cannot be opened. */
-export const OPENED = 0
 
 /*
  * Compact encoding of the common commands and results; full objects cost more to serialise than to execute. The tag says

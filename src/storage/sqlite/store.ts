@@ -6,7 +6,7 @@ import type { EpochMs } from '../../locks/lock.js'
 import { forwardAll, STORE_READS, type StoreReads } from '../../locks/store.js'
 import { KEEP_HISTORY_MS, type SqlBackend, type StoreOptions } from '../sql-store.js'
 import { missing, type CommandResult } from '../batcher.js'
-import { decodeError, decodeResult, encodeCommand, OPENED, type EncodedResult, type WorkerCall, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
+import { decodeError, decodeResult, encodeCommand, type EncodedResult, type WorkerCall, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
 
 /** Batches that may be in the worker at once; it commits together what has arrived. */
 const CONCURRENCY = 8
@@ -64,42 +64,35 @@ export interface SqliteWorkerOptions extends WorkerOptions {
   readonly onLost: (error: Error) => void
 }
 
+/** Of all requests: what a thread still answers for an earlier file belongs to none of the next one. */
+let lastId = 0
+
 /** The service's side of a SQLite file: a worker thread answers the calls in their order. */
 export class SqliteWorker implements AsyncDisposable {
   readonly #options: SqliteWorkerOptions
   readonly #worker: Worker
   readonly #pending = new Map<number, Pending>()
-  readonly #ended: Promise<void>
-  #lastId = OPENED
   #warnings: readonly string[] = []
   #lost: Error | undefined
   #serving = false
+  #closed: Promise<void> | undefined
 
   private constructor(options: SqliteWorkerOptions) {
     this.#options = options
-    const { file, keepHistoryMs } = options
-    this.#worker = new Worker(new URL('worker.js', import.meta.url), {
-      workerData: { file, keepHistoryMs } satisfies WorkerOptions,
-      // Loaders and other options of the process do not apply to the worker.
-      execArgv: []
-    })
-    this.#ended = new Promise((resolve) => {
-      this.#worker.once('exit', (code) => {
-        this.#lose(new Error(`it exited with code ${code}`))
-        resolve()
-      })
-    })
+    this.#worker = takeThread()
+    this.#worker.on('exit', (code) => this.#lose(new Error(`it exited with code ${code}`)))
+    this.#worker.on('error', (error) => this.#lose(error))
     this.#worker.on('message', (text: string) => {
       for (const response of JSON.parse(text) as readonly WorkerResponse[]) this.#receive(response)
     })
-    this.#worker.on('error', (error) => this.#lose(error))
   }
 
   /** @throws StartupError when the file cannot be used. */
   static async open(options: SqliteWorkerOptions): Promise<SqliteWorker> {
     const worker = new SqliteWorker(options)
+    const { file, keepHistoryMs, clock } = options
     try {
-      worker.#warnings = (await worker.#responseTo(OPENED)) as readonly string[]
+      worker.#warnings = (await worker.#send({ kind: 'open', file, keepHistoryMs }, clock())) as readonly string[]
       worker.#serving = true
       return worker
     } catch (error) {
@@ -144,7 +137,7 @@ export class SqliteWorker implements AsyncDisposable {
 
   #send(call: WorkerCall, now: EpochMs): Promise<unknown> {
     if (this.#lost !== undefined) return Promise.reject(new LockError('STORAGE_UNAVAILABLE', { cause: this.#lost }))
-    const id = (this.#lastId += 1)
+    const id = (lastId += 1)
     this.#worker.postMessage(JSON.stringify({ ...call, id, now } satisfies WorkerRequest))
     return this.#responseTo(id)
   }
@@ -184,9 +177,56 @@ export class SqliteWorker implements AsyncDisposable {
   }
 
   /** The worker finishes earlier requests first. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#serving = false
-    if (this.#lost === undefined) await this.#send({ kind: 'close' }, this.#options.clock()).catch(() => undefined)
-    await this.#ended
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
   }
+
+  async #close(): Promise<void> {
+    this.#serving = false
+    if (this.#lost !== undefined) return
+    try {
+      await this.#send({ kind: 'close' }, this.#options.clock())
+      // Nobody is told any more what it still reads.
+      this.#lose(new Error('it was closed'))
+      keepThread(this.#worker)
+    } catch {
+      await this.#worker.terminate()
+    }
+  }
+}
+
+/** How long a thread without a file is kept, in milliseconds. */
+const IDLE_MS = 10_000
+
+/**
+ * Threads without a file, for the next one that is opened. To start one takes a third of a second of processor time, which who opens
+ * locks for each of their tests would pay each time.
+ */
+const idleThreads = new Map<Worker, NodeJS.Timeout>()
+
+function keepThread(thread: Worker): void {
+  removeListeners(thread)
+  thread.on('error', () => idleThreads.delete(thread))
+  thread.on('exit', () => idleThreads.delete(thread))
+  const end = (): void => {
+    idleThreads.delete(thread)
+    void thread.terminate()
+  }
+  idleThreads.set(thread, setTimeout(end, IDLE_MS).unref())
+}
+
+function takeThread(): Worker {
+  for (const [thread, timer] of idleThreads) {
+    clearTimeout(timer)
+    idleThreads.delete(thread)
+    removeListeners(thread)
+    return thread
+  }
+  // Loaders and other options of the process do not apply to it.
+  return new Worker(new URL('worker.js', import.meta.url), { workerData: null, execArgv: [] })
+}
+
+function removeListeners(thread: Worker): void {
+  for (const event of ['message', 'error', 'exit']) thread.removeAllListeners(event)
 }

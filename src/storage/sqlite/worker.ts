@@ -10,13 +10,16 @@ import { SqlReads } from '../reads.js'
 import { asStartupError, Checkpointer, openMigrated, shortenLog, toLockError, type OpenSqlite } from './connection.js'
 import { eventIndex } from './context.js'
 import { SqliteExecutor, type TimedCommand } from './executor.js'
-import { CheckpointState, decodeCommand, encodeError, encodeResult, OPENED, type CheckpointOptions, type EncodedResult, type WorkerOptions, type WorkerRequest, type WorkerResponse } from './protocol.js'
+import { CheckpointState, decodeCommand, encodeError, encodeResult, type CheckpointOptions, type EncodedResult, type WorkerRequest, type WorkerResponse } from './protocol.js'
 import { isLive } from './wait-queue.js'
 
 /** Rows that one statement may count: a millisecond or two, in which no batch is executed. */
 const COUNT_AT_ONCE = 2000
 
 type ExecuteRequest = Extract<WorkerRequest, { kind: 'execute' }>
+type OpenRequest = Extract<WorkerRequest, { kind: 'open' }>
+/** What is answered by itself. */
+type CallRequest = Exclude<WorkerRequest, ExecuteRequest | OpenRequest>
 
 /** Serves a SQLite file in a thread of its own, so that flushes, checkpoints, long lists and the sweeper never block the service's event loop. */
 class WorkerServer {
@@ -52,7 +55,7 @@ class WorkerServer {
   receive(first: string): void {
     let batches: ExecuteRequest[] = []
     for (let text: string | undefined = first; text !== undefined; text = nextMessage()) {
-      const request = JSON.parse(text) as WorkerRequest
+      const request = JSON.parse(text) as ExecuteRequest | CallRequest
       this.#now = request.now
       if (request.kind === 'execute') batches.push(request)
       else {
@@ -80,7 +83,7 @@ class WorkerServer {
     if (timed.some(({ command }) => command.kind === 'sweep')) shortenLog(this.#opened.database)
   }
 
-  async #answer(request: Exclude<WorkerRequest, ExecuteRequest>): Promise<void> {
+  async #answer(request: CallRequest): Promise<void> {
     const { id } = request
     try {
       send({ kind: 'value', id, value: await this.#valueOf(request) })
@@ -89,7 +92,7 @@ class WorkerServer {
     }
   }
 
-  async #valueOf(request: Exclude<WorkerRequest, ExecuteRequest>): Promise<unknown> {
+  async #valueOf(request: CallRequest): Promise<unknown> {
     switch (request.kind) {
       case 'read':
         return await call(this.#reads, request.method, request.args)
@@ -102,7 +105,7 @@ class WorkerServer {
       case 'close':
         await this.#checkpointer?.[Symbol.asyncDispose]()
         this.#opened[Symbol.dispose]()
-        parentPort?.close()
+        server = undefined
         return null
     }
   }
@@ -122,19 +125,29 @@ function nextMessage(): string | undefined {
   return parentPort === null ? undefined : (receiveMessageOnPort(parentPort)?.message as string | undefined)
 }
 
-async function serve({ file, keepHistoryMs }: WorkerOptions): Promise<void> {
+/** The file that the thread has at present. */
+let server: WorkerServer | undefined
+
+async function open({ id, file, keepHistoryMs }: OpenRequest): Promise<void> {
   try {
     const opened = await openMigrated(file)
     try {
-      const server = new WorkerServer(opened, keepHistoryMs)
-      parentPort?.on('message', (text: string) => server.receive(text))
+      server = new WorkerServer(opened, keepHistoryMs)
     } catch (error) {
       throw asStartupError(error, opened.database.name)
     }
-    send({ kind: 'value', id: OPENED, value: opened.warnings })
+    send({ kind: 'value', id, value: opened.warnings })
   } catch (error) {
-    send({ kind: 'error', id: OPENED, error: encodeError(error) })
+    send({ kind: 'error', id, error: encodeError(error) })
   }
+}
+
+/** Serves one file after another. */
+function serve(): void {
+  parentPort?.on('message', (text: string) => {
+    if (server === undefined) void open(JSON.parse(text) as OpenRequest)
+    else server.receive(text)
+  })
 }
 
 /** The thread of a `Checkpointer`: each message asks for one move. */
@@ -154,6 +167,6 @@ function moveLogs({ checkpoints, handle, state }: CheckpointOptions): void {
   })
 }
 
-const options = workerData as WorkerOptions | CheckpointOptions
-if ('checkpoints' in options) moveLogs(options)
-else await serve(options)
+const options = workerData as CheckpointOptions | null
+if (options === null) serve()
+else moveLogs(options)
