@@ -41,9 +41,10 @@ export class ShareLedger {
   #slots: SlotMap
   #settled = false
 
+  /** @param row changes with it. */
   constructor(name: string, at: EpochMs, row: ResourceRow | undefined, stored: StoredShares) {
     this.at = at
-    this.row = row === undefined ? emptyRow(name) : { ...row }
+    this.row = row ?? emptyRow(name)
     this.stored = stored
     this.#slots = new SlotMap(this.isShared ? this.row.share_slots : null)
   }

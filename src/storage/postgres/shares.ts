@@ -9,7 +9,7 @@ import { decideConversion, decideRelease, decideRenewal, decideRevocation, Share
 import { grantsToText, KEEP_ENDED_MS, KEEP_REQUEST_MS, NOBODY, type Tables } from '../tables.js'
 import { INCOMPLETE, sqlStateOf } from './connection.js'
 import { nameOf, processOf, ShareHolders, type Refused, type ShareCommand } from './share-holders.js'
-import { shareStatements, type FoundResource, type QueueRow, type WrittenRow } from './shares-sql.js'
+import { shareStatements, type FoundResource, writeArgs, type QueueRow, type RowOf } from './shares-sql.js'
 import type { Session } from './sql.js'
 import type { WaitQueue } from './wait-queue.js'
 
@@ -26,8 +26,8 @@ interface Opened {
   readonly numbers: number[]
   /** Tickets that were granted in this batch. */
   readonly served: Set<number>
-  readonly requests: object[]
-  readonly places: object[]
+  readonly requests: RowOf<'requests'>[]
+  readonly places: RowOf<'places'>[]
 }
 
 /** A result once its resource is written, or why the command is refused. */
@@ -227,15 +227,18 @@ export class Shares {
   /** Returns the names of the resources that were changed meanwhile and not written, and how many wait for the others. */
   async #write(session: Session, statement: ReturnType<typeof shareStatements>['write'], opened: readonly Opened[], commands: readonly ShareCommand[]): Promise<Written> {
     const changed = opened.filter(({ resource }) => resource.changed)
-    if (changed.length === 0) return { lost: new Set(), waiters: new Map() }
-    const rows = await session.run(statement, {
-      rows: JSON.stringify(changed.map(({ resource, found }): WrittenRow => ({ ...resource.row, version: found.version, at: found.at, removals: found.removals }))),
-      shares: JSON.stringify(changed.flatMap(({ resource }) => [...resource.shares.values()])),
-      events: JSON.stringify(changed.flatMap(({ resource }) => resource.events)),
-      requests: JSON.stringify(changed.flatMap(({ requests }) => requests)),
-      places: JSON.stringify(changed.flatMap(({ places }) => places)),
-      unclaimed: JSON.stringify(commands.flatMap((command) => (command.kind === 'release' && command.unlessClaimed !== undefined ? [{ resource_name: command.resourceName, request_id: command.unlessClaimed.id }] : [])))
+    const [first] = changed
+    if (first === undefined) return { lost: new Set(), waiters: new Map() }
+    // All of them were read by one statement.
+    const args = writeArgs(first.found, {
+      rows: changed.map(({ resource, found }) => ({ ...resource.row, version: found.version })),
+      shares: changed.flatMap(({ resource }) => [...resource.shares.values()]),
+      events: changed.flatMap(({ resource }) => resource.events),
+      requests: changed.flatMap(({ requests }) => requests),
+      places: changed.flatMap(({ places }) => places),
+      unclaimed: commands.flatMap((command) => (command.kind === 'release' && command.unlessClaimed !== undefined ? [{ resource_name: command.resourceName, request_id: command.unlessClaimed.id }] : []))
     })
+    const rows = await session.run(statement, args)
     const waiters = new Map(rows.map((row) => [row.resource_name, row.waiters]))
     for (const { found, resource } of changed) if (waiters.has(found.name) && resource.row.process_id === NOBODY) this.#know(found.name)
     const freed = commands.filter((command) => (command.kind === 'acquire' ? command.ticket !== null : command.kind !== 'renew'))
@@ -269,8 +272,8 @@ function openedOf(found: FoundResource, own: readonly ShareRow[]): Opened {
     lowestLimits: () => found.lowest_limits ?? [],
     firstEndAfter: () => found.first_end
   }
-  const { name, at, version, numbers, ...row } = found
-  const resource = new SharedResource(name, at, version === null ? undefined : rowOf(row), stored)
+  const { name, at, version, numbers } = found
+  const resource = new SharedResource(name, at, version === null ? undefined : rowOf(found), stored)
   return { resource, found, numbers: [...(numbers ?? [])], served: new Set(), requests: [], places: [] }
 }
 
@@ -278,9 +281,9 @@ function rowOf(found: ResourceRow): ResourceRow {
   return Object.fromEntries(ROW_COLUMNS.map((column) => [column, found[column]])) as unknown as ResourceRow
 }
 
-function savedRequest({ idempotencyKey, ttlMs }: AcquireCommand, grants: readonly Grant[], { name, at }: FoundResource): object {
+function savedRequest({ idempotencyKey, ttlMs }: AcquireCommand, grants: readonly Grant[], { name, at }: FoundResource): RowOf<'requests'> {
   const remembered_until = at + Math.max(ttlMs ?? 0, KEEP_REQUEST_MS)
-  return { resource_name: name, request_id: idempotencyKey?.id, fingerprint: idempotencyKey?.fingerprint, grants: grantsToText(grants), remembered_until }
+  return { resource_name: name, request_id: idempotencyKey?.id ?? null, fingerprint: idempotencyKey?.fingerprint ?? null, grants: grantsToText(grants), remembered_until }
 }
 
 function ticketOf(command: ShareCommand): number {

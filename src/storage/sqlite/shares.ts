@@ -212,7 +212,7 @@ export class Shares {
 
   #open(name: string, now: EpochMs): { readonly resource: SharedResource; readonly before: ResourceRow | undefined } {
     const before = this.#statements.row.get({ name })
-    return { resource: new SharedResource(name, now, before, this.#stored(name)), before }
+    return { resource: new SharedResource(name, now, before === undefined ? undefined : { ...before }, this.#stored(name)), before }
   }
 
   #stored(name: string): StoredShares {

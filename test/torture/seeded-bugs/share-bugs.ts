@@ -18,7 +18,7 @@ export const SHARE_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a share is granted by a number of before its resource came and went',
-    patches: [{ file: SQL, find: ' or ${CAME_AND_WENT}', replace: '' }],
+    patches: [{ file: SQL, find: ' or ${cameAndWent(arg)}', replace: '' }],
     caughtBy: RACES,
     says: /not ok .*a new resource/
   },
