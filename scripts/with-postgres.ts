@@ -10,8 +10,8 @@ import { PostgresServer } from './postgres-server.js'
  */
 const SETTINGS = { fsync: 'off', max_wal_size: '256MB' }
 
-/** Most tests wait more than they compute; fewer files run at once where there are fewer processors. */
-const FILES_PER_PROCESSOR = 3
+/** Tests wait now and then. More files at once compete for caches, and cost more altogether. */
+const FILES_PER_PROCESSOR = 2
 
 /**
  * `node dist/scripts/with-postgres.js COMMAND ARGS…` runs a command with TEST_DATABASE_URL set to a PostgreSQL server that
