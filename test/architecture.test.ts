@@ -190,3 +190,11 @@ function roomOf(file: string): string {
 function isIn(file: string, place: string): boolean {
   return file === place || file.startsWith(`${place}/`)
 }
+
+void t.test('the folders whose files Tap leaves out are run by those in test/all', (t) => {
+  const { tap } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { readonly tap: { readonly exclude: readonly string[] } }
+  const all = readdirSync(join(ROOT, 'test/all')).flatMap((file) => /^(?<folder>.*)\.test\.ts$/.exec(file)?.groups?.['folder'] ?? [])
+  t.same(tap.exclude, [`dist/test/{${all.toSorted().join(',')}}/*.test.js`])
+  for (const folder of all) t.match(readFileSync(join(ROOT, 'test/all', `${folder}.test.ts`), 'utf8'), `importTests('${folder}')`)
+  t.end()
+})

@@ -5,7 +5,6 @@ import { freshDatabase } from '../support/databases.js'
 import { Session } from '../support/session.js'
 
 // What a forgotten psql session does. The waits are the service's own: 5 seconds for one lock.
-t.jobs = 2
 
 void t.test('a row that somebody sits on fails its own command, not those that came with it', async (t) => {
   await using database = await freshDatabase('postgres')

@@ -1,41 +1,12 @@
-import type { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { Command } from '../../src/locks/commands.js'
 import type { CommandResult } from '../../src/storage/batcher.js'
-import { openStore } from '../../src/storage/index.js'
 import { SqliteWorker } from '../../src/storage/sqlite/store.js'
 import { acquire, inspect, release, renew } from '../support/commands.js'
 import { START } from '../../scripts/database-templates.js'
 import { fileOf, freshDatabase } from '../support/databases.js'
 
 const MINUTE_MS = 60_000
-
-void t.test('a thread serves one file after another, of which none sees anything of the others', async (t) => {
-  const threads: Worker[] = []
-  const count = (thread: Worker): void => void threads.push(thread)
-  process.on('worker', count)
-  t.teardown(() => process.off('worker', count))
-  for (const process of ['p', 'q']) {
-    await using database = await freshDatabase('sqlite')
-    const store = await openStore({ databaseUrl: database.url, clock: database.now })
-    t.match(await store.submit(acquire('a', process)), { kind: 'granted', grants: [{ lockId: 1 }] })
-    await store[Symbol.asyncDispose]()
-    await store[Symbol.asyncDispose]()
-    await t.rejects(store.ping(), { code: 'STORAGE_UNAVAILABLE' }, 'closed is closed, whoever has the thread')
-  }
-  t.equal(threads.length, 1)
-
-  await using database = await freshDatabase('sqlite')
-  await using other = await freshDatabase('sqlite')
-  await using store = await openStore({ databaseUrl: database.url, clock: database.now })
-  await using beside = await openStore({ databaseUrl: other.url, clock: other.now })
-  t.equal(threads.length, 2, 'two open files have a thread each')
-  await store[Symbol.asyncDispose]()
-  await beside[Symbol.asyncDispose]()
-  for (const thread of threads) await thread.terminate()
-  await using again = await openStore({ databaseUrl: database.url, clock: database.now })
-  t.match(await again.submit(acquire('a', 'q')), { kind: 'granted', grants: [{ lockId: 1 }] }, 'a thread that has ended is not taken')
-})
 
 void t.test('batches that reach the thread together are each carried out by the clock of their own, in their order', async (t) => {
   await using database = await freshDatabase('sqlite')
