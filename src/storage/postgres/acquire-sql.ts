@@ -1,7 +1,7 @@
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import type { EpochMs } from '../../locks/lock.js'
 import { DEQUEUED, EXPIRED_PREDECESSOR_COLUMNS, GRANT_COLUMNS, type GrantRow, KEEP_REQUEST_MS, NOBODY, type LockRequestsTable, type Tables } from '../tables.js'
-import { bytewise, CLOCK, columns, compiled, SHARE_END, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whole, type Arg, type Parts } from './sql.js'
+import { bytewise, CLOCK, columns, compiled, SHARE_END, LIVE, SOMEBODY_WAITS, VALID, waitersFor, whileValid, whole, type Arg, type Parts } from './sql.js'
 
 export interface AcquireArgs {
   readonly names: string[]
@@ -180,7 +180,7 @@ export function acquireParts(requests: RawBuilder<unknown>, keepsHistory: boolea
     parts: sql`
       asked as materialized (${requests}),
       held as materialized (
-        select ${columns(GRANT_COLUMNS)}, ${CLOCK} as at, ${waitersFor(sql`l.resource_name`)} as waiters
+        select ${columns(GRANT_COLUMNS)}, ${whileValid(sql`l.expires_at`)} as at, ${waitersFor(sql`l.resource_name`)} as waiters
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where ${VALID}
       ),

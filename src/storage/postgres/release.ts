@@ -6,7 +6,7 @@ import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { GRANT_COLUMNS, grantFromRow, NOBODY, wasShared, type GrantRow, type Tables } from '../tables.js'
 import { isBug } from './connection.js'
 import type { Shares } from './shares.js'
-import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
+import { CLOCK, columns, compiled, KEEP, openTo, SOMEBODY_WAITS, sparse, VALID, whileValid, whole, type Arg, type Parts, type Session, type SnapshotReader } from './sql.js'
 import type { WaitQueue } from './wait-queue.js'
 
 /** How often a release is tried while grants come in between. */
@@ -193,7 +193,7 @@ export function releaseParts(releases: RawBuilder<unknown>, keepsHistory: boolea
       ended as (
         update resource_locks l set
           is_active = false,
-          ended_at = ${CLOCK},
+          ended_at = ${whileValid(sql`l.expires_at`)},
           end_reason = case when locked.process_id is null then 'forced' else 'released' end,
           sweep_at = least(l.sweep_at, ${CLOCK} + ${KEEP})
         from locked

@@ -5,7 +5,7 @@ import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { renewedAll } from '../share-rows.js'
 import { GRANT_COLUMNS, grantFromRow, type GrantRow, metadataToText, RENEWAL_EVENT_INTERVAL_MS, type Tables, wasShared } from '../tables.js'
 import type { Shares } from './shares.js'
-import { CLOCK, columns, compiled, openTo, SOMEBODY_WAITS, VALID, waitersFor, type Session, type SnapshotReader } from './sql.js'
+import { columns, compiled, openTo, SOMEBODY_WAITS, VALID, waitersFor, whileValid, type Session, type SnapshotReader } from './sql.js'
 
 type RenewedRow = GrantRow & { at: EpochMs; ordinal: number; waiters: number }
 
@@ -128,7 +128,7 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
         ) with ordinality as asked(resource_name, process_id, lock_id, own, ttl_ms, key, restarts, metadata, ordinal)
       ),
       chosen as materialized (
-        select l.resource_name, l.told_at, asked.own, asked.ttl_ms, asked.restarts, asked.metadata, asked.ordinal
+        select l.resource_name, l.told_at, l.expires_at, asked.own, asked.ttl_ms, asked.restarts, asked.metadata, asked.ordinal
         from asked join resource_locks l on l.resource_name = asked.resource_name
         where l.process_id = asked.process_id and l.id = coalesce(asked.lock_id, l.id) and l.is_active
           and ${openTo(sql`asked.key`)}
@@ -140,7 +140,7 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   const renewChunk = compiled<RenewAllArgs, RenewedRow>(db, (arg) =>
     renewal(sql`
       chosen as materialized (
-        select l.resource_name, l.told_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
+        select l.resource_name, l.told_at, l.expires_at, ${arg('own')}::boolean as own, ${arg('ttlMs')}::bigint as ttl_ms,
           false as restarts, null::text as metadata, 1 as ordinal
         from resource_locks l
         where l.process_id = ${arg('process')} and l.resource_name > ${arg('after')} and ${VALID}
@@ -154,13 +154,16 @@ function renewStatements(db: Kysely<Tables>, keepsHistory: boolean) {
   return { renewOnes, renewChunk }
 }
 
+/** When a grant is renewed. */
+const AT = whileValid(sql`chosen.expires_at`)
+
 /** New metadata is always recorded; a lease that restarts is a heartbeat, whatever it brings. */
 const IS_PROCLAIMED = sql<SqlBool>`(chosen.metadata is not null and not chosen.restarts)`
 
 /**
  * A row's `told_at` is when the history last recorded a renewal; it changes only where another entry is due.
  *
- * @param chosen locks rows in name order: `resource_name, told_at, own, ttl_ms, restarts, metadata, ordinal`, each name once.
+ * @param chosen locks rows in name order: `resource_name, told_at, expires_at, own, ttl_ms, restarts, metadata, ordinal`, each name once.
  */
 function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder<unknown> {
   const appendedEvents = keepsHistory
@@ -180,14 +183,14 @@ function renewal(chosen: RawBuilder<unknown>, keepsHistory: boolean): RawBuilder
         (locked_at, expires_at, sweep_at, told_at) = (
           select case when chosen.restarts then at else l.locked_at end, at + ttl, least(l.sweep_at, at + ttl),
             case when l.told_at > at - ${EVERY} and l.told_at <= at and not ${IS_PROCLAIMED} then l.told_at else at end
-          from (select ${CLOCK} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
+          from (select ${AT} as at, case when chosen.own then l.ttl_ms else chosen.ttl_ms end as ttl offset 0) as lease
         )
       from chosen
       where l.resource_name = chosen.resource_name and ${VALID}
       returning ${columns(GRANT_COLUMNS)}, l.told_at,
         case
           when chosen.restarts then l.locked_at
-          else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${CLOCK})
+          else coalesce(l.expires_at - case when chosen.own then l.ttl_ms else chosen.ttl_ms end, ${AT})
         end as at,
         l.told_at <> chosen.told_at or ${IS_PROCLAIMED} as told, chosen.ordinal,
         case when ${SOMEBODY_WAITS} then ${waitersFor(sql`l.resource_name`)} else 0 end as waiters

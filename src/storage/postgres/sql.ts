@@ -21,6 +21,14 @@ export const CLOCK_ONCE = sql<number>`(select ${CLOCK})`
 /** The grant in the row `l` is valid now. */
 export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at > ${CLOCK}))`
 
+/**
+ * When a grant that was found valid was looked at. PostgreSQL may be paused between two readings of its clock in one statement: what is
+ * written then, under the lock of the row, is of the time when the grant was valid.
+ */
+export function whileValid(expiresAt: RawBuilder<unknown>): RawBuilder<number> {
+  return sql<number>`least(${CLOCK}, ${expiresAt} - 1)`
+}
+
 /** When the share in the row `s` ends. Ordered by it, few shares of many are found by the index that it stands in. */
 export const SHARE_END = sql`coalesce(s.expires_at, ${sql.lit(NEVER)})`
 
