@@ -1,6 +1,6 @@
 import t from 'tap'
 import { KEEP_REQUEST_MS } from '../../src/storage/tables.js'
-import { acquire, everything, inspect, release, renew, sweep } from '../support/commands.js'
+import { acquire, everything, inspect, release, renew, share, sweep } from '../support/commands.js'
 import { DATABASES, freshDatabase } from '../support/databases.js'
 import { instances, onEachStore, openOn } from '../support/store.js'
 
@@ -24,6 +24,16 @@ for (const kind of DATABASES) {
       if (outcome.kind === 'held') t.equal(outcome.conflicts.length, 2)
       t.match(await store.submit(inspect('a')), { grant: null })
       t.equal((await store.reads.list(everything)).grants.length, 2)
+    })
+
+    await onStore('requests for shares of one resource that are repeated together are each answered with their own', async (t, store) => {
+      const requests = ['p', 'q', 'r'].map((process) => share('a', process, { limit: 5, idempotencyKey: mark(`${process} once`) }))
+      const granted = []
+      for (const request of requests) granted.push(await store.submit(request))
+      const repeat = () => Promise.all(requests.map((request) => store.submit(request)))
+      t.match(await repeat(), granted.map((outcome) => Object.assign({}, outcome, { replayed: true })))
+      await store.submit(release('a', 'q'))
+      t.match(await repeat(), [{ kind: 'granted', replayed: true }, { kind: 'request-id-reused' }, { kind: 'granted', replayed: true }], 'one has ended')
     })
 
     await onStore('sets that overlap never stop each other for good, whatever their order', async (t, store, database) => {

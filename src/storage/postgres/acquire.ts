@@ -196,12 +196,19 @@ export class Acquire {
     const pairs = [...saved.values()].flatMap((request) => (request instanceof Error ? [] : request.grants))
     const latest = await this.#reader.readLatest(session, pairs.map(([name]) => name))
     const shared = pairs.filter(([name]) => wasShared(latest.get(name)))
-    const snapshots = shared.length === 0 ? latest : new Map<string, LockSnapshot>([...latest, ...(await this.#shares.holders.snapshots(session, shared))])
+    const shares = shared.length === 0 ? new Map<number, LockSnapshot>() : await this.#shares.holders.snapshots(session, shared)
     return commands.map(({ idempotencyKey }) => {
       const request = idempotencyKey === null ? undefined : saved.get(idempotencyKey.id)
       if (request === undefined || idempotencyKey === null) return undefined
       const result = attempt(() => {
         if (request instanceof Error) throw request
+        // Of its own shares: other requests of the batch may have some of the same resources.
+        const snapshots = new Map(
+          request.grants.flatMap(([name, lockId]): [string, LockSnapshot][] => {
+            const snapshot = shares.get(lockId) ?? latest.get(name)
+            return snapshot === undefined ? [] : [[name, snapshot]]
+          })
+        )
         const grants = replayOf(request, idempotencyKey.fingerprint, snapshots)
         if (grants === undefined) return RETRY
         return done(grants === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants, replayed: true })

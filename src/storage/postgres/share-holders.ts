@@ -46,19 +46,21 @@ export class ShareHolders {
     )
   }
 
-  /** For each pair of name and number the valid share of that number. */
-  async snapshots(session: Session, pairs: readonly (readonly [name: string, lockId: number])[]): Promise<Map<string, LockSnapshot>> {
-    const names = pairs.map(([name]) => name)
-    const lockIds = pairs.map(([, lockId]) => lockId)
+  /** By lock id, for each pair of name and lock id: the valid share of that id. */
+  async snapshots(session: Session, pairs: readonly (readonly [name: string, lockId: number])[]): Promise<Map<number, LockSnapshot>> {
+    const names = [...new Set(pairs.map(([name]) => name))]
     const [found, shares] = await session.together([
       session.run(this.#statements.read, { names, draws: names.map(() => 0), ends: names.map(() => false), all: names.map(() => false), waits: names.map(() => false), most: 0 }),
-      session.run(this.#statements.shares, { names, processes: names.map(() => null), lockIds })
+      session.run(this.#statements.shares, { names: pairs.map(([name]) => name), processes: pairs.map(() => null), lockIds: pairs.map(([, lockId]) => lockId) })
     ])
+    const rows = new Map(found.map((row) => [row.name, row]))
     return new Map(
-      found.map((row) => {
-        const share = shares.find(({ resource_name }) => resource_name === row.name)
+      pairs.flatMap(([name, lockId]): [number, LockSnapshot][] => {
+        const row = rows.get(name)
+        if (row === undefined) return []
+        const share = shares.find(({ id }) => id === lockId)
         const isHeld = share !== undefined && row.version !== null && isShared(row, row.at) && isHeldShare(share, row, row.at)
-        return [row.name, { at: row.at, latest: isHeld ? latestFromShare(share) : undefined }]
+        return [[lockId, { at: row.at, latest: isHeld ? latestFromShare(share) : undefined }]]
       })
     )
   }
