@@ -125,18 +125,18 @@ export interface SavedRequest {
 /**
  * What a saved request means for one with the same id.
  *
- * @param snapshots of each resource that it was granted.
+ * @param snapshotOf each grant that it was given.
  * @returns the grants for the same answer again, `reused` if the id must be refused, or undefined if the saved request is obsolete.
  */
 export function replayOf(
   savedRequest: SavedRequest,
   fingerprint: string,
-  snapshots: ReadonlyMap<string, LockSnapshot>
+  snapshotOf: (name: string, lockId: number) => LockSnapshot | undefined
 ): readonly Grant[] | 'reused' | undefined {
   const held: Grant[] = []
   let at = 0
   for (const [name, lockId] of savedRequest.grants) {
-    const snapshot = snapshots.get(name)
+    const snapshot = snapshotOf(name, lockId)
     at = Math.max(at, snapshot?.at ?? 0)
     if (snapshot !== undefined && isValid(snapshot.latest, snapshot.at) && snapshot.latest.lockId === lockId) held.push(snapshot.latest)
   }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { KEEP_REQUEST_MS } from '../../src/storage/tables.js'
 import { acquire, everything, inspect, release, renew, share, sweep } from '../support/commands.js'
-import { DATABASES, freshDatabase } from '../support/databases.js'
+import { besideService, DATABASES, freshDatabase } from '../support/databases.js'
 import { instances, onEachStore, openOn } from '../support/store.js'
 
 const mark = (id: string, fingerprint = 'same') => ({ id, fingerprint })
@@ -34,6 +34,14 @@ for (const kind of DATABASES) {
       t.match(await repeat(), granted.map((outcome) => Object.assign({}, outcome, { replayed: true })))
       await store.submit(release('a', 'q'))
       t.match(await repeat(), [{ kind: 'granted', replayed: true }, { kind: 'request-id-reused' }, { kind: 'granted', replayed: true }], 'one has ended')
+    })
+
+    await onStore('a restored database may have one lock id in several resources', async (t, store, database) => {
+      const requests = ['a', 'b'].map((name) => share(name, `${name}'s`, { idempotencyKey: mark(name) }))
+      for (const request of requests) await store.submit(request)
+      for (const change of ['lock_shares set id = 1', 'resource_locks set id = 1, shared_from = 1', `lock_requests set grants = replace(grants, '2', '1')`]) await besideService(database, `update ${change}`)
+      const repeated = await Promise.all(requests.map((request) => store.submit(request)))
+      t.match(repeated, [{ replayed: true, grants: [{ resourceName: 'a', processId: "a's", lockId: 1 }] }, { replayed: true, grants: [{ resourceName: 'b', processId: "b's", lockId: 1 }] }])
     })
 
     await onStore('sets that overlap never stop each other for good, whatever their order', async (t, store, database) => {

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { AcquireCommand, Conflict, FindRequestCommand, FindRequestOutcome } from '../../locks/commands.js'
-import { isValid, type Grant, type ResourceName, type LockSnapshot } from '../../locks/lock.js'
+import { isValid, type Grant, type ResourceName } from '../../locks/lock.js'
 import { replayOf, type SavedRequest } from '../../locks/requests.js'
 import { attempt, RETRY, type CommandResult, done } from '../batcher.js'
 import { conflictOf, grantFromRow, leaseEnd, metadataToText, NOBODY, wasShared, type LockRequestsTable, type Tables } from '../tables.js'
@@ -196,20 +196,13 @@ export class Acquire {
     const pairs = [...saved.values()].flatMap((request) => (request instanceof Error ? [] : request.grants))
     const latest = await this.#reader.readLatest(session, pairs.map(([name]) => name))
     const shared = pairs.filter(([name]) => wasShared(latest.get(name)))
-    const shares = shared.length === 0 ? new Map<number, LockSnapshot>() : await this.#shares.holders.snapshots(session, shared)
+    const shareOf = shared.length === 0 ? undefined : await this.#shares.holders.snapshots(session, shared)
     return commands.map(({ idempotencyKey }) => {
       const request = idempotencyKey === null ? undefined : saved.get(idempotencyKey.id)
       if (request === undefined || idempotencyKey === null) return undefined
       const result = attempt(() => {
         if (request instanceof Error) throw request
-        // Of its own shares: other requests of the batch may have some of the same resources.
-        const snapshots = new Map(
-          request.grants.flatMap(([name, lockId]): [string, LockSnapshot][] => {
-            const snapshot = shares.get(lockId) ?? latest.get(name)
-            return snapshot === undefined ? [] : [[name, snapshot]]
-          })
-        )
-        const grants = replayOf(request, idempotencyKey.fingerprint, snapshots)
+        const grants = replayOf(request, idempotencyKey.fingerprint, (name, lockId) => shareOf?.(name, lockId) ?? latest.get(name))
         if (grants === undefined) return RETRY
         return done(grants === 'reused' ? { kind: 'request-id-reused' } : { kind: 'granted', grants, replayed: true })
       })

@@ -46,23 +46,22 @@ export class ShareHolders {
     )
   }
 
-  /** By lock id, for each pair of name and lock id: the valid share of that id. */
-  async snapshots(session: Session, pairs: readonly (readonly [name: string, lockId: number])[]): Promise<Map<number, LockSnapshot>> {
-    const names = [...new Set(pairs.map(([name]) => name))]
+  /** Finds the valid share of each pair of name and lock id. A restored database may have one id in several resources. */
+  async snapshots(session: Session, pairs: readonly (readonly [name: string, lockId: number])[]): Promise<(name: string, lockId: number) => LockSnapshot | undefined> {
+    const names = pairs.map(([name]) => name)
+    const none = names.map(() => false)
     const [found, shares] = await session.together([
-      session.run(this.#statements.read, { names, draws: names.map(() => 0), ends: names.map(() => false), all: names.map(() => false), waits: names.map(() => false), most: 0 }),
-      session.run(this.#statements.shares, { names: pairs.map(([name]) => name), processes: pairs.map(() => null), lockIds: pairs.map(([, lockId]) => lockId) })
+      session.run(this.#statements.read, { names, draws: names.map(() => 0), ends: none, all: none, waits: none, most: 0 }),
+      session.run(this.#statements.shares, { names, processes: names.map(() => null), lockIds: pairs.map(([, lockId]) => lockId) })
     ])
     const rows = new Map(found.map((row) => [row.name, row]))
-    return new Map(
-      pairs.flatMap(([name, lockId]): [number, LockSnapshot][] => {
-        const row = rows.get(name)
-        if (row === undefined) return []
-        const share = shares.find(({ id }) => id === lockId)
-        const isHeld = share !== undefined && row.version !== null && isShared(row, row.at) && isHeldShare(share, row, row.at)
-        return [[lockId, { at: row.at, latest: isHeld ? latestFromShare(share) : undefined }]]
-      })
-    )
+    return (name, lockId) => {
+      const row = rows.get(name)
+      if (row === undefined) return undefined
+      const share = shares.find(({ resource_name, id }) => resource_name === name && id === lockId)
+      const isHeld = share !== undefined && row.version !== null && isShared(row, row.at) && isHeldShare(share, row, row.at)
+      return { at: row.at, latest: isHeld ? latestFromShare(share) : undefined }
+    }
   }
 
   /** The names of which the process may have shares, in their order. */

@@ -75,7 +75,7 @@ export type WriteArgs = { readonly [column: `${List}.${string}`]: unknown[] } & 
   readonly removals: number
 }
 
-/** The lists as the statement takes them: an array for each column, which costs PostgreSQL half of what JSON does. */
+/** The lists as the statement takes them: an array for each column, which costs PostgreSQL less than records of JSON. */
 export function writeArgs(found: Pick<FoundResource, 'at' | 'removals'>, lists: { readonly [L in List]: readonly RowOf<L>[] }): WriteArgs {
   const args: Record<string, unknown> = { at: found.at, removals: found.removals }
   for (const [list, types] of Object.entries(WRITTEN)) {

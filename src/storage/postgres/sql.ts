@@ -23,7 +23,7 @@ export const VALID = sql`(l.is_active and (l.expires_at is null or l.expires_at 
 
 /**
  * When a grant that was found valid was looked at. PostgreSQL may be paused between two readings of its clock in one statement: what is
- * written then, under the lock of the row, is of the time when the grant was valid.
+ * said or written then is of the time when the grant was valid.
  */
 export function whileValid(expiresAt: RawBuilder<unknown>): RawBuilder<number> {
   return sql<number>`least(${CLOCK}, ${expiresAt} - 1)`

@@ -1,6 +1,6 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
 import type { AcquireCommand, AcquireOutcome, Conflict, FindRequestOutcome } from '../../locks/commands.js'
-import { type IdempotencyKey, isValid, type EpochMs, type Grant, type ResourceName, type Sharing, type LockSnapshot } from '../../locks/lock.js'
+import { type IdempotencyKey, isValid, type EpochMs, type Grant, type ResourceName, type Sharing } from '../../locks/lock.js'
 import { replayOf } from '../../locks/requests.js'
 import { conflictOf, EXPIRED_PREDECESSOR_COLUMNS, grantsToText, KEEP_REQUEST_MS, leaseEnd, metadataToText, NOBODY, type LockRequestsTable, type ResourceLocksTable } from '../tables.js'
 import { isValidAt, type SqliteContext } from './context.js'
@@ -163,8 +163,7 @@ export class Acquire {
     const row = this.#requests.byId.get({ id })
     if (row === undefined) return undefined
     const grants = JSON.parse(row.grants) as [string, number][]
-    const snapshots = new Map(grants.map(([name, lockId]): [string, LockSnapshot] => [name, this.#shares.snapshot(name, lockId, now)]))
-    const replay = replayOf({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, snapshots)
+    const replay = replayOf({ fingerprint: row.fingerprint, grants, until: row.remembered_until }, fingerprint, (name, lockId) => this.#shares.snapshot(name, lockId, now))
     if (replay === 'reused') return { kind: 'request-id-reused' }
     if (replay === undefined) return undefined
     this.#requests.claim.run({ id })

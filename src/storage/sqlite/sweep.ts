@@ -110,8 +110,7 @@ export class Sweep {
   /** A request whose grants are still held stays remembered. */
   #sweepRequest({ request_id: id, fingerprint, grants: text, remembered_until: until }: LockRequestsTable, now: EpochMs): void {
     const grants = JSON.parse(text) as [string, number][]
-    const snapshots = new Map(grants.map(([name, lockId]) => [name, this.#shares.snapshot(name, lockId, now)]))
-    if (replayOf({ fingerprint, grants, until }, fingerprint, snapshots) === undefined) this.#statements.forgetRequest.run({ id })
+    if (replayOf({ fingerprint, grants, until }, fingerprint, (name, lockId) => this.#shares.snapshot(name, lockId, now)) === undefined) this.#statements.forgetRequest.run({ id })
     else this.#statements.keepRequest.run({ id, until: now + KEEP_REQUEST_MS })
   }
 }
