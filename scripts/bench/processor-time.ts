@@ -1,7 +1,23 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import type { LoadResult, LoadSpec } from './messages.js'
+import { runLoad, type Server } from './processes.js'
 
 /** `USER_HZ`, which Linux has fixed for what it tells programs. */
 const TICKS_PER_SECOND = 100
+
+export interface Timed extends LoadResult {
+  /** Processor time of the server and its database for each answer, in microseconds. */
+  readonly micros: number
+}
+
+/** Runs a load on a server. @param pids of its database. */
+export async function runTimed(server: Server, pids: readonly number[], load: LoadSpec): Promise<Timed> {
+  const before = processorMicros(pids)
+  await server.reset()
+  const result = await runLoad(load)
+  const { cpuMicros } = await server.usage()
+  return { ...result, micros: (cpuMicros + processorMicros(pids) - before) / result.answers }
+}
 
 interface Stat {
   readonly parent: number

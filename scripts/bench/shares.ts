@@ -1,7 +1,6 @@
 import { median, perSecond, ratio, table } from './figures.js'
-import type { LoadResult } from './messages.js'
-import { runLoad, Server } from './processes.js'
-import { processorMicros } from './processor-time.js'
+import { Server } from './processes.js'
+import { runTimed, type Timed } from './processor-time.js'
 import { NAMES } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -40,10 +39,6 @@ export async function shares(around: Surroundings): Promise<string> {
   ].join('\n\n')
 }
 
-interface Measured extends LoadResult {
-  readonly micros: number
-}
-
 async function onDatabase({ effort, freshUrl, postgres }: Surroundings, kind: 'sqlite' | 'postgres'): Promise<string> {
   await using server = await Server.start({ kind: 'service', databaseUrl: await freshUrl(kind), sweeps: true })
   for (const { prefix, asks, holders = 0 } of CASES) {
@@ -51,15 +46,11 @@ async function onDatabase({ effort, freshUrl, postgres }: Surroundings, kind: 's
     for (let index = 0; index < holders; index += 1) await hold(server.port, `{"resource_name":"${name}","process_id":"holder-${index}"${asks}}`)
   }
   const pids = kind === 'postgres' ? [postgres.pid] : []
-  const results = new Map<string, Measured[]>(CASES.map(({ title }) => [title, []]))
+  const results = new Map<string, Timed[]>(CASES.map(({ title }) => [title, []]))
   for (let round = 0; round < effort.rounds; round += 1) {
     for (const { title, names, prefix, asks = '' } of CASES) {
       const { warmUpMs, measureMs } = effort
-      const before = processorMicros(pids)
-      await server.reset()
-      const result = await runLoad({ what: 'pairs', port: server.port, connections: CONNECTIONS, names, prefix, asks, warmUpMs, measureMs })
-      const { cpuMicros } = await server.usage()
-      results.get(title)?.push({ ...result, micros: (cpuMicros + processorMicros(pids) - before) / result.answers })
+      results.get(title)?.push(await runTimed(server, pids, { what: 'pairs', port: server.port, connections: CONNECTIONS, names, prefix, asks, warmUpMs, measureMs }))
     }
   }
   const exclusive = results.get(CASES[0]?.title ?? '') ?? []

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { call } from './call.js'
 import { perSecond, ratio, table, median } from './figures.js'
-import type { LoadResult } from './messages.js'
-import { runLoad, Server, startLoad } from './processes.js'
-import { processorMicros } from './processor-time.js'
+import { Server, startLoad } from './processes.js'
+import { runTimed, type Timed } from './processor-time.js'
 import { NAMES } from './subjects.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -18,10 +17,6 @@ const QUEUED_TIMEOUT_MS = 60_000
 interface Crowd extends AsyncDisposable {
   readonly waiters: number
   readonly server: Server
-}
-
-interface Measured extends LoadResult {
-  readonly micros: number
 }
 
 /** What a request costs while many others wait in line for other locks. */
@@ -39,7 +34,7 @@ export async function waiters(around: Surroundings): Promise<string> {
 async function onDatabase(around: Surroundings, kind: 'sqlite' | 'postgres'): Promise<string> {
   const { effort, postgres } = around
   const pids = kind === 'postgres' ? [postgres.pid] : []
-  const results = new Map<Crowd, Measured[]>()
+  const results = new Map<Crowd, Timed[]>()
   try {
     for (const count of effort.waiters) results.set(await gather(await around.freshUrl(kind), count), [])
     for (let round = 0; round < effort.rounds; round += 1) {
@@ -61,12 +56,8 @@ async function onDatabase(around: Surroundings, kind: 'sqlite' | 'postgres'): Pr
   )
 }
 
-async function measure(server: Server, pids: readonly number[], { warmUpMs, measureMs }: Surroundings['effort']): Promise<Measured> {
-  const before = processorMicros(pids)
-  await server.reset()
-  const result = await runLoad({ what: 'pairs', port: server.port, connections: CONNECTIONS, names: 1_000_000, prefix: 'bench-', warmUpMs, measureMs })
-  const { cpuMicros } = await server.usage()
-  return { ...result, micros: (cpuMicros + processorMicros(pids) - before) / result.answers }
+function measure(server: Server, pids: readonly number[], { warmUpMs, measureMs }: Surroundings['effort']): Promise<Timed> {
+  return runTimed(server, pids, { what: 'pairs', port: server.port, connections: CONNECTIONS, names: 1_000_000, prefix: 'bench-', warmUpMs, measureMs })
 }
 
 /** A server in whose queues so many wait. */
