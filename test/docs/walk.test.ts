@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { DATABASES, freshDatabase } from '../support/databases.js'
-import { inProject } from '../support/program.js'
+import { inProject, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
 
 const run = promisify(execFile)
@@ -46,9 +47,15 @@ for (const kind of DATABASES) {
 
 void t.test('the first commands of the README take, see, wait for and release a lock', async (t) => {
   await using service = await Service.start()
+  await using answers = await temporaryFolder()
   const [, block = ''] = /^```console\n(.*?)^```$/ms.exec(readFileSync(inProject('README.md'), 'utf8')) ?? []
-  const script = block.replaceAll(/^\$ /gm, '').replaceAll('http://127.0.0.1:8000', service.url).replaceAll('curl ', 'curl --silent --write-out "\\n" ')
-  const { stdout } = await run('bash', ['-c', `${script}wait`])
-  t.same(stdout.trim().split('\n').map((line) => (JSON.parse(line) as { success: boolean }).success), Array(4).fill(true))
-  t.match(await service.status('nightly report'), { body: { data: { is_locked: true, locked_by: 'web-2' } } }, 'who waited has it')
+  // Two commands run at once: each has a file of its own, since their bytes would mix in one pipe.
+  const call = `curl --silent --output "$(mktemp --tmpdir=${answers.path})" `
+  const script = block.replaceAll(/^\$ /gm, '').replaceAll('http://127.0.0.1:8000', service.url).replaceAll('curl ', call)
+  await run('bash', ['-c', `${script}wait`])
+  const texts = readdirSync(answers.path).map((name) => readFileSync(join(answers.path, name), 'utf8'))
+  t.same(texts.map((text) => (JSON.parse(text) as { success: boolean }).success), Array(4).fill(true))
+  const { body } = await service.call('GET', '/locks/history?resource_name=nightly+report')
+  const events = body.data?.['events'] as { readonly event: string, readonly process_id: string }[]
+  t.same(events.filter(({ event }) => event === 'granted').map((event) => event.process_id), ['web-2', 'web-1'], 'who waited had it next')
 })
