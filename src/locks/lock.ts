@@ -159,14 +159,17 @@ export interface Claim {
   readonly key: string | null
 }
 
+/** A claim to one grant. */
+export type GrantClaim = Claim & { readonly lockId: number | null }
+
 /** Whether the grant that a release or a renewal means is valid at that instant. */
-export function isMeant(
-  latest: LatestGrant | undefined,
-  { processId, key, lockId }: Claim & { readonly lockId: number | null },
-  at: EpochMs
-): latest is LatestGrant {
-  if (!isValid(latest, at)) return false
-  return (processId ?? latest.processId) === latest.processId && (lockId ?? latest.lockId) === latest.lockId && (key ?? latest.key) === (latest.key ?? key)
+export function isMeant(latest: LatestGrant | undefined, claim: GrantClaim, at: EpochMs): latest is LatestGrant {
+  return isValid(latest, at) && isClaimed(latest, claim)
+}
+
+/** Whether the claim is to that grant, valid or not. */
+export function isClaimed(grant: Pick<LatestGrant, 'processId' | 'lockId' | 'key'>, { processId, key, lockId }: GrantClaim): boolean {
+  return (processId ?? grant.processId) === grant.processId && (lockId ?? grant.lockId) === grant.lockId && (key ?? grant.key) === (grant.key ?? key)
 }
 
 /**

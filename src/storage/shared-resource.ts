@@ -1,8 +1,8 @@
 import { NEVER } from '../../migrations/0013-lock-shares.js'
 import type { AcquireCommand, ConvertCommand, ReleaseCommand, RenewCommand, RevokeCommand, Usage, ConvertOutcome, ReleaseOutcome, RenewOutcome, RevokeOutcome } from '../locks/commands.js'
-import { isMeant, isValid, type EndReason, type EpochMs, type Grant, type LatestGrant, type Sharing, whyNotHeld, type NotHeldReason, type Revocation } from '../locks/lock.js'
+import { isClaimed, isMeant, isValid, type EndReason, type EpochMs, type Grant, type LatestGrant, type ProcessId, type Sharing, whyNotHeld, type NotHeldReason, type Revocation } from '../locks/lock.js'
 import { ShareLedger, type Lease } from './share-ledger.js'
-import { earlier, endsOf, fits, grantFromShare, hasPassed, heldEndOf, isHeldShare, latestFromShare, NO_TERMS, sharingOf, takesPermits, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
+import { earlier, endsOf, fits, grantFromShare, hasPassed, heldEndOf, isHeldShare, NO_TERMS, sharingOf, takesPermits, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
 import { grantFromRow, latestFromRow, leaseEnd, metadataToText, NOBODY, RENEWAL_EVENT_INTERVAL_MS } from './tables.js'
 
 /** Why a grant was ended by {@link SharedResource.steal}, for the history. */
@@ -43,8 +43,8 @@ export class SharedResource extends ShareLedger {
 
   /** The share of that process that is valid, or kept. */
   validShareOf(processId: string): ShareRow | undefined {
-    const share = this.shareOf(processId)
-    return share !== undefined && this.isShared && takesPermits(share, this.row, this.at) ? share : undefined
+    const share = this.isShared ? this.shareOf(processId) : undefined
+    return takesPermits(share, this.row, this.at) ? share : undefined
   }
 
   /** Whether the holders admit it. Null asks for all of the resource. */
@@ -56,10 +56,14 @@ export class SharedResource extends ShareLedger {
 
   /** Grants what {@link admits} admitted. @param number was drawn for it; a larger one is taken where the resource has reached that. */
   grant({ processId, ttlMs, metadata, key, terms }: ShareRequest, sharing: Sharing | null, number: number): Grant {
-    const delay_ms = terms === undefined || terms.lockDelayMs === 0 ? null : terms.lockDelayMs
-    const hold_at_least_ms = terms === undefined || terms.holdAtLeastMs === 0 ? null : terms.holdAtLeastMs
-    const lease = { process_id: processId, ttl_ms: ttlMs, metadata: metadataToText(metadata), renewals: 0, api_key: key }
-    return this.grantAnew({ ...lease, ...NO_TERMS, delay_ms, hold_at_least_ms, ...endsOf(leaseEnd(this.at, ttlMs), delay_ms) }, sharing, number)
+    const { lockDelayMs = 0, holdAtLeastMs = 0 } = terms ?? {}
+    const delay_ms = lockDelayMs === 0 ? null : lockDelayMs
+    const { held_until, expires_at } = endsOf(leaseEnd(this.at, ttlMs), delay_ms)
+    const lease: Lease = {
+      process_id: processId, expires_at, ttl_ms: ttlMs, metadata: metadataToText(metadata), renewals: 0, api_key: key,
+      held_until, delay_ms, hold_at_least_ms: holdAtLeastMs === 0 ? null : holdAtLeastMs, revoke_at: null, revoke_reason: null
+    }
+    return this.grantAnew(lease, sharing, number)
   }
 
   /** Ends every valid grant and makes one of all of the resource. @param number as in {@link grant}. */
@@ -83,8 +87,10 @@ export class SharedResource extends ShareLedger {
     const share = process !== undefined ? this.shareOf(process) : lockId === null ? undefined : this.stored.numbered(lockId)
     const latest = share === undefined ? undefined : (this.shares.get(share.process_id) ?? share)
     if (latest === undefined || !this.isShared || !takesPermits(latest, this.row, this.at)) return undefined
-    const freesKept = command.kind === 'release' && processId === null && !isHeldShare(latest, this.row, this.at)
-    return (freesKept && latest.id === (lockId ?? latest.id)) || isMeant(latestFromShare(latest), { key: null, ...command, processId }, this.at) ? latest : undefined
+    const { process_id, id, api_key } = latest
+    if (!isHeldShare(latest, this.row, this.at)) return command.kind === 'release' && processId === null && id === (lockId ?? id) ? latest : undefined
+    const claim = { processId, lockId, key: 'key' in command ? command.key : null }
+    return isClaimed({ processId: process_id as ProcessId, lockId: id, key: api_key }, claim) ? latest : undefined
   }
 
   /** All shares that are valid or kept, by number. */

@@ -175,7 +175,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     title: 'a key releases what another one was granted',
-    patches: [{ file: 'locks/lock.js', find: ' && (key ?? latest.key) === (latest.key ?? key)', replace: '' }],
+    patches: [{ file: 'locks/lock.js', find: ' && (key ?? grant.key) === (grant.key ?? key)', replace: '' }],
     caughtBy: { torture: 'sqlite' },
     says: /an answer that the contract does not know: .*DELETE/
   },
