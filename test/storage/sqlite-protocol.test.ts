@@ -4,12 +4,14 @@ import { LockError, StartupError } from '../../src/locks/errors.js'
 import { processId, resourceName } from '../../src/locks/lock.js'
 import { RETRY } from '../../src/storage/batcher.js'
 import { decodeCommand, decodeError, decodeResult, encodeCommand, encodeError, encodeResult, type EncodedCommand, type EncodedResult } from '../../src/storage/sqlite/protocol.js'
-import { acquire, inspect, release, renew } from '../support/commands.js'
+import { acquire, inspect, release, renew, share } from '../support/commands.js'
 import { START } from '../../scripts/database-templates.js'
 
 const grant = { lockId: 7, resourceName: resourceName('a'), processId: processId('p'), lockedAt: START, expiresAt: START + 500, metadata: null }
 const earlier = { ...grant, lockedAt: START - 250, expiresAt: null, metadata: { host: 'x' } }
 const { metadata: _, ...conflict } = { ...grant, processId: processId('q') }
+const shared = { ...grant, share: { limit: 5, permits: 2, slots: [1, 3] } }
+const theft = { ...acquire('a', 'p'), sharing: [null], steal: true }
 const kept = { ...conflict, lockId: 0, lockedAt: null, expiresAt: null }
 
 function sent<T>(value: T): T {
@@ -19,10 +21,15 @@ function sent<T>(value: T): T {
 const OUTCOMES: readonly (readonly [name: string, tag: EncodedResult[0], command: Command, outcome: OutcomeOf<Command>])[] = [
   ['a new grant', 'G', acquire('a', 'p', 500), { kind: 'granted', grants: [grant], replayed: false }],
   ['a grant without end', 'G', acquire('a', 'p'), { kind: 'granted', grants: [{ ...grant, expiresAt: null }], replayed: false }],
+  ['a share', 'G', share('a', 'p', { ttlMs: 500, limit: 5, permits: 2 }), { kind: 'granted', grants: [shared], replayed: false }],
+  ['a share without slots', 'G', share('a', 'p'), { kind: 'granted', grants: [{ ...grant, expiresAt: null, share: { limit: null, permits: 1, slots: [] } }], replayed: false }],
+  ['a theft', 'O', theft, { kind: 'granted', grants: [grant], replayed: false, stolen: [shared] }],
   ['a replayed grant', 'O', acquire('a', 'p', 500), { kind: 'granted', grants: [earlier], replayed: true }],
   ['a held lock', 'H', acquire('a', 'p'), { kind: 'held', conflicts: [conflict], at: START, waiters: 3 }],
   ['a lock that is kept for a waiter', 'H', acquire('a', 'p'), { kind: 'held', conflicts: [kept], at: START, waiters: 1 }],
   ['a release', 'R', release('a', 'p'), { kind: 'released', grant: earlier, releasedAt: START }],
+  ['a release of a share', 'R', release('a', 'p'), { kind: 'released', grant: shared, releasedAt: START }],
+  ['a release that keeps the resource', 'O', release('a', 'p'), { kind: 'released', grant: earlier, releasedAt: START, freeAt: START + 9 }],
   ['a forced release', 'O', { ...release('a', 'p'), processId: null }, { kind: 'released', grant: earlier, releasedAt: START }],
   ['a release of nothing', 'O', release('a', 'p'), { kind: 'not-held', reason: 'expired' }],
   ['an inspection', 'O', inspect('a'), { kind: 'inspected', at: START, grant: earlier, waiters: 0 }]
@@ -40,6 +47,9 @@ void t.test('an outcome that went through the protocol is the same', (t) => {
 const COMMANDS: readonly (readonly [name: string, tag: EncodedCommand[0], command: Command])[] = [
   ['a request', 'A', acquire('a', 'p', 500)],
   ['a request with metadata and a key', 'A', { ...acquire('a', 'p'), metadata: { host: 'x' }, key: 'k' }],
+  ['a request for a share', 'A', share('a', 'p', { ttlMs: 500, limit: 5, permits: 2, key: 'k' })],
+  ['a request for shares of several', 'C', share(['a', 'b'], 'p')],
+  ['a theft', 'C', theft],
   ['a request for several', 'C', acquire(['a', 'b'], 'p', 500)],
   ['a request with an idempotency key', 'C', { ...acquire('a', 'p'), idempotencyKey: { id: 'i', fingerprint: 'f' } }],
   ['a request with a ticket', 'C', { ...acquire('a', 'p'), ticket: 7 }],

@@ -1,7 +1,7 @@
 import type { AcquireCommand, Command, OutcomeOf } from '../../locks/commands.js'
 import { LockError, StartupError, type LockErrorCode } from '../../locks/errors.js'
 import type { KeyStore } from '../../locks/api-keys.js'
-import type { EpochMs, Metadata, ProcessId, ResourceName, TtlMs } from '../../locks/lock.js'
+import type { EpochMs, Metadata, ProcessId, ResourceName, Share, Sharing, TtlMs } from '../../locks/lock.js'
 import type { StoreReads } from '../../locks/store.js'
 import { RETRY, type CommandResult } from '../batcher.js'
 
@@ -53,7 +53,7 @@ export type WorkerResponse =
 
 export type EncodedCommand =
   /** A request for one resource, without idempotency key and ticket. */
-  | readonly [tag: 'A', name: ResourceName, process: ProcessId, ttl: TtlMs, metadata?: Metadata | null, key?: string | null]
+  | readonly [tag: 'A', name: ResourceName, process: ProcessId, ttl: TtlMs, metadata?: Metadata | null, key?: string | null, sharing?: Sharing]
   /** A release by the holder. */
   | readonly [tag: 'R', name: ResourceName, process: ProcessId, lockId: number | null, key?: string]
   /** Any command, in full. */
@@ -61,11 +61,11 @@ export type EncodedCommand =
 
 export type EncodedResult =
   /** A new grant of one resource. */
-  | readonly [tag: 'G', lockId: number]
+  | readonly [tag: 'G', lockId: number, slots?: readonly number[]]
   /** The one resource is held, or kept for a waiter. */
   | readonly [tag: 'H', holder: ProcessId, lockId: number, locked: number | null, expires: number | null, waiters: number]
   /** Released by the holder. */
-  | readonly [tag: 'R', lockId: number, locked: number, expires: number | null, metadata?: Metadata]
+  | readonly [tag: 'R', lockId: number, locked: number, expires: number | null, metadata?: Metadata | null, share?: Share]
   /** Any outcome, in full. */
   | readonly [tag: 'O', outcome: OutcomeOf<Command>]
   /** Failed. */
@@ -75,9 +75,11 @@ export type EncodedResult =
 
 export function encodeCommand(command: Command): EncodedCommand {
   if (command.kind === 'acquire') {
-    const { resourceNames, processId, ttlMs, metadata, idempotencyKey, ticket, key, sharing, terms } = command
+    const { resourceNames, processId, ttlMs, metadata, idempotencyKey, ticket, key, terms, steal } = command
     const name = resourceNames.length === 1 ? resourceNames[0] : undefined
-    if (name !== undefined && idempotencyKey === null && ticket === null && sharing === undefined && terms === undefined) {
+    if (name !== undefined && idempotencyKey === null && ticket === null && terms === undefined && steal === undefined) {
+      const sharing = command.sharing?.[0] ?? null
+      if (sharing !== null) return ['A', name, processId, ttlMs, metadata, key, sharing]
       return metadata === null && key === null ? ['A', name, processId, ttlMs] : ['A', name, processId, ttlMs, metadata, key]
     }
   } else if (command.kind === 'release') {
@@ -92,8 +94,8 @@ export function encodeCommand(command: Command): EncodedCommand {
 export function decodeCommand(encoded: EncodedCommand): Command {
   switch (encoded[0]) {
     case 'A': {
-      const { 1: name, 2: processId, 3: ttlMs, 4: metadata = null, 5: key = null } = encoded
-      return { kind: 'acquire', resourceNames: [name], processId, ttlMs, metadata, idempotencyKey: null, ticket: null, key }
+      const { 1: name, 2: processId, 3: ttlMs, 4: metadata = null, 5: key = null, 6: sharing } = encoded
+      return { kind: 'acquire', resourceNames: [name], processId, ttlMs, metadata, idempotencyKey: null, ticket: null, key, ...(sharing === undefined ? {} : { sharing: [sharing] }) }
     }
     case 'R': {
       const { 1: resourceName, 2: processId, 3: lockId, 4: key = null } = encoded
@@ -108,13 +110,15 @@ export function encodeResult(command: Command, result: CommandResult, now: Epoch
   if (result.kind === 'failed') return ['F', encodeError(result.error)]
   if (result.kind === 'retry') return ['T']
   const { outcome } = result
-  if (command.kind === 'release' && command.processId !== null && outcome.kind === 'released' && outcome.grant.share === undefined && outcome.freeAt === undefined) {
-    const { lockId, lockedAt, expiresAt, metadata } = outcome.grant
+  if (command.kind === 'release' && command.processId !== null && outcome.kind === 'released' && outcome.freeAt === undefined) {
+    const { lockId, lockedAt, expiresAt, metadata, share } = outcome.grant
     const expires = toRelative(expiresAt, now)
+    if (share !== undefined) return ['R', lockId, lockedAt - now, expires, metadata, share]
     return metadata === null ? ['R', lockId, lockedAt - now, expires] : ['R', lockId, lockedAt - now, expires, metadata]
   }
   if (isSingleAcquire(command)) {
-    if (outcome.kind === 'granted' && !outcome.replayed && outcome.grants[0] !== undefined) return ['G', outcome.grants[0].lockId]
+    const grant = outcome.kind === 'granted' && !outcome.replayed ? outcome.grants[0] : undefined
+    if (grant !== undefined) return grant.share === undefined ? ['G', grant.lockId] : ['G', grant.lockId, grant.share.slots]
     const conflict = outcome.kind === 'held' && outcome.at === now ? outcome.conflicts[0] : undefined
     if (outcome.kind === 'held' && conflict !== undefined && conflict.usage === undefined && conflict.kept === undefined) {
       const { processId, lockId, lockedAt, expiresAt } = conflict
@@ -130,7 +134,10 @@ export function decodeResult(command: Command, encoded: EncodedResult, now: Epoc
     case 'G': {
       if (!isSingleAcquire(command)) throw mismatch(command, encoded)
       const { resourceNames, processId, ttlMs, metadata } = command
-      const grant = { lockId: encoded[1], resourceName: resourceNames[0], processId, lockedAt: now, expiresAt: toAbsolute(ttlMs, now), metadata }
+      const { 1: lockId, 2: slots = [] } = encoded
+      const sharing = command.sharing?.[0] ?? null
+      const share = sharing === null ? {} : { share: { ...sharing, slots } }
+      const grant = { lockId, resourceName: resourceNames[0], processId, lockedAt: now, expiresAt: toAbsolute(ttlMs, now), metadata, ...share }
       return { kind: 'done', outcome: { kind: 'granted', grants: [grant], replayed: false } }
     }
     case 'H': {
@@ -142,8 +149,8 @@ export function decodeResult(command: Command, encoded: EncodedResult, now: Epoc
     case 'R': {
       if (command.kind !== 'release' || command.processId === null) throw mismatch(command, encoded)
       const { resourceName, processId } = command
-      const { 1: lockId, 2: locked, 3: expires, 4: metadata = null } = encoded
-      const grant = { lockId, resourceName, processId, lockedAt: now + locked, expiresAt: toAbsolute(expires, now), metadata }
+      const { 1: lockId, 2: locked, 3: expires, 4: metadata = null, 5: share } = encoded
+      const grant = { lockId, resourceName, processId, lockedAt: now + locked, expiresAt: toAbsolute(expires, now), metadata, ...(share === undefined ? {} : { share }) }
       return { kind: 'done', outcome: { kind: 'released', grant, releasedAt: now } }
     }
     case 'O':
@@ -158,7 +165,7 @@ export function decodeResult(command: Command, encoded: EncodedResult, now: Epoc
 type SingleAcquire = AcquireCommand & { readonly resourceNames: readonly [ResourceName] }
 
 function isSingleAcquire(command: Command): command is SingleAcquire {
-  return command.kind === 'acquire' && command.resourceNames.length === 1 && command.sharing === undefined && command.terms === undefined
+  return command.kind === 'acquire' && command.resourceNames.length === 1 && command.terms === undefined && command.steal === undefined
 }
 
 function mismatch({ kind }: Command, [tag]: EncodedResult): Error {
