@@ -3,6 +3,7 @@ import { copyFile, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
+import pg from 'pg'
 import { EMPTY, onServer, START } from '../../scripts/database-templates.js'
 
 /** A fresh database for one test whose clock stands still until the test moves it. */
@@ -45,17 +46,30 @@ async function sqliteDatabase(clock: 'moved' | 'real', template?: string): Promi
 
 async function postgresDatabase(clock: 'moved' | 'real', template?: string): Promise<TestDatabase> {
   const name = `test_${randomBytes(8).toString('hex')}`
-  await onServer(
-    serverUrl(),
-    `create database ${name} ${template === undefined ? EMPTY : `template ${template}`}`,
-    ...(clock === 'moved' ? [`alter database ${name} set search_path = public, moved, pg_catalog`] : [])
-  )
+  const server = poolOf(serverUrl())
+  // By default, the copy would be written to the server's log as well.
+  await server.query(`create database ${name} ${template === undefined ? EMPTY : `template ${template} strategy file_copy`}`)
+  if (clock === 'moved') await server.query(`alter database ${name} set search_path = public, moved, pg_catalog`)
   const url = Object.assign(new URL(serverUrl()), { pathname: `/${name}` }).href
+  const pool = poolOf(url)
   return {
     url,
-    ...clockThat((at) => onServer(url, `update moved.clock set at = to_timestamp(${at} / 1000.0)`)),
-    [Symbol.asyncDispose]: () => onServer(serverUrl(), `drop database if exists ${name} with (force)`)
+    ...clockThat(async (at) => {
+      await pool.query(`update moved.clock set at = to_timestamp(${at} / 1000.0)`)
+    }),
+    [Symbol.asyncDispose]: async () => {
+      await pool.end()
+      await server.query(`drop database if exists ${name} with (force)`)
+      await server.end()
+    }
   }
+}
+
+/** One connection, opened when it is needed, which keeps no process alive. */
+function poolOf(connectionString: string): pg.Pool {
+  const pool = new pg.Pool({ connectionString, max: 1, allowExitOnIdle: true })
+  // A test may have ended all connections: the next statement opens another.
+  return pool.on('error', () => undefined)
 }
 
 function clockThat(write: (at: number) => Promise<void>) {
