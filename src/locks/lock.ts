@@ -164,11 +164,11 @@ export type GrantClaim = Claim & { readonly lockId: number | null }
 
 /** Whether the grant that a release or a renewal means is valid at that instant. */
 export function isMeant(latest: LatestGrant | undefined, claim: GrantClaim, at: EpochMs): latest is LatestGrant {
-  return isValid(latest, at) && isClaimed(latest, claim)
+  return isValid(latest, at) && fitsClaim(latest, claim)
 }
 
 /** Whether the claim is to that grant, valid or not. */
-export function isClaimed(grant: Pick<LatestGrant, 'processId' | 'lockId' | 'key'>, { processId, key, lockId }: GrantClaim): boolean {
+export function fitsClaim(grant: Pick<LatestGrant, 'processId' | 'lockId' | 'key'>, { processId, key, lockId }: GrantClaim): boolean {
   return (processId ?? grant.processId) === grant.processId && (lockId ?? grant.lockId) === grant.lockId && (key ?? grant.key) === (grant.key ?? key)
 }
 

@@ -1,6 +1,6 @@
 import { NEVER } from '../../migrations/0013-lock-shares.js'
 import type { AcquireCommand, ConvertCommand, ReleaseCommand, RenewCommand, RevokeCommand, Usage, ConvertOutcome, ReleaseOutcome, RenewOutcome, RevokeOutcome } from '../locks/commands.js'
-import { isClaimed, isMeant, isValid, type EndReason, type EpochMs, type Grant, type LatestGrant, type ProcessId, type Sharing, whyNotHeld, type NotHeldReason, type Revocation } from '../locks/lock.js'
+import { fitsClaim, isMeant, isValid, type EndReason, type EpochMs, type Grant, type LatestGrant, type ProcessId, type Sharing, whyNotHeld, type NotHeldReason, type Revocation } from '../locks/lock.js'
 import { ShareLedger, type Lease } from './share-ledger.js'
 import { earlier, endsOf, fits, grantFromShare, hasPassed, heldEndOf, isHeldShare, NO_TERMS, sharingOf, takesPermits, type ShareRow, lastToEnd, whyNoShare } from './share-rows.js'
 import { grantFromRow, latestFromRow, leaseEnd, metadataToText, NOBODY, RENEWAL_EVENT_INTERVAL_MS } from './tables.js'
@@ -90,7 +90,7 @@ export class SharedResource extends ShareLedger {
     const { process_id, id, api_key } = latest
     if (!isHeldShare(latest, this.row, this.at)) return command.kind === 'release' && processId === null && id === (lockId ?? id) ? latest : undefined
     const claim = { processId, lockId, key: 'key' in command ? command.key : null }
-    return isClaimed({ processId: process_id as ProcessId, lockId: id, key: api_key }, claim) ? latest : undefined
+    return fitsClaim({ processId: process_id as ProcessId, lockId: id, key: api_key }, claim) ? latest : undefined
   }
 
   /** All shares that are valid or kept, by number. */
