@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
@@ -5,8 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseDatabaseUrl, openStore } from '../../src/storage/index.js'
+import { openPostgres } from '../../src/storage/postgres/connection.js'
 import { acquire } from '../support/commands.js'
 import { freshDatabase, serverUrl } from '../support/databases.js'
+import { eventually } from '../support/eventually.js'
+import { openOn } from '../support/store.js'
 
 /** What PgBouncer lets a client say when it connects. */
 const POOLED = new Set(['user', 'database', 'client_encoding', 'application_name'])
@@ -106,4 +110,34 @@ void t.test('no part of a password is shown that is not percent-encoded', async 
   t.same(parseDatabaseUrl('postgres://u:p@ss@host/db'), { kind: 'postgres', url: 'postgres://u:p@ss@host/db' }, 'the last @ stands before the host')
   t.match(parseDatabaseUrl('postgres://u:4711%23s%40x@host/db?sslmode=disable'), { kind: 'postgres' })
   t.match(parseDatabaseUrl('postgres:///db?host=/var/run/postgresql'), { kind: 'postgres' })
+})
+
+const END_ALL = 'select pg_terminate_backend(pid, 30000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+
+/** Ends all connections to it. They say so to this program, which does not read that before it goes on. */
+function endUnread(url: string): void {
+  const program = `import { onServer } from '${new URL('../../scripts/database-templates.js', import.meta.url).href}'
+    await onServer('${url}', '${END_ALL}')`
+  execFileSync(process.execPath, ['--input-type=module', '--eval', program])
+}
+
+void t.test('a connection that the server ends while it is being closed is no fault', async (t) => {
+  await using database = await freshDatabase('postgres')
+  const errors: string[] = []
+  const onConnectionError = (error: Error): number => errors.push(error.message)
+
+  const opened = await openPostgres(database.url, 1, onConnectionError)
+  const client = await opened.batches.connect()
+  client.release()
+  let removed: true | undefined
+  opened.batches.once('remove', () => (removed = true))
+  endUnread(database.url)
+  await opened[Symbol.asyncDispose]()
+  await eventually('it is closed', () => Promise.resolve(removed))
+  t.same(errors, [], 'of the pools')
+
+  const store = await openOn(database, { onConnectionError })
+  endUnread(database.url)
+  await store[Symbol.asyncDispose]()
+  t.same(errors, [], 'of the listener')
 })

@@ -42,24 +42,29 @@ const QUERY_SETTINGS = 'set statement_timeout = 55000; set idle_in_transaction_s
  * Opens the pools. The settings are sent after connecting, since a connection pooler refuses them as startup parameters.
  *
  * @param concurrency how many batches may be in flight at once.
- * @param onError called when an idle connection breaks.
+ * @param onError called when an idle connection breaks; not for one that is being closed, which the server may end first.
  * @throws StartupError when the server cannot be reached or cannot be used.
  */
 export async function openPostgres(url: string, concurrency: number, onError: (error: Error) => void): Promise<OpenPostgres> {
   const common = { connectionString: url, connectionTimeoutMillis: 3000, keepAlive: true, types, application_name: 'resource-lock-manager', allowExitOnIdle: true }
   const batches = new pg.Pool({ ...common, max: concurrency, idleTimeoutMillis: 0, query_timeout: 15_000, pipeline: true, onConnect: setting(BATCH_SETTINGS) })
   const queries = new pg.Pool({ ...common, max: 4, query_timeout: 60_000, onConnect: setting(QUERY_SETTINGS) })
+  let isClosing = false
+  const report = (error: Error): void => {
+    if (!isClosing) onError(error)
+  }
   for (const pool of [batches, queries]) {
     // Without a listener on the pool and on each client a lost server would end the process.
     pool.on('error', (error) => {
       // The driver attaches the connection, with the key that cancels its queries.
       if ('client' in error) delete error.client
-      onError(error)
+      report(error)
     })
-    pool.on('connect', (client) => client.on('error', onError))
+    pool.on('connect', (client) => client.on('error', report))
   }
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: queries }) })
   const close = async (): Promise<void> => {
+    isClosing = true
     // Kysely would not close a pool that it has not used. Idle connections do not keep the process alive, even while they close.
     // The timer does.
     const awake = setInterval(() => undefined, 1000)

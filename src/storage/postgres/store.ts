@@ -31,8 +31,7 @@ export async function postgresBackend(url: string, options: StoreOptions): Promi
   const instance = randomUUID().replaceAll('-', '')
   const listener = new Listener({ url: options.listenUrl ?? url, instance, onWakeup: (ticket) => wakeups.listener(ticket), onError: onConnectionError })
   const close = async (): Promise<void> => {
-    await listener[Symbol.asyncDispose]()
-    await opened[Symbol.asyncDispose]()
+    await Promise.all([listener[Symbol.asyncDispose](), opened[Symbol.asyncDispose]()])
   }
   try {
     await migrate(opened, url)
@@ -196,7 +195,7 @@ class Listener implements AsyncDisposable {
   }
 
   #fail(error: unknown): void {
-    if (this.#failing) return
+    if (this.#failing || this.#closed) return
     this.#failing = true
     this.#options.onError(error instanceof Error ? error : new Error(String(error)))
   }
