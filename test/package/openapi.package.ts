@@ -4,7 +4,7 @@ import openapiTypes, { astToString } from 'openapi-typescript'
 import t from 'tap'
 import { inProject, temporaryFolder } from '../support/program.js'
 import { Service } from '../support/service.js'
-import { run } from './support.js'
+import { install, run } from './support.js'
 
 /** Fetched for this test alone, since Spectral and orval bring 450 packages along; the last versions that run on Node 20. */
 const TOOLS = {
@@ -98,7 +98,7 @@ void t.test('clients that are generated from the document', async (t) => {
   const files = { 'openapi.json': document, 'spectral.mjs': SPECTRAL, 'hey-api.mjs': HEY_API, 'orval.mjs': orvalFor(service.url), 'consumer.ts': CONSUMER, 'api.ts': astToString(await openapiTypes(document)) }
   for (const [name, text] of Object.entries(files)) await writeFile(join(project, name), text)
   await writeFile(join(project, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module', dependencies: TOOLS }))
-  const installing = await run('npm', ['install', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'], project)
+  const installing = await install(project)
   t.equal(installing.code, 0, installing.stderr)
 
   await t.test('Spectral’s rules for OpenAPI find nothing in it', async (t) => {

@@ -23,6 +23,14 @@ export async function run(command: string, args: readonly string[], cwd: string,
   return { code, stdout, stderr }
 }
 
+/** Installs what a project names, and further packages, without their scripts; a second time where a registry failed once. */
+export async function install(project: string, ...packages: readonly string[]): Promise<Ran> {
+  // What npm fetched for this checkout it need not fetch again.
+  const command = ['install', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=5', ...packages]
+  const first = await run('npm', command, project)
+  return first.code === 0 ? first : await run('npm', command, project)
+}
+
 /** The package as it would be published, in a folder of its own. */
 export class Tarball implements AsyncDisposable {
   readonly folder: string
@@ -51,8 +59,7 @@ export class Tarball implements AsyncDisposable {
     const dependencies = { 'resource-lock-manager': `file:${this.path}`, 'better-sqlite3': versionOf('better-sqlite3') }
     await mkdir(project)
     await writeFile(join(project, 'package.json'), JSON.stringify({ name: 'empty', type: 'module', dependencies }))
-    // What npm fetched for this checkout it need not fetch again.
-    const installing = await run('npm', ['install', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'], project)
+    const installing = await install(project)
     if (installing.code !== 0) throw new Error(`npm install failed: ${installing.stderr}`)
     // Compiled for this checkout already, which takes minutes.
     await cp(inProject('node_modules/better-sqlite3/build'), join(project, 'node_modules/better-sqlite3/build'), { recursive: true })
