@@ -1,5 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { chmod, chown, cp, mkdtemp, readFile, rm, statfs, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -13,6 +13,8 @@ const NOBODY = 65_534
 
 /** Far longer than a start takes on a slow machine, in milliseconds. */
 const START_TIMEOUT_MS = 180_000
+
+const MOST_BOOTS = 100
 
 /** Linux has a disk in memory there, though a small one in many containers. */
 const MEMORY = '/dev/shm'
@@ -116,18 +118,26 @@ export class PostgresServer implements AsyncDisposable {
 
   /** Starts the server process, after `start` or after it was killed. */
   async boot(): Promise<void> {
+    for (let tries = 1; !(await this.#boots(tries === MOST_BOOTS)); tries += 1) await sleep(100)
+  }
+
+  /** @returns false when it ended at once: the last processes of one that was killed may still be on their way out. */
+  async #boots(isLast: boolean): Promise<boolean> {
     const child = spawn(join(this.#folder, 'native/bin/postgres'), ['-D', join(this.#folder, 'data')], { ...asServerUser(this.#folder), stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process = child
     let said = ''
     child.stderr?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)))
     for (const deadline = Date.now() + START_TIMEOUT_MS; ; await sleep(50)) {
-      if (child.exitCode !== null) throw new Error(`PostgreSQL ended at once: ${said}`)
+      if (child.exitCode !== null) {
+        if (isLast) throw new Error(`PostgreSQL ended at once: ${said}`)
+        return false
+      }
       const client = new pg.Client({ connectionString: this.url })
       client.on('error', () => undefined)
       try {
         await client.connect()
         await client.end()
-        return
+        return true
       } catch (error) {
         if (Date.now() > deadline) throw new Error(`PostgreSQL did not start: ${said}`, { cause: error })
       }
@@ -187,12 +197,13 @@ async function installBinaries(folder: string): Promise<void> {
   }
 }
 
-/** A loopback port that nobody listens on just now. */
+/** A loopback port that nobody listens on just now, of those that the operating system does not hand out by itself. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  for (;;) {
+    const port = randomInt(15_000, 32_000)
+    const server = createServer().listen(port, '127.0.0.1')
+    const isFree = await once(server, 'listening').then(() => true, () => false)
+    await new Promise((resolve) => server.close(resolve))
+    if (isFree) return port
+  }
 }

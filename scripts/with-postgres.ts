@@ -6,9 +6,9 @@ import { PostgresServer } from './postgres-server.js'
 
 /**
  * No test crashes the machine, and databases are made several times faster. Whether a service may rely on its server's disk is
- * tested with servers that wait for it.
+ * tested with servers that wait for it. A machine of many processors runs many tests at once.
  */
-const SETTINGS = { fsync: 'off', max_wal_size: '256MB' }
+const SETTINGS = { fsync: 'off', max_wal_size: '256MB', max_connections: '1000' }
 
 /** Tests wait now and then. More files at once compete for caches, and cost more altogether. */
 const FILES_PER_PROCESSOR = 2

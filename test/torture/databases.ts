@@ -102,8 +102,6 @@ export class SqliteVictim implements Victim {
   }
 }
 
-const MOST_BOOTS = 40
-
 /** As {@link freshDatabase} has it, but going on: the service's own SQL runs unchanged, by a clock that is off. */
 const MOVED_CLOCK = `
   create schema moved;
@@ -171,15 +169,7 @@ export class PostgresVictim implements Victim {
   async crash(downMs: number): Promise<void> {
     await this.#server.stop('SIGKILL')
     await sleep(downMs)
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await this.#server.boot()
-      } catch (error) {
-        // The last of the old server's processes may still be on their way out.
-        if (tries === MOST_BOOTS) throw error
-        await sleep(100)
-      }
-    }
+    await this.#server.boot()
   }
 
   /** Ends connections of the service from the server's side. */

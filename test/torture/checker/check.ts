@@ -1,6 +1,6 @@
 import { decide } from './decided.js'
 import { groupBy } from './group-by.js'
-import { judge, type Verdict } from './linearizability.js'
+import { judge, MOST_STATES, type Verdict } from './linearizability.js'
 import { describe, type Operation, type Tolerance } from './operation.js'
 import { overtaken, type Sighting } from './queue-order.js'
 import { compare, type Recorded } from './recorded.js'
@@ -48,10 +48,13 @@ export function check({ operations, events, sightings }: History, tolerance: Tol
   }
 }
 
+/** Hardly a history needs that much. */
+const PATIENTLY = 10
+
 /** What the answers alone do not decide in reasonable time is decided with the help of the service's history. */
 function judgeAll(operations: readonly Operation[], events: readonly Recorded[], tolerance: Tolerance): Verdict {
   const verdict = judge(operations, tolerance)
-  return verdict.kind === 'undecided' ? judge(decide(operations, events, tolerance), tolerance) : verdict
+  return verdict.kind === 'undecided' ? judge(decide(operations, events, tolerance), tolerance, PATIENTLY * MOST_STATES) : verdict
 }
 
 /**

@@ -10,7 +10,7 @@ export type Verdict =
   | { readonly kind: 'undecided' }
 
 /** States that are looked at before the search is given up: a second or two. */
-const MOST_STATES = 15_000
+export const MOST_STATES = 15_000
 
 /**
  * Whether the operations on one resource could have happened one after another, each at some instant between its call and
