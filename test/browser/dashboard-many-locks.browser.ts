@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { freePort } from '../../scripts/postgres-server.js'
 import { Service } from '../support/service.js'
 import { temporaryFolder } from '../support/program.js'
 import { openDashboard, rowOf, takeMany } from './dashboard-support.js'
@@ -48,7 +49,10 @@ void t.test('ten thousand locks do not freeze the page', async (t) => {
   await page.locator('.total', { hasText: '10,001 locks' }).waitFor()
 
   const tasks = await page.evaluate(() => (globalThis as unknown as { longTasks: number[] }).longTasks)
-  const limit = await page.evaluate(timeToDraw, ROWS)
+  // The slowest of some: a machine that is busy with something else slows down tasks, too.
+  const times = []
+  for (let turn = 0; turn < 5; turn += 1) times.push(await page.evaluate(timeToDraw, ROWS))
+  const limit = Math.max(...times)
   t.comment(`long tasks: ${tasks.map(Math.round).join(' ')} ms, of at most ${Math.round(limit)} ms`)
   t.ok(Math.max(0, ...tasks) < limit, 'and nothing took long')
   t.same(opened.seen.complaints, [])
@@ -57,7 +61,8 @@ void t.test('ten thousand locks do not freeze the page', async (t) => {
 void t.test('a lost connection is said aloud, and mended when the service is back', async (t) => {
   await using folder = await temporaryFolder()
   await using browser = await launchBrowser()
-  const first = await Service.start({ cwd: folder.path })
+  const PORT = String(await freePort())
+  const first = await Service.start({ cwd: folder.path, settings: { PORT } })
   await first.request('kept', 'p')
   await first.request('brief', 'p')
   await using opened = await openDashboard(browser, first)
@@ -70,7 +75,7 @@ void t.test('a lost connection is said aloud, and mended when the service is bac
   t.match(await page.locator('.banner').textContent(), /What you see is \d+ s old/)
   t.equal(await rowOf(page, 'kept').count(), 1, 'what was known is still shown')
 
-  await using second = await Service.start({ cwd: folder.path, settings: { PORT: String(first.port) } })
+  await using second = await Service.start({ cwd: folder.path, settings: { PORT } })
   await second.release('brief', 'p')
   await second.request('new', 'p')
   await page.locator('.connection.live').waitFor()

@@ -1,10 +1,11 @@
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { Service } from '../support/service.js'
 import { openDashboard, rowOf } from './dashboard-support.js'
 import { launchBrowser } from './support.js'
 
 void t.test('shared locks on the dashboard', async (t) => {
-  await using service = await Service.start()
+  await using service = await Service.start({ settings: { MAX_WAIT_SECONDS: '600' } })
   await using browser = await launchBrowser()
   for (const [index, permits] of [1, 2, 1].entries()) await service.request('gpu/a100', `trainer-${index + 1}`, { limit: 4, permits, ttl_seconds: 3600 })
   await service.request('gpu/manual', 'ann', { ttl_seconds: 3600 })
@@ -56,10 +57,12 @@ void t.test('shared locks on the dashboard', async (t) => {
   })
 
   await t.test('its page has every holder, what the waiters ask for, and commands that take a share', async (t) => {
-    const waiting = [
-      service.request('gpu/a100', 'trainer-9', { limit: 4, permits: 3, wait_seconds: 60 }),
-      service.request('gpu/a100', 'upgrade', { wait_seconds: 60 })
-    ]
+    const waiting = [service.request('gpu/a100', 'trainer-9', { limit: 4, permits: 3, wait_seconds: 600 })]
+    await eventually('trainer-9 waits', async () => {
+      const { body } = await service.call('GET', '/locks/queue?resource_name=gpu/a100')
+      return body.data?.['total_waiters'] === 1 ? true : undefined
+    })
+    waiting.push(service.request('gpu/a100', 'upgrade', { wait_seconds: 600 }))
     await using opened = await openDashboard(browser, service, '?resource=gpu%2Fa100', { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true })
     const { page } = opened
     await page.locator('.holders', { hasText: '2 holders' }).getByText('2 / 4').waitFor()

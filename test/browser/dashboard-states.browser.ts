@@ -16,6 +16,9 @@ void t.test('what the dashboard tells and does', async (t) => {
     await using opened = await openDashboard(browser, service)
     const { page } = opened
     t.match(await page.locator('.empty code').textContent(), new RegExp(`^curl -X POST ${service.url}/locks/request`))
+    await page.locator('.where', { hasText: 'SQLite' }).waitFor()
+    await page.waitForFunction(() => document.title.includes('SQLite'))
+    await page.locator('.card time').waitFor()
     t.equal(await page.locator('.where').textContent(), `127.0.0.1:${service.port} · SQLite resource_locks.db`)
     t.equal(await page.title(), `Locks – 127.0.0.1:${service.port} · SQLite resource_locks.db`)
     t.match(await page.locator('.card', { hasText: 'Ran out' }).locator('h2').textContent(), /since \d\d:\d\d \S+/)
@@ -61,6 +64,7 @@ void t.test('what the dashboard tells and does', async (t) => {
     await using opened = await openDashboard(browser, service, '?q=jobs/a')
     const { page, seen } = opened
     await page.locator('.total', { hasText: '1 of 2 locks' }).waitFor()
+    await page.locator('.where', { hasText: 'SQLite' }).waitFor()
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Export JSON' }).click()])
     const saved = JSON.parse(await readFile(await download.path(), 'utf8')) as Record<string, unknown>
     t.match(download.suggestedFilename(), /^locks-[\dTZ-]+\.json$/)

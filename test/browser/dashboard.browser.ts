@@ -5,7 +5,7 @@ import { cardOf, openDashboard, rowOf } from './dashboard-support.js'
 import { HOST_NAME, launchBrowser, openPage } from './support.js'
 
 void t.test('the dashboard in a browser', async (t) => {
-  await using service = await Service.start({ settings: { ALLOWED_HOSTS: HOST_NAME } })
+  await using service = await Service.start({ settings: { ALLOWED_HOSTS: HOST_NAME, MAX_WAIT_SECONDS: '600' } })
   await using browser = await launchBrowser()
 
   await t.test('a lock that is taken over HTTP appears in two tabs, and goes when it is released', async (t) => {
@@ -86,7 +86,7 @@ void t.test('the dashboard in a browser', async (t) => {
     const name = '<img src=x onerror="document.title=1">/"\'&amp;'
     const process = '<script>document.title=2</script>${1}'
     await service.request(name, process, { metadata: { '<b>': '</pre><svg onload="document.title=3">' } })
-    const waiting = service.request(name, '"><iframe src=javascript:document.title=4>', { wait_seconds: 30 })
+    const waiting = service.request(name, '"><iframe src=javascript:document.title=4>', { wait_seconds: 600 })
     await using opened = await openDashboard(browser, service)
     const { page } = opened
     const row = page.locator('.row.lock', { hasText: name })
@@ -114,7 +114,7 @@ void t.test('the dashboard in a browser', async (t) => {
     await service.request("it's mine", 'p')
     const waiting = []
     for (const process of ['x', 'y', 'z']) {
-      waiting.push(service.request("it's mine", process, { wait_seconds: 60, ttl_seconds: 60 }))
+      waiting.push(service.request("it's mine", process, { wait_seconds: 600, ttl_seconds: 600 }))
       await eventually(`${process} waits`, async () => {
         const { body } = await service.call('GET', "/locks/queue?resource_name=it's%20mine")
         return body.data?.['total_waiters'] === waiting.length ? true : undefined
