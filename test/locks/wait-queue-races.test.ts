@@ -8,11 +8,8 @@ import { processId, resourceName } from '../../src/locks/lock.js'
 import { acquire, enqueue, everything } from '../support/commands.js'
 import { DATABASES, freshDatabase, type TestDatabase } from '../support/databases.js'
 import { eventually, PATIENCE_MS } from '../support/eventually.js'
-import { Instance } from '../support/store.js'
+import { Instance, NEVER_MS } from '../support/store.js'
 import { Session } from '../support/session.js'
-
-/** The longest time of a timer. */
-const NEVER_MS = 2 ** 31 - 1
 
 for (const kind of DATABASES) {
   void t.test(`races around waiting on ${kind}`, async (t) => {
@@ -40,7 +37,7 @@ for (const kind of DATABASES) {
     await onDatabase('a repetition that waits does not stand behind a place that is kept for the first', async (t, one) => {
       for (const key of [undefined, 'k']) {
         await one.now('a', 'holder')
-        const first = one.ask('a', 'p', { requestId: 'r1', waitMs: 60, key })
+        const first = one.ask('a', 'p', { requestId: 'r1', waitMs: 1000, key })
         await one.untilWaiting(1)
         const again = one.ask('a', 'p', { requestId: 'r1', key })
         t.match(await first, { kind: 'held', queuePosition: 1 })
@@ -181,7 +178,7 @@ void t.test('a place that is kept while its request already waits anew is passed
   await using one = await Instance.start(database)
   await using session = await Session.open(database.url)
   await one.now('a', 'holder')
-  const first = one.ask('a', 'p', { requestId: 'r1', waitMs: 500 })
+  const first = one.ask('a', 'p', { requestId: 'r1', waitMs: 5000 })
   await one.untilWaiting(1)
   // Neither the first when it leaves nor the repetition sees what the other does.
   await session.run('begin')

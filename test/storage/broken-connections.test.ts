@@ -76,7 +76,7 @@ void t.test('connections that break at any moment: what is said is true, and one
   t.same(faults, [])
   t.comment(`${numbers.size} granted, ${unknown} unknown, ${replayed} found again`)
   t.same((await patiently(() => one.reads.list(everything))).grants, [])
-  const { events } = await one.reads.history(allEvents)
+  const { events } = await patiently(() => one.reads.history(allEvents))
   for (const name of NAMES) {
     const told = events.filter((event) => event.resourceName === name).toReversed()
     // Only the newest thousand are read: the first may be the end of an older grant.

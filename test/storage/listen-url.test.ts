@@ -4,11 +4,14 @@ import { freshDatabase } from '../support/databases.js'
 import { Instance } from '../support/store.js'
 import { Proxy } from '../support/proxy.js'
 
+/** It asks by itself, but hardly before it is called. */
+const TICK_MS = 3000
+
 void t.test('the news of a turn comes by the URL that is for listening, and all else by the other', async (t) => {
   await using database = await freshDatabase('postgres', 'real')
   await using pooler = await Proxy.start(Number(new URL(database.url).port))
   await using direct = await Proxy.start(Number(new URL(database.url).port))
-  await using one = new Instance(await openStore({ databaseUrl: pooler.through(database.url), listenUrl: direct.through(database.url) }))
+  await using one = new Instance(await openStore({ databaseUrl: pooler.through(database.url), listenUrl: direct.through(database.url) }), database.url, TICK_MS)
   await using other = await Instance.start(database)
   await other.now('a', 'p')
   const waiting = one.ask('a', 'q')

@@ -5,6 +5,7 @@ import { openStore } from '../../src/storage/index.js'
 import { KEEP_REQUEST_MS } from '../../src/storage/tables.js'
 import { acquire, allEvents, enqueue, everything, inspect, release, renew } from '../support/commands.js'
 import { DATABASES } from '../support/databases.js'
+import { eventually } from '../support/eventually.js'
 import { PostgresServer } from '../../scripts/postgres-server.js'
 import { Session, unconfirmed } from '../support/session.js'
 import { onEachStore } from '../support/store.js'
@@ -155,7 +156,8 @@ async function hindered(url: string, send: () => Promise<unknown>): Promise<unkn
   await session.run('begin')
   await hindrance.untilCommitted()
   const locking = session.run('lock table lock_waiters in access exclusive mode')
-  await sleep(50)
+  await using other = await Session.open(url)
+  await eventually('the table is asked for', async () => (await other.run(`select from pg_locks where relation = 'lock_waiters'::regclass and mode = 'AccessExclusiveLock'`))[0])
   await hindrance[Symbol.asyncDispose]()
   await locking
   await session.untilWaiting()

@@ -53,7 +53,7 @@ export async function blockCommits(url: string): Promise<Blocked> {
     file.exec('begin immediate')
     return {
       // SQLite does not say who waits.
-      untilWaiting: () => sleep(50),
+      untilWaiting: () => sleep(5),
       [Symbol.asyncDispose]: async () => {
         file.exec('rollback')
         file.close()
@@ -77,24 +77,36 @@ const WAITING = `select pid from pg_stat_activity where wait_event = 'SyncRep'`
 /** Until disposed of, commits happen and are not confirmed: they wait for a standby that is not there. */
 export async function unconfirmed(url: string) {
   const session = await Session.open(url)
+  await using probe = await Session.open(url)
   const standbys = async (names: string): Promise<void> => {
     await session.run(`alter system set synchronous_standby_names = '${names}'`)
     await session.run('select pg_reload_conf()')
-    await sleep(100)
   }
+  const commit = (by: Session) => by.run("select pg_logical_emit_message(true, 'test', 'a commit')")
+  const waiting = () => session.run(WAITING)
   await standbys('nobody')
+  // The server reads its settings in its own time.
+  const seen = new AbortController()
+  const probing = (async () => {
+    while (!seen.signal.aborted) await commit(probe)
+  })()
+  await eventually('commits are not confirmed', async () => ((await waiting()).length > 0 ? true : undefined))
+  seen.abort()
+  await session.run(`select pg_cancel_backend(pid) from (${WAITING}) as waiting`)
+  await probing
+  const untilCommitted = () => eventually('a commit waits for its confirmation', async () => ((await waiting()).length > 0 ? true : undefined))
   return {
     /** Resolves when some commit has happened and waits for its confirmation. */
-    async untilCommitted(): Promise<void> {
-      while ((await session.run(WAITING)).length === 0) await sleep(10)
-    },
+    untilCommitted,
     /** Ends the connections of commits that wait, once there is one. */
     async cut(): Promise<void> {
-      await this.untilCommitted()
+      await untilCommitted()
       await session.run(`select pg_terminate_backend(pid) from (${WAITING}) as waiting`)
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await standbys('')
+      // It is confirmed once the server has read that.
+      await commit(session)
       await session[Symbol.asyncDispose]()
     }
   }

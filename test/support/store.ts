@@ -8,7 +8,7 @@ import { ScopedLocks } from '../../src/locks/scoped-locks.js'
 import { openStore, type StoreOptions } from '../../src/storage/index.js'
 import type { SqlLockStore } from '../../src/storage/sql-store.js'
 import { type DatabaseName, freshDatabase, type TestDatabase } from './databases.js'
-import { PATIENCE_MS } from './eventually.js'
+import { eventually, PATIENCE_MS } from './eventually.js'
 
 /** A store on that database, by its clock. */
 export function openOn(database: TestDatabase, options: Partial<StoreOptions> = {}): Promise<SqlLockStore> {
@@ -36,6 +36,9 @@ export async function instances(kind: DatabaseName, store: SqlLockStore, databas
   }
 }
 
+/** For what is not to happen while a test lasts. */
+export const NEVER_MS = 2 ** 31 - 1
+
 export interface Asking {
   readonly ttlMs?: number | null
   readonly waitMs?: number
@@ -57,10 +60,11 @@ export class Instance implements AsyncDisposable {
   /** Of its database. */
   readonly url: string
 
-  constructor(store: SqlLockStore, url = '') {
+  /** @param tickMs how often those that wait ask by themselves; as usual if left out. */
+  constructor(store: SqlLockStore, url = '', tickMs?: number) {
     this.store = store
     this.url = url
-    this.service = new LockService(store, { defaultTtlMs: null })
+    this.service = new LockService(store, { defaultTtlMs: null, ...(tickMs === undefined ? {} : { tickMs }) })
   }
 
   static async start({ url, now }: Pick<TestDatabase, 'url' | 'now'>): Promise<Instance> {
@@ -92,7 +96,7 @@ export class Instance implements AsyncDisposable {
 
   /** Resolves when so many wait here and have found the way blocked. */
   async untilWaiting(waiters: number): Promise<void> {
-    while (this.service.waiting !== waiters) await sleep(2)
+    await eventually(`${waiters} wait`, () => Promise.resolve(this.service.waiting === waiters || undefined))
     await sleep(20)
   }
 
