@@ -15,10 +15,10 @@ const WORK = ['sh', '-c', 'echo "term $RLM_FENCING_TOKEN"; exec sleep 1000']
 const termIn = (stdout: string) => /term (\d+)\n/.exec(stdout)?.[1]
 
 void t.test('elect runs a command on one of several, and on the next when that one is gone', async (t) => {
-  const first = startRlm(['elect', 'moves', '--value', 'http://one', '--', ...WORK], { url })
+  const first = startRlm(['elect', 'moves', '--value', 'http://one', '--kill-after', '1s', '--', ...WORK], { url })
   const term = await first.find(termIn)
   t.match(await rlmHere(['leader', 'moves'], { url }), { code: 0, stdout: new RegExp(`^'.*/${first.pid}/.*' leads 'moves' \\(token ${term}\\): http://one\\n$`) })
-  const second = startRlm(['elect', 'moves', '--', ...WORK], { url })
+  const second = startRlm(['elect', 'moves', '--kill-after', '1s', '--', ...WORK], { url })
   await eventually('it waits', async () => (await statusOf('moves'))['waiters'] === 1 || undefined)
   first.signal('SIGTERM')
   t.match(await first.end(), { code: 143, stderr: '' })

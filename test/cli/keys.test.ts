@@ -37,7 +37,7 @@ void t.test('keys: made by rlm, and asked for', async (t) => {
   })
   t.match(await withKey(team, 'doctor'), { code: 77, stdout: /\nbad +key +[^\n]+; name a prefix that the key may use: rlm doctor PREFIX\n$/ })
 
-  const running = startRlm(['run', 'team/y', '--ttl', '12s', '--', 'sh', '-c', 'echo ready; exec sleep 30'], { url, settings: { RLM_API_KEY: team } })
+  const running = startRlm(['run', 'team/y', '--ttl', '12s', '--kill-after', '500ms', '--', 'sh', '-c', 'echo ready; exec sleep 600'], { url, settings: { RLM_API_KEY: team } })
   await running.find((stdout) => stdout.includes('ready') || undefined)
   await rlm(['keys', 'revoke', 'team'], { cwd: folder.path, settings })
   t.match(

@@ -91,7 +91,7 @@ void t.test('a command that is stopped together with rlm goes on with it, if the
 void t.test('what the command had started has some time after a signal, and the lock until then', async (t) => {
   await using folder = await temporaryFolder()
   const worker = new Worker(folder.path, 'worker')
-  const running = startRlm(['run', 'slower', '--kill-after', '1s', '--', 'sh', '-c', `${worker.shellCommand}; exit 3`], { url })
+  const running = startRlm(['run', 'slower', '--kill-after', '4s', '--', 'sh', '-c', `${worker.shellCommand}; exit 3`], { url })
   await worker.untilAtWork()
   running.signal('SIGTERM')
   t.match(await running.end(), { code: 143 }, 'the command was quick')

@@ -31,7 +31,7 @@ void t.test('the command sees the lock, has its streams for itself, and its exit
 void t.test('the lock is held while the command runs, and renewed with its lease', async (t) => {
   await using folder = await temporaryFolder()
   const go = join(folder.path, 'go')
-  const running = startRlm(['run', 'held', '--ttl', '6s', '--', 'sh', '-c', `echo started; until [ -e '${go}' ]; do sleep 0.1; done`], { url })
+  const running = startRlm(['run', 'held', '--ttl', '6s', '--kill-after', '500ms', '--', 'sh', '-c', `echo started; until [ -e '${go}' ]; do sleep 0.1; done`], { url })
   await running.find((stdout) => stdout.includes('started') || undefined)
   const { data } = (await service.status('held')).body
   t.match(data, { is_locked: true, locked_by: /^[^/]+\/\d+\/[0-9a-f]{8}$/ })
@@ -97,6 +97,8 @@ void t.test('no service', async (t) => {
   const other = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
   t.match(await rlmHere(['status', 'x'], { url: other }), { code: 69, stdout: '', stderr: /^rlm: The lock service answered 404[^\n]*http:\S+\n$/ }, 'what answers there is another program')
   server.close()
-  const [look, work] = await Promise.all([rlmHere(['status', 'x'], { url: other }), rlmHere(['run', 'x', '--no-wait', '--', 'echo', 'run'], { url: other })])
+  // No program that runs beside this one is given so low a port.
+  const nobody = 'http://127.0.0.1:2'
+  const [look, work] = await Promise.all([rlmHere(['status', 'x'], { url: nobody }), rlmHere(['run', 'x', '--no-wait', '--', 'echo', 'run'], { url: nobody })])
   for (const ending of [look, work]) t.match(ending, { code: 69, stdout: '', stderr: /^rlm: The lock service at http:\S+ did not answer: nothing listens there \(ECONNREFUSED\)\n$/ })
 })

@@ -11,7 +11,7 @@ onEachClient(t, 'a request whose answer is lost is repeated, and granted once', 
   const before = clock.now()
   clock.advance(300)
   proxy.cut()
-  const lock = await clock.drive(asking)
+  const lock = await clock.drive(asking, 5)
   t.match(lock, { lockId: 1, held: true })
   t.match(await locks.stats(), { grants: 1, held: 1 })
   t.ok(lock !== undefined && lock.remainingMs + (clock.now() - before) <= 58_000, 'the lease counts from the first try')
@@ -23,7 +23,7 @@ onEachClient(t, 'a request that never arrived is repeated', async (t, { locks, p
   const asking = locks.acquire('a')
   await held
   proxy.cut()
-  const lock = await clock.drive(asking)
+  const lock = await clock.drive(asking, 5)
   t.equal(lock.held, true)
   await lock.release()
 })
@@ -34,7 +34,7 @@ onEachClient(t, 'a release whose answer is lost is repeated, and no loss', async
   const releasing = lock.release()
   await held
   proxy.cut()
-  await clock.drive(releasing)
+  await clock.drive(releasing, 5)
   t.match(await locks.status('a'), { isLocked: false })
   t.equal(lock.loss, undefined)
 })

@@ -27,7 +27,7 @@ onEachClient(t, 'a release whose answer is lost is no loss, also when another pr
   await held
   await eventually('the next holder', async () => ((await take(api, 'next')).status === 200 ? true : undefined))
   proxy.cut()
-  await clock.drive(releasing)
+  await clock.drive(releasing, 5)
   t.equal(lock.loss, undefined)
   t.match(await locks.release(lock), { kind: 'not-held', reason: 'held_by_other', repeated: false, releasedAt: Date }, 'as for a proxy that repeats')
 })
@@ -39,7 +39,7 @@ onEachClient(t, 'a lock that was taken away before its release is lost, also whe
   const releasing = lock.release()
   await held
   proxy.cut()
-  await clock.drive(releasing)
+  await clock.drive(releasing, 5)
   t.match(lock.loss, { reason: 'released' })
 })
 

@@ -125,8 +125,8 @@ onEachClient(t, 'a grant that nobody heard of is taken up by its request id, als
   proxy.cut()
   const { requestId, processId } = error as { requestId: string; processId: string }
   const restarted = connect({ processId })
-  await t.rejects(clock.drive(restarted.acquire('a', { ttlSeconds: 5, requestId })), { name: 'LockRequestError', code: 'REQUEST_ID_REUSED' })
-  const lock = await clock.drive(restarted.acquire('a', { ttlSeconds: null, metadata: { job: 7 }, requestId }))
+  await t.rejects(clock.drive(restarted.acquire('a', { ttlSeconds: 5, requestId }), 5), { name: 'LockRequestError', code: 'REQUEST_ID_REUSED' })
+  const lock = await clock.drive(restarted.acquire('a', { ttlSeconds: null, metadata: { job: 7 }, requestId }), 5)
   t.match(lock, { lockId: 1, held: true, remainingMs: Infinity })
   await lock.release()
   t.match((await api.get('/locks/stats')).body, { data: { grants: 1 } })

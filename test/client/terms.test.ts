@@ -38,7 +38,7 @@ onEachClient(t, 'the yield signal fires when an operator asks the lock back; it 
 onEachClient(t, 'a client that listens hears at once that its lock is asked back', async (t, { locks, clock, advance }) => {
   const lock = await locks.acquire('a', { ttlSeconds: 3600 })
   await advance(1001)
-  await clock.drive(locks.revoke('a', 'why', { graceSeconds: 60 }))
+  await clock.drive(locks.revoke('a', 'why', { graceSeconds: 60 }), 5)
   await eventually('the signal', () => {
     clock.advance(100)
     return Promise.resolve(lock.yieldSignal.aborted || undefined)

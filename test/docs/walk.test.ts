@@ -38,7 +38,7 @@ for (const kind of DATABASES) {
     await using service = await Service.start({ settings: { DATABASE_URL: database.url } })
     t.ok(steps.length > 20)
     for (const { command, answer } of steps) {
-      const call = command.replaceAll('http://127.0.0.1:8000', service.url).replaceAll('curl ', 'curl --silent ')
+      const call = command.replaceAll('http://127.0.0.1:8000', service.url).replaceAll('curl ', 'curl --silent ').replace('--max-time 1 ', '--max-time 5 ')
       const { stdout } = await run('bash', ['-c', call])
       t.equal(comparable(stdout), comparable(answer), command)
     }

@@ -82,7 +82,7 @@ async function locksFromShell(t: Test, shell: string): Promise<void> {
   t.match(await waits.end(), { code: 0, stdout: 'ran\n' })
   t.match(await sh.start(`with_lock '' 30 echo ran`).end(), { code: 70, stdout: '', stderr: 'with_lock: the service answered 422\n' })
 
-  const renewed = sh.start(`with_lock '${NAME}' 3 sleep 600`)
+  const renewed = sh.start(`with_lock '${NAME}' 12 sleep 600`)
   await eventually('it is renewed', async () => Number((await service.call('GET', '/locks/stats')).body.data?.['renewals']) > 1 || undefined)
   await service.call('POST', '/locks/force-release', { resource_name: NAME, reason: 'a test' })
   t.match(await renewed.end(), { code: 128 + 15 }, 'the command ends when the lock is lost')

@@ -226,7 +226,7 @@ export function testResourceLock(framework: string, build: (bench: ResourceBench
         return finished.given
       }
       const faults: unknown[] = []
-      await using site = await listening(build({ locks, timeoutSeconds: 1, handler, faults }))
+      await using site = await listening(build({ locks, timeoutSeconds: 6, handler, faults }))
       const first = fetch(`${site.url}/orders/7`, { method: 'POST' })
       first.catch(() => undefined)
       await started.given

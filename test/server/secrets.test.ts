@@ -38,7 +38,7 @@ void t.test('the password of the database is in no line of the log and in no ans
     }
     await everything()
     // First nobody gets in any more, then the tables are gone: faults of the connection, of the log-in and of a statement.
-    await onServer(serverUrl(), `alter role ${role} nologin; select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`)
+    await onServer(serverUrl(), `alter role ${role} nologin`, `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`)
     await eventually('the database is away', async () => (await service.health()).status === 503 || undefined)
     await everything()
     await onServer(serverUrl(), `alter role ${role} login`)
