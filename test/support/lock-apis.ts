@@ -51,7 +51,15 @@ export const BACK_ENDS: readonly LockBackEnd[] = [
     open: async () => {
       const app = await TestApp.open(kind)
       const api = new HttpLocks({ url: `http://127.0.0.1:${await app.listen()}` })
-      return { api, advance: (ms: number) => app.advance(ms), [Symbol.asyncDispose]: () => app[Symbol.asyncDispose]() }
+      return {
+        api,
+        advance: (ms: number) => app.advance(ms),
+        [Symbol.asyncDispose]: async () => {
+          // It would go on renewing what a test has left, from a service that is gone.
+          await api.releaseAll()
+          await app[Symbol.asyncDispose]()
+        }
+      }
     }
   }))
 ]
