@@ -14,7 +14,8 @@ const NOBODY = 65_534
 /** Far longer than a start takes on a slow machine, in milliseconds. */
 const START_TIMEOUT_MS = 180_000
 
-const MOST_BOOTS = 100
+/** The last processes of a server that was killed may still be on their way out. */
+const MOST_BOOTS = 40
 
 /** Linux has a disk in memory there, though a small one in many containers. */
 const MEMORY = '/dev/shm'
@@ -118,26 +119,28 @@ export class PostgresServer implements AsyncDisposable {
 
   /** Starts the server process, after `start` or after it was killed. */
   async boot(): Promise<void> {
-    for (let tries = 1; !(await this.#boots(tries === MOST_BOOTS)); tries += 1) await sleep(100)
+    for (let tries = 1; ; tries += 1) {
+      const complaint = await this.#boot()
+      if (complaint === undefined) return
+      if (tries === MOST_BOOTS) throw new Error(`PostgreSQL ended at once: ${complaint}`)
+      await sleep(100)
+    }
   }
 
-  /** @returns false when it ended at once: the last processes of one that was killed may still be on their way out. */
-  async #boots(isLast: boolean): Promise<boolean> {
+  /** @returns what it said when it ended at once; undefined when it can be reached. */
+  async #boot(): Promise<string | undefined> {
     const child = spawn(join(this.#folder, 'native/bin/postgres'), ['-D', join(this.#folder, 'data')], { ...asServerUser(this.#folder), stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process = child
     let said = ''
     child.stderr?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)))
     for (const deadline = Date.now() + START_TIMEOUT_MS; ; await sleep(50)) {
-      if (child.exitCode !== null) {
-        if (isLast) throw new Error(`PostgreSQL ended at once: ${said}`)
-        return false
-      }
+      if (child.exitCode !== null) return said
       const client = new pg.Client({ connectionString: this.url })
       client.on('error', () => undefined)
       try {
         await client.connect()
         await client.end()
-        return true
+        return undefined
       } catch (error) {
         if (Date.now() > deadline) throw new Error(`PostgreSQL did not start: ${said}`, { cause: error })
       }
@@ -197,13 +200,17 @@ async function installBinaries(folder: string): Promise<void> {
   }
 }
 
-/** A loopback port that nobody listens on just now, of those that the operating system does not hand out by itself. */
+/** A loopback port that nobody listens on just now, of those that the operating system does not hand out by itself, as it comes. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(15_000, 32_000)
     const server = createServer().listen(port, '127.0.0.1')
-    const isFree = await once(server, 'listening').then(() => true, () => false)
-    await new Promise((resolve) => server.close(resolve))
-    if (isFree) return port
+    try {
+      await once(server, 'listening')
+      await new Promise((resolve) => server.close(resolve))
+      return port
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
+    }
   }
 }
