@@ -6,12 +6,6 @@ import { DATABASES, freshDatabase, type DatabaseName, type TestDatabase } from '
 import { eventually, PATIENCE_MS } from '../support/eventually.js'
 import { Instance, openOn } from '../support/store.js'
 
-/** Resolves when so many wait, on this instance, and have found the way blocked. */
-async function untilWaiting(instance: Instance, waiters: number): Promise<void> {
-  while (instance.service.waiting !== waiters) await sleep(2)
-  await sleep(20)
-}
-
 for (const kind of DATABASES) {
   void t.test(`waiting on ${kind}`, async (t) => {
     const onDatabase = (name: string, clock: 'moved' | 'real', body: (t: Test, one: Instance, database: TestDatabase) => Promise<void>) =>
@@ -24,7 +18,7 @@ for (const kind of DATABASES) {
     await onDatabase('a waiter is granted the lock when it is released, and its lease starts then', 'moved', async (t, one, database) => {
       await one.ask('a', 'p')
       const waiting = one.ask('a', 'q', { ttlMs: 1000 })
-      await untilWaiting(one, 1)
+      await one.untilWaiting(1)
       await database.advance(5000)
       await one.release('a', 'p')
       t.match(await waiting, { kind: 'granted', grants: [{ lockId: 2, processId: 'q', lockedAt: database.now(), expiresAt: database.now() + 1000 }] })
@@ -35,7 +29,7 @@ for (const kind of DATABASES) {
       const waits: Promise<unknown>[] = []
       for (let index = 0; index < 20; index += 1) {
         waits.push(one.ask('a', `w${index}`).then(() => one.release('a', `w${index}`)))
-        await untilWaiting(one, index + 1)
+        await one.untilWaiting(index + 1)
       }
       const overtaking = Promise.all(
         Array.from({ length: 30 }, async (_, index) => {
@@ -57,13 +51,13 @@ for (const kind of DATABASES) {
     await onDatabase('an unsuccessful wait tells the position in the queue, and keeps it for a request with an id', 'moved', async (t, one) => {
       await one.ask('a', 'p')
       const first = one.ask('a', 'q')
-      await untilWaiting(one, 1)
+      await one.untilWaiting(1)
       t.match(await one.ask('a', 'r', { waitMs: 30, requestId: 'r1' }), { kind: 'held', queuePosition: 2, conflicts: [{ processId: 'p' }] })
       t.match(await one.ask('a', 'x', { waitMs: 30 }), { kind: 'held', queuePosition: 3 })
       const late = one.ask('a', 'late')
-      await untilWaiting(one, 2)
+      await one.untilWaiting(2)
       const back = one.ask('a', 'r', { requestId: 'r1' })
-      await untilWaiting(one, 3)
+      await one.untilWaiting(3)
       t.match(await one.service.inspect(resourceName('a')), { waiters: 3 })
       await one.release('a', 'p')
       t.match(await first, { kind: 'granted' })
@@ -91,9 +85,9 @@ for (const kind of DATABASES) {
       await one.ask('a', 'p')
       const gone = new AbortController()
       const left = one.ask('a', 'q', { signal: gone.signal, requestId: 'r1' })
-      await untilWaiting(one, 1)
+      await one.untilWaiting(1)
       const next = one.ask('a', 'r')
-      await untilWaiting(one, 2)
+      await one.untilWaiting(2)
       gone.abort()
       t.match(await left, { kind: 'held' })
       await one.release('a', 'p')
@@ -122,11 +116,11 @@ for (const kind of DATABASES) {
       await one.ask('a', 'p')
       await one.ask('c', 'p')
       const set = one.ask(['a', 'b', 'c'], 'set')
-      await untilWaiting(one, 1)
+      await one.untilWaiting(1)
       t.match(await one.service.inspect(resourceName('b')), { grant: null, waiters: 1 })
       t.match(await one.ask('b', 'hasty', { waitMs: 0 }), { kind: 'held', conflicts: [{ processId: 'set', lockId: 0 }] }, 'kept for the set')
       const single = one.ask('a', 'single')
-      await untilWaiting(one, 2)
+      await one.untilWaiting(2)
       await one.release('a', 'p')
       await sleep(50)
       t.match(await one.service.inspect(resourceName('a')), { grant: null }, 'kept for the set')
@@ -140,7 +134,7 @@ for (const kind of DATABASES) {
       await one.ask('a', 'p')
       const waits = Array.from({ length: 300 }, (_, index) => one.ask('a', `w${index}`, { requestId: `r${index}` }))
       const settling = Promise.allSettled(waits)
-      await untilWaiting(one, 300)
+      await one.untilWaiting(300)
       await one.service.drain()
       const settled = await settling
       t.ok(settled.every((result) => result.status === 'rejected' && result.reason.code === 'DRAINING'))
@@ -168,7 +162,7 @@ void t.test('waiting across instances', async (t) => {
           return instance.release('a', `w${index}`)
         })
       )
-      await untilWaiting(instance, before + 1)
+      await instance.untilWaiting(before + 1)
     }
     await one.release('a', 'holder')
     await Promise.all(waits)
@@ -182,7 +176,7 @@ void t.test('waiting across instances', async (t) => {
     await one.ask('a', 'p')
     // At the end of its time it would ask once more in any case.
     const waiting = two.ask('a', 'q', { waitMs: 2 * PATIENCE_MS })
-    await untilWaiting(two, 1)
+    await two.untilWaiting(1)
     two.store.onWakeup(() => undefined)
     await one.release('a', 'p')
     await eventually('it asks', async () => ((await one.inspect('a')).grant?.processId === 'q' ? true : undefined))
@@ -199,7 +193,7 @@ void t.test('waiting across instances', async (t) => {
     }
     await dead[Symbol.asyncDispose]()
     const waiting = one.ask('a', 'q')
-    await untilWaiting(one, 1)
+    await one.untilWaiting(1)
     await one.release('a', 'p')
     await sleep(50)
     t.match(await one.service.inspect(resourceName('a')), { grant: null, waiters: 6 }, 'kept for those who may still live')
